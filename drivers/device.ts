@@ -1,0 +1,105 @@
+/**
+ * A device moves frames between a link and buffers of the pool: receive burst, transmit burst, capabilities,
+ * readiness. It knows nothing of protocols and never reads a clock.
+ *
+ * Both bursts are flat arrays of descriptors, four int32 each, so that one native call serves a burst and
+ * nothing is allocated per frame:
+ *
+ *   receive   [buffer, offset, length, sum]     buffer reference passes to the caller
+ *   transmit  [buffer, offset, length, flags]   MORE: the frame goes on in the next descriptor
+ *
+ * Invariants:
+ *  1. After `receive` the caller owns one reference to the buffer of each descriptor it got.
+ *  2. `transmit` borrows: a device that needs a buffer past the call takes its own reference.
+ */
+
+export const DESCRIPTOR_WORDS = 4
+export const D_BUFFER = 0
+export const D_OFFSET = 1
+export const D_LENGTH = 2
+/** Receive: Internet sum of the frame from byte 14 (behind the Ethernet header) to its end. */
+export const D_SUM = 3
+/** Transmit: descriptor flags. */
+export const D_FLAGS = 3
+
+/** Transmit flag: the frame goes on in the next descriptor. */
+export const TX_MORE = 1
+
+export const RECEIVE_BURST_FRAMES = 128
+/** A frame takes up to TX_FRAME_DESCRIPTORS_MAX descriptors: one for headers, the others for views. */
+export const TRANSMIT_BURST_DESCRIPTORS = 1024
+export const TX_FRAME_DESCRIPTORS_MAX = 18
+
+/** Frames that one `receive` call brought in. */
+export class ReceiveBurst {
+  readonly descriptors = new Int32Array(RECEIVE_BURST_FRAMES * DESCRIPTOR_WORDS)
+  count = 0
+}
+
+/** Frames collected for one `transmit` call. */
+export class TransmitBurst {
+  readonly descriptors = new Int32Array(TRANSMIT_BURST_DESCRIPTORS * DESCRIPTOR_WORDS)
+  /** Descriptors used. */
+  count = 0
+  /** Whole frames. */
+  frames = 0
+
+  /** Room for one more frame of any shape? */
+  hasRoom(): boolean {
+    return this.count + TX_FRAME_DESCRIPTORS_MAX <= TRANSMIT_BURST_DESCRIPTORS
+  }
+
+  push(buffer: number, offset: number, length: number, flags: number): void {
+    const at = this.count * DESCRIPTOR_WORDS
+    const d = this.descriptors
+    d[at] = buffer
+    d[at + D_OFFSET] = offset
+    d[at + D_LENGTH] = length
+    d[at + D_FLAGS] = flags
+    this.count++
+    if ((flags & TX_MORE) === 0) this.frames++
+  }
+
+  clear(): void {
+    this.count = 0
+    this.frames = 0
+  }
+}
+
+export interface DeviceCapabilities {
+  /** Largest IP packet, bytes. */
+  readonly mtu: number
+  /** `receive` fills D_SUM. Without it the stack computes sums itself, in one native call a burst. */
+  readonly receiveSum: boolean
+}
+
+/** Counters of a device; one object that lives as long as the device. */
+export class DeviceCounters {
+  receivedFrames = 0
+  receivedBytes = 0
+  transmittedFrames = 0
+  transmittedBytes = 0
+  /** Frames that the kernel or the link refused; TCP sends them again. */
+  transmitDropped = 0
+  /** `receive` found no free buffer: frames wait in, or fall out of, the device's own queue. */
+  receiveStarved = 0
+}
+
+export interface Device {
+  /** How users name it: `tap:packrat0`. */
+  readonly name: string
+  /** Address of this end, 6 bytes. */
+  readonly mac: Uint8Array
+  readonly capabilities: DeviceCapabilities
+  readonly counters: DeviceCounters
+  /** Buffers the device holds ready for reception; idle, hence free for accounting. */
+  readonly idleBuffers: number
+  /** Fills `burst` from its start with what is there; returns the number of frames. Never blocks. Throws PackratError if the device is gone. */
+  receive(burst: ReceiveBurst): number
+  /** Sends every frame of `burst`; frames that the link refuses are counted and dropped. Returns the number of frames sent. */
+  transmit(burst: TransmitBurst): number
+  /** Calls `ready` once when a frame can be received; replaces an earlier wait. */
+  waitReadable(ready: () => void): void
+  /** Lets the process end while waiting; releases the link and all buffers held. */
+  close(): void
+}
