@@ -55,7 +55,7 @@ export class Pool {
   totalMetas = 0
 
   /** References to each buffer, by buffer index (with holes where an extent is short). */
-  private readonly references: Uint16Array
+  private readonly references: Int32Array
   /** How many of them come from committed entries. */
   private readonly storedReferences: Uint16Array
   private readonly freeBufferStack: Int32Array
@@ -83,7 +83,7 @@ export class Pool {
       this.totalMetas += extent.buffers * linesPerBuffer
     }
     this.totalMetas -= 1 // the anchor
-    this.references = new Uint16Array(extents.length << EXTENT_BUFFERS_SHIFT)
+    this.references = new Int32Array(extents.length << EXTENT_BUFFERS_SHIFT)
     this.storedReferences = new Uint16Array(extents.length << EXTENT_BUFFERS_SHIFT)
     this.freeBufferStack = new Int32Array(this.totalBuffers)
     this.freeMetaStack = new Int32Array(this.totalMetas)
@@ -143,6 +143,7 @@ export class Pool {
   releaseBuffer(buffer: number): void {
     const left = --this.references[buffer]!
     if (left === 0) this.freeBufferStack[this.freeBufferTop++] = buffer
+    else if (left < 0) throw new Error(`buffer ${buffer} released twice`)
   }
 
   bufferReferences(buffer: number): number {
