@@ -1,0 +1,45 @@
+/** What a host is made of; see host.ts. */
+import type { Device } from '../drivers/device.ts'
+import type { Pool } from '../storage/pool.ts'
+import type { WallClock } from './clock.ts'
+import type { Random } from './random.ts'
+
+/** Internet sum of a part of a buffer, folded, not complemented (storage/checksum.ts). */
+export type SumView = (buffer: number, offset: number, length: number) => number
+
+/** Fills D_SUM of `count` receive descriptors: sums from byte 14 of each frame to its end. */
+export type SumBurst = (descriptors: Int32Array, count: number) => void
+
+export interface TcpOptions {
+  connectionsMax?: number
+  timeWaitsMax?: number
+  timeWaitMs?: number
+  /** Buffers that the receive window never promises (default POOL_RESERVE_BUFFERS). */
+  reserveBuffers?: number
+  /** RFC 7323 timestamps; default true. */
+  timestamps?: boolean
+  /** RFC 7323 window scaling; default true. */
+  windowScaling?: boolean
+  /** RFC 2018 selective acknowledgements; default true. */
+  sack?: boolean
+}
+
+export interface HostOptions {
+  device: Device
+  pool: Pool
+  /** This host's address with its prefix: "10.77.0.2/24". */
+  address: string
+  /** Next hop for everything that is not on the link. Without it such destinations are unreachable. */
+  gateway?: string
+  /** Largest IP packet, bytes; default and upper bound is the device's. */
+  mtu?: number
+  random: Random
+  /** Key of the initial sequence numbers, 16 bytes or more (RFC 6528). */
+  secret: Uint8Array
+  /** Stamps arrivals. */
+  wallClock: WallClock
+  /** Native sums where the program has them; default in JavaScript. */
+  sumView?: SumView
+  sumBurst?: SumBurst
+  tcp?: TcpOptions
+}

@@ -1,0 +1,84 @@
+/**
+ * Every limit and default of the stack, once, with unit and source. Options may override those that say so.
+ */
+
+/* --- Ethernet, ARP, IPv4, ICMP --- */
+
+/** Header slot: Ethernet 14 + IPv6 40 + TCP 60 fit. */
+export const HEADER_SLOT_BYTES = 128
+
+/** Neighbours remembered; the least recently confirmed goes first. */
+export const ARP_ENTRIES_MAX = 512
+/** Frames that wait for one unresolved neighbour; RFC 1122 2.3.2.2 asks for at least one. */
+export const ARP_PENDING_PER_NEIGHBOUR_MAX = 3
+/** Frames that wait for all unresolved neighbours together. */
+export const ARP_PENDING_MAX = 64
+/** Requests before a neighbour counts as unreachable; Linux mcast_solicit. */
+export const ARP_REQUESTS_MAX = 3
+/** Between requests; Linux retrans_time, and the 1/s that RFC 1122 2.3.2.1 asks for. */
+export const ARP_RETRY_MS = 1000
+/** An unreachable neighbour is asked again after this. */
+export const ARP_FAILED_MS = 3000
+/** An entry is trusted this long; RFC 1122 2.3.2.1 suggests about a minute. */
+export const ARP_REACHABLE_MS = 60_000
+/** Before it expires, a used entry is confirmed by unicast (RFC 1122 2.3.2.1 (2)). */
+export const ARP_REFRESH_MS = 45_000
+
+export const IPV4_TTL = 64 // RFC 1700; Linux ip_default_ttl
+/** Smallest path MTU believed from ICMP, bytes; Linux min_pmtu. A forged or zero MTU must not stall TCP. */
+export const PATH_MTU_MIN = 552
+/** ICMP errors sent per second; Linux icmp_ratelimit allows about as many per peer (RFC 1812 4.3.2.8). */
+export const ICMP_ERRORS_PER_SECOND = 100
+
+/* --- TCP --- */
+
+export const CONNECTIONS_MAX = 16_384
+export const TIME_WAITS_MAX = 32_768
+/** TIME-WAIT lasts 2 MSL, milliseconds; Linux TCP_TIMEWAIT_LEN. RFC 9293 says 4 minutes. */
+export const TIME_WAIT_MS = 60_000
+/** FIN-WAIT-2 without a reading application; Linux tcp_fin_timeout. */
+export const FIN_WAIT_2_MS = 60_000
+
+export const LISTEN_BACKLOG = 1024 // Linux tcp_max_syn_backlog's order
+export const RECEIVE_LIMIT_BYTES = 4 << 20
+export const SEND_LIMIT_BYTES = 4 << 20
+/** What a buffer is taken to carry when free buffers are turned into a window: half of what a full segment brings. */
+export const WINDOW_BYTES_PER_BUFFER = 730
+/** Buffers that a window never promises: headers, ACKs and replies of the whole host need them. */
+export const POOL_RESERVE_BUFFERS = 128
+/** Out-of-order buffers one connection may hold. */
+export const REASSEMBLY_BUFFERS_MAX = 4096
+
+export const MSS_DEFAULT = 536 // RFC 9293 3.7.1
+/** Smallest segment size accepted from a peer's option; Linux TCP_MIN_SND_MSS less its options. */
+export const MSS_MIN = 48
+export const WINDOW_SCALE_MAX = 14 // RFC 7323 2.3
+
+export const RTO_INITIAL_MS = 1000 // RFC 6298 (2.1)
+export const RTO_MIN_MS = 200 // Linux TCP_RTO_MIN; RFC 6298 (2.4) says 1 s
+export const RTO_MAX_MS = 120_000 // Linux TCP_RTO_MAX; RFC 6298 (2.5) allows 60 s or more
+export const SYN_RETRIES_MAX = 6 // Linux tcp_syn_retries: gives up after 127 s
+export const SYN_ACK_RETRIES_MAX = 5 // Linux tcp_synack_retries: gives up after 63 s
+export const RETRIES_MAX = 15 // Linux tcp_retries2: R2 of RFC 9293 3.8.3, about 15 minutes
+/** FIN-WAIT-1, CLOSING, LAST-ACK: nobody waits for the result; Linux tcp_orphan_retries. */
+export const ORPHAN_RETRIES_MAX = 8
+
+export const DELAYED_ACK_MS = 40 // Linux TCP_DELACK_MIN; RFC 9293 3.8.6.3 allows 500
+/** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
+export const QUICK_ACKS = 16
+export const INITIAL_WINDOW_SEGMENTS = 10 // RFC 6928
+export const DUPLICATE_ACKS = 3 // RFC 5681 3.2
+
+export const KEEP_ALIVE_IDLE_MS = 7_200_000 // RFC 9293 3.8.4: at least two hours
+export const KEEP_ALIVE_INTERVAL_MS = 75_000 // Linux tcp_keepalive_intvl
+export const KEEP_ALIVE_PROBES = 9 // Linux tcp_keepalive_probes
+
+/** Challenge ACKs per second for the whole host (RFC 5961 10); Linux tcp_challenge_ack_limit. */
+export const CHALLENGE_ACKS_PER_SECOND = 1000
+/** ACKs in answer to out-of-window segments, one per connection in this time; Linux tcp_invalid_ratelimit. */
+export const INVALID_ACK_INTERVAL_MS = 500
+/** tsRecent older than this is not trusted: PAWS is skipped (RFC 7323 5.5). */
+export const PAWS_AGE_MS = 24 * 86_400_000
+
+export const EPHEMERAL_PORT_FIRST = 49_152 // RFC 6335 6
+export const EPHEMERAL_PORT_LAST = 65_535

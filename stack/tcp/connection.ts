@@ -1,0 +1,267 @@
+/**
+ * One TCP connection: the transmission control block of RFC 9293 3.3.1 as plain int32 fields. No closures and no
+ * promises, so that a connection is data; the code that moves it stands in input.ts, output.ts, recovery.ts and
+ * timers.ts. The methods at the end are what an application calls (application.ts).
+ *
+ *   send sequence space                                 receive sequence space
+ *
+ *        sndUna      sndNxt      sndMax      sendEnd          rcvNxt         rcvAdvertised
+ *   ───────┼───────────┼───────────┼───────────┼──── FIN      ────┼────────────────┼──────
+ *    acked │ in flight │ sent      │ not sent  │               in │ window offered │ refused
+ *          │           │ before an │ yet       │            order │                │
+ *          │           │ RTO       │           │
+ *
+ * Invariants:
+ *  1. sndUna <= sndNxt <= sndMax, and all are <= sendEnd + 1 (the FIN has the number sendEnd).
+ *  2. The lines from sendHead hold exactly the bytes [sndUna - sendHeadOffset, sendEnd), SYN and FIN apart.
+ *  3. rcvAdvertised never moves left (RFC 9293 3.8.6: a receiver SHOULD NOT shrink the window).
+ *  4. The lines from reassemblyHead lie right of rcvNxt, sorted, without overlap.
+ */
+import { NO_META } from '../../storage/layout.ts'
+import { formatIpv4 } from '../address.ts'
+import type { Application } from './application.ts'
+import type { TcpContext } from './context.ts'
+import { abortConnection, shutdownConnection } from './close.ts'
+import { takeReceived } from './receive-queue.ts'
+import { enqueueSend } from './send-queue.ts'
+
+/* States, RFC 9293 3.3.2. LISTEN and TIME-WAIT have their own, lighter representations (listen.ts, time-wait.ts). */
+export const STATE_CLOSED = 0
+export const STATE_SYN_SENT = 1
+export const STATE_SYN_RECEIVED = 2
+export const STATE_ESTABLISHED = 3
+export const STATE_FIN_WAIT_1 = 4
+export const STATE_FIN_WAIT_2 = 5
+export const STATE_CLOSING = 6
+export const STATE_CLOSE_WAIT = 7
+export const STATE_LAST_ACK = 8
+/** Only to report: a connection that reached TIME-WAIT has left its row in time-wait.ts. */
+export const STATE_TIME_WAIT = 9
+
+const STATE_NAMES = [
+  'CLOSED',
+  'SYN-SENT',
+  'SYN-RECEIVED',
+  'ESTABLISHED',
+  'FIN-WAIT-1',
+  'FIN-WAIT-2',
+  'CLOSING',
+  'CLOSE-WAIT',
+  'LAST-ACK',
+  'TIME-WAIT',
+]
+
+export function stateName(state: number): string {
+  return STATE_NAMES[state] ?? `unknown state ${state}`
+}
+
+/** What ackPending means. */
+export const ACK_NONE = 0
+/** An ACK may wait for the delayed-ACK timer or for data to ride on. */
+export const ACK_DELAYED = 1
+/** An ACK leaves with this burst. */
+export const ACK_NOW = 2
+
+/** Bits of `news`: which callbacks are due at the end of the burst. */
+export const NEWS_RECEIVE = 1
+export const NEWS_SEND_SPACE = 2
+
+export class Connection {
+  /** The application's own slot: whatever it wants to find again. */
+  user: unknown = undefined
+  application: Application
+  readonly context: TcpContext
+  /** Index in the connection table; names the timers too. */
+  readonly slot: number
+
+  state = STATE_CLOSED
+  /** Set when the connection is over: the reason that onClose will get. */
+  closeReason = 0
+  /** 1: over, but data waits for the application (application.ts rule 3). */
+  lingering = 0
+  /** Port of the listener it came from, or -1 for an active open. */
+  listenerPort = -1
+
+  /* Addresses: four int32 words each, IPv4 mapped (address.ts). */
+  localPort = 0
+  remotePort = 0
+  localAddress0 = 0
+  localAddress1 = 0
+  localAddress2 = 0
+  localAddress3 = 0
+  remoteAddress0 = 0
+  remoteAddress1 = 0
+  remoteAddress2 = 0
+  remoteAddress3 = 0
+
+  /* Send sequence space. */
+  iss = 0
+  sndUna = 0
+  sndNxt = 0
+  sndMax = 0
+  /** Peer's window, scaled, bytes. */
+  sndWnd = 0
+  sndWl1 = 0
+  sndWl2 = 0
+  /** Largest window the peer ever offered: for sender-side silly-window avoidance and RFC 5961. */
+  sndWndMax = 0
+  sendScale = 0
+  /** Payload bytes of a full segment: peer's MSS and path MTU, less the options of every segment. */
+  sendMss = 0
+  peerMss = 0
+  /** The SYN, or SYN-ACK, has to be sent (again). */
+  synPending = 0
+
+  /* Send queue: a chain of views; send-queue.ts. */
+  sendHead = NO_META
+  sendTail = NO_META
+  /** Acknowledged bytes at the start of sendHead. */
+  sendHeadOffset = 0
+  /** Where sndNxt lies: line and offset in it; NO_META when everything was sent. */
+  sendNextMeta = NO_META
+  sendNextOffset = 0
+  /** Sequence number behind the last queued byte; the FIN's own number. */
+  sendEnd = 0
+  /** Bytes queued and not yet acknowledged. */
+  sendQueuedBytes = 0
+  sendLimitBytes = 0
+  sendLowMarkBytes = 0
+  finQueued = 0
+  noDelay = 0
+
+  /* Receive sequence space. */
+  irs = 0
+  rcvNxt = 0
+  rcvAdvertised = 0
+  receiveScale = 0
+  receiveLimitBytes = 0
+  /** The application's MSS option, or 0. */
+  announcedMss = 0
+
+  /* Receive queue: lines in order, not yet taken by the application; receive-queue.ts. */
+  receiveHead = NO_META
+  receiveTail = NO_META
+  receiveQueuedBytes = 0
+  receiveQueuedBuffers = 0
+  /** 1: the peer's FIN was received, nothing comes behind the queue. */
+  receiveFinished = 0
+  /** 1: a FIN with number peerFin was seen, data before it may be missing. */
+  peerFinKnown = 0
+  peerFin = 0
+
+  /* Out-of-order lines; reassembly.ts. */
+  reassemblyHead = NO_META
+  reassemblyTail = NO_META
+  reassemblyBuffers = 0
+  /** Sequence number of the segment that came out of order last: the first SACK block (RFC 2018 4). */
+  reassemblyLatest = 0
+
+  /* RFC 7323. */
+  timestampsOn = 0
+  tsRecent = 0
+  tsRecentMs = 0
+  tsOffset = 0
+  /** Highest ACK sent: decides which segment's timestamp is echoed (RFC 7323 4.3). */
+  lastAckSent = 0
+  sackOn = 0
+
+  /* Acknowledging. */
+  ackPending = ACK_NONE
+  /** Bytes received since the last ACK. */
+  ackBytes = 0
+  quickAcks = 0
+  /** Largest payload seen from the peer: what a full segment is, for the ACK-every-second rule. */
+  peerSegmentBytes = 0
+  invalidAckMs = 0
+
+  /* Round-trip time and retransmission; rtt.ts, timers.ts. */
+  srttUs = 0
+  rttVarianceUs = 0
+  rtoMs = 0
+  rttTiming = 0
+  rttSequence = 0
+  rttStartUs32 = 0
+  /** Retransmission time-outs since the last progress. */
+  backoff = 0
+  /** When the oldest unacknowledged data was first sent, for the user time-out. */
+  progressMs = 0
+  userTimeoutMs = 0
+  /** 1: the retransmission timer runs as persist timer (RFC 9293 3.8.6.1). */
+  persisting = 0
+  /** 1: the persist timer fired: send what the window takes, or one byte beyond it. */
+  probePending = 0
+
+  /* Keep-alive. */
+  keepAliveOn = 0
+  keepAliveIdleMs = 0
+  keepAliveIntervalMs = 0
+  keepAliveProbesMax = 0
+  keepAliveProbes = 0
+  lastHeardMs = 0
+
+  /* Congestion control (congestion/congestion.ts) and loss recovery (recovery.ts). Bytes. */
+  congestionWindow = 0
+  slowStartThreshold = 0
+  congestionAcked = 0
+  duplicateAcks = 0
+  recovering = 0
+  recoverSequence = 0
+  /** Bytes that may be sent beyond the congestion window (RFC 3042). */
+  limitedTransmitBytes = 0
+  /** 1: recovery wants the first unacknowledged segment sent again. */
+  retransmitHead = 0
+
+  /* Work lists of the burst; context.ts. */
+  outputQueued = 0
+  news = 0
+  /** Soft ICMP error seen last; becomes the reason if the connection times out while connecting. */
+  unreachable = 0
+
+  constructor(context: TcpContext, slot: number, application: Application) {
+    this.context = context
+    this.slot = slot
+    this.application = application
+  }
+
+  /* --- for the application --- */
+
+  /** Peer's address as text; allocates. */
+  get remoteAddress(): string {
+    return formatIpv4(this.remoteAddress3)
+  }
+
+  get localAddress(): string {
+    return formatIpv4(this.localAddress3)
+  }
+
+  /** Bytes that may be sent before the send queue is over its limit; never negative. */
+  get sendSpace(): number {
+    const space = this.sendLimitBytes - this.sendQueuedBytes
+    return space > 0 ? space : 0
+  }
+
+  /** Bytes sent and not acknowledged. */
+  get inFlightBytes(): number {
+    return (this.sndNxt - this.sndUna) | 0
+  }
+
+  /** Head of the chain of lines received in order, now the caller's; NO_META if there is none. */
+  takeReceived(): number {
+    return takeReceived(this.context, this)
+  }
+
+  /** Queues a chain of lines; the stack owns it from now on. Sent with this burst, or with Host.flush. */
+  send(chain: number): void {
+    enqueueSend(this.context, this, chain)
+  }
+
+  /** Sends FIN behind what is queued. Receiving goes on. */
+  shutdown(): void {
+    shutdownConnection(this.context, this)
+  }
+
+  /** Ends the connection now, with RST where the peer has to know (RFC 9293 3.10.5). onClose(CLOSE_ABORTED) comes before this returns. */
+  abort(): void {
+    abortConnection(this.context, this)
+  }
+}
