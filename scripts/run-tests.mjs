@@ -17,7 +17,8 @@
  * A test file says in its header comment how it wants to be run:
  *   @alone          with no other test file at the same time (load, timing, memory); test/e2e always is
  *   @timeout N      its time limit in seconds
- * and prints `SKIP: reason` for what this machine cannot test; the reasons are repeated at the end.
+ * and prints `SKIP: reason` for what this machine cannot test. A whole suite that cannot run prints `SKIPPED FILE:
+ * reason` and has uvu count its tests as skipped. The reasons are repeated at the end.
  */
 import { spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -146,13 +147,14 @@ function run(job) {
   })
 }
 
-/** Counts from uvu's summaries (one each time a file runs its queue) and from SKIP lines. */
+/** Counts from uvu's summaries (one each time a file runs its queue) and from SKIP lines; SKIPPED ones are in uvu's count. */
 function judge(job, outcome) {
   const sum = (pattern) => [...outcome.output.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0)
   const total = sum(/^ {2}Total: +(\d+)$/gm)
   const passed = sum(/^ {2}Passed: +(\d+)$/gm)
   const skips = [...outcome.output.matchAll(/^SKIP: (.*)$/gm)].map((match) => match[1])
   const skipped = sum(/^ {2}Skipped: +(\d+)$/gm) + skips.length
+  for (const match of outcome.output.matchAll(/^SKIPPED [^:]*: (.*)$/gm)) skips.push(match[1])
   const result = { job, ...outcome, passed, failed: total - passed, skipped, skips, reason: '' }
   if (outcome.spawnError) result.reason = `did not start: ${outcome.spawnError.message}`
   else if (outcome.timedOut) result.reason = `ran out of time (${job.timeoutS} s)`

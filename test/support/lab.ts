@@ -1,0 +1,396 @@
+/**
+ * The lab of the end-to-end tests: the real daemon on a real TAP interface, and the programs that talk to it, all in
+ * the private network namespace of the test (see netns.ts).
+ *
+ *   test process ── node:net, curl, wrk ──► kernel TCP 10.77.0.1 ── TAP ──► packrat serve 10.77.0.2
+ *                └── http://127.0.0.1:9177/stats (the daemon's admin address, on the kernel's loopback)
+ *
+ * Invariants:
+ *  1. Every process and every wait has a time limit.
+ *  2. Daemons and files do not outlive the test process, however it ends short of SIGKILL (then the runner's
+ *     process-group kill and the namespace's end do it).
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs'
+import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+export const PACKRAT_ADDRESS = '10.77.0.2'
+export const PACKRAT_URL = `http://${PACKRAT_ADDRESS}`
+export const ADMIN_URL = 'http://127.0.0.1:9177'
+/** The compiled command-line program, beside the compiled tests. */
+export const PACKRAT_PROGRAM = fileURLToPath(new URL('../../tools/packrat.js', import.meta.url))
+export const WRK_SCRIPT = fileURLToPath(new URL('../../../scripts/wrk-put.lua', import.meta.url))
+
+const READY_TIMEOUT_MS = 20_000
+const STOP_TIMEOUT_MS = 10_000
+const PROGRAM_TIMEOUT_MS = 60_000
+const REQUEST_TIMEOUT_MS = 20_000
+/** tmpfs smaller than this cannot hold the regions of the tests. */
+const SHARED_MEMORY_BYTES_MIN = 2 ** 30
+
+const liveDaemons = new Set<ChildProcess>()
+const directories: string[] = []
+
+process.on('exit', () => {
+  for (const child of liveDaemons) child.kill('SIGKILL')
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true })
+})
+
+/** For `privateNetworkSuite`: what the lab and these programs lack on this machine. */
+export function lacks(...programs: string[]): () => string | undefined {
+  return () => {
+    try {
+      accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
+    } catch {
+      return '/dev/net/tun cannot be opened: no TAP interfaces here'
+    }
+    const missing = ['ip', ...programs].filter(
+      (program) => spawnSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' }).status !== 0,
+    )
+    return missing.length > 0 ? `not installed: ${missing.join(', ')} (scripts/setup.sh --for-tests)` : undefined
+  }
+}
+
+/** A directory of this test's own, on tmpfs where there is enough of it; removed at the end. */
+export function scratchDirectory(): string {
+  const shared = '/dev/shm'
+  let parent = tmpdir()
+  try {
+    const { bavail, bsize } = statfsSync(shared)
+    if (bavail * bsize >= SHARED_MEMORY_BYTES_MIN) parent = shared
+  } catch {
+    // No /dev/shm: the tests work on any file system, only slower.
+  }
+  const directory = mkdtempSync(join(parent, 'packrat-test-'))
+  directories.push(directory)
+  return directory
+}
+
+/* --- programs --- */
+
+export interface Outcome {
+  /** Exit status; null if a signal ended it. */
+  readonly status: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: Buffer
+  readonly stderr: string
+}
+
+/** Runs a program to its end, in this namespace. Rejects if it cannot start or takes longer than `timeoutMs`. */
+export function run(
+  program: string,
+  args: readonly string[],
+  options: { timeoutMs?: number; input?: Uint8Array } = {},
+): Promise<Outcome> {
+  const timeoutMs = options.timeoutMs ?? PROGRAM_TIMEOUT_MS
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+    const stdout: Buffer[] = []
+    let stderr = ''
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      child.kill('SIGKILL')
+    }, timeoutMs)
+    child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk))
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk
+    })
+    child.stdin.on('error', () => {}) // a program that does not read its input says so by its exit status
+    child.on('error', reject)
+    child.on('close', (status, signal) => {
+      clearTimeout(timer)
+      if (late) reject(new Error(`${program} ${args.join(' ')} took longer than ${timeoutMs} ms: ${stderr}`))
+      else resolve({ status, signal, stdout: Buffer.concat(stdout), stderr })
+    })
+    child.stdin.end(options.input)
+  })
+}
+
+/** Runs `packrat ARGS` to its end. */
+export function packrat(...args: string[]): Promise<Outcome> {
+  return run(process.execPath, [PACKRAT_PROGRAM, ...args])
+}
+
+/** curl, silent but for errors. */
+export function curl(...args: string[]): Promise<Outcome> {
+  return run('curl', ['--silent', '--show-error', '--max-time', '60', ...args])
+}
+
+/** curl, for the answer's status code; the body is dropped. */
+export async function curlStatus(...args: string[]): Promise<number> {
+  const { stdout, stderr, status } = await curl('--output', '/dev/null', '--write-out', '%{http_code}', ...args)
+  if (status !== 0) throw new Error(`curl ${args.join(' ')} failed (${status}): ${stderr}`)
+  return Number(stdout.toString())
+}
+
+export interface WrkResult {
+  readonly requests: number
+  readonly duration_us: number
+  readonly p50_us: number
+  readonly p99_us: number
+  readonly errors: Readonly<Record<'connect' | 'read' | 'write' | 'status' | 'timeout', number>>
+}
+
+/** Loads the daemon with wrk; see scripts/wrk-put.lua. */
+export async function wrk(options: {
+  method: 'PUT' | 'GET'
+  connections: number
+  seconds: number
+  valueBytes: number
+  keys: number
+}): Promise<WrkResult> {
+  const { method, connections, seconds, valueBytes, keys } = options
+  const load = [
+    '--threads',
+    '1',
+    '--connections',
+    `${connections}`,
+    '--duration',
+    `${seconds}s`,
+    '--script',
+    WRK_SCRIPT,
+  ]
+  const { stdout, stderr, status } = await run(
+    'wrk',
+    [...load, PACKRAT_URL, '--', `${valueBytes}`, `${keys}`, method],
+    { timeoutMs: seconds * 1000 + PROGRAM_TIMEOUT_MS },
+  )
+  const result = /^\{.*\}$/m.exec(stdout.toString())
+  if (status !== 0 || !result) throw new Error(`wrk failed (${status}): ${stderr}${stdout}`)
+  return JSON.parse(result[0])
+}
+
+/* --- the daemon --- */
+
+/** What tests read of `GET /stats`. */
+export interface Stats {
+  readonly buffers: {
+    readonly total: number
+    readonly free: number
+    readonly stored: number
+    readonly inFlight: number
+  }
+  readonly commit: { readonly batches: number; readonly fences: number; readonly flushedLines: number }
+  readonly payloadBytesCopied: number
+  readonly records: number
+}
+
+export interface DaemonOptions {
+  readonly region: string
+  /** Further flags of `packrat serve`. */
+  readonly flags?: readonly string[]
+  /** Flags of node itself. */
+  readonly nodeFlags?: readonly string[]
+  readonly readyTimeoutMs?: number
+}
+
+export class Daemon {
+  /** The line that it printed when it began to serve. */
+  readonly readyLine: string
+  /** From spawn to that line. */
+  readonly readyMs: number
+  private readonly child: ChildProcess
+  private readonly ended: Promise<{ status: number | null; signal: NodeJS.Signals | null }>
+
+  constructor(
+    child: ChildProcess,
+    ended: Promise<{ status: number | null; signal: NodeJS.Signals | null }>,
+    readyLine: string,
+    readyMs: number,
+  ) {
+    this.child = child
+    this.ended = ended
+    this.readyLine = readyLine
+    this.readyMs = readyMs
+  }
+
+  get pid(): number {
+    return this.child.pid!
+  }
+
+  get alive(): boolean {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  /** Through the admin address by default; the same document comes from Packrat's own stack. */
+  async stats(base: string = ADMIN_URL): Promise<Stats> {
+    const response = await send('GET', `${base}/stats`)
+    if (response.status !== 200) throw new Error(`GET /stats: ${response.status}`)
+    return JSON.parse(response.body.toString())
+  }
+
+  /** Orderly stop; resolves with how it ended. */
+  stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<{ status: number | null; signal: NodeJS.Signals | null }> {
+    this.child.kill(signal)
+    return within(STOP_TIMEOUT_MS, this.ended, `daemon did not stop on ${signal}`)
+  }
+
+  /** kill -9; resolves when the process is gone. */
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL')
+    await within(STOP_TIMEOUT_MS, this.ended, 'daemon survived SIGKILL')
+  }
+}
+
+/** Starts `packrat serve` and waits until it serves. Rejects with its standard error if it ends instead. */
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const started = performance.now()
+  const flags = ['--pm', options.region, ...(options.flags ?? [])]
+  const child = spawn(process.execPath, [...(options.nodeFlags ?? []), PACKRAT_PROGRAM, 'serve', ...flags], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  liveDaemons.add(child)
+  let stderr = ''
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk
+  })
+  const ended = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.on('exit', (status, signal) => {
+      liveDaemons.delete(child)
+      resolve({ status, signal })
+    })
+  })
+  const readyLine = new Promise<string>((resolve, reject) => {
+    let stdout = ''
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk
+      const line = /^packrat ready.*(?=\n)/m.exec(stdout)
+      if (line) resolve(line[0])
+    })
+    child.on('error', reject)
+    ended.then(({ status, signal }) => reject(new Error(`daemon ended (${status ?? signal}): ${stderr}${stdout}`)))
+  })
+  try {
+    const line = await within(options.readyTimeoutMs ?? READY_TIMEOUT_MS, readyLine, 'daemon did not become ready')
+    return new Daemon(child, ended, line, performance.now() - started)
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw new Error(`${(error as Error).message}${stderr && `\n${stderr}`}`)
+  }
+}
+
+/** Polls until the daemon has nothing in flight and every buffer is free or stored; returns the last statistics. */
+export async function untilIdle(daemon: Daemon, timeoutMs = 5000): Promise<Stats> {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const stats = await daemon.stats()
+    const { total, free, stored } = stats.buffers
+    if (free + stored === total || performance.now() > deadline) return stats
+    await sleep(100)
+  }
+}
+
+/* --- requests by node:http, for tests that look at the answer --- */
+
+export interface Response {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly body: Buffer
+}
+
+export interface RequestOptions {
+  readonly body?: Uint8Array
+  readonly headers?: Readonly<Record<string, string>>
+  readonly signal?: AbortSignal
+  /** Keeps connections open; by default every request has its own. */
+  readonly agent?: import('node:http').Agent
+}
+
+/** One HTTP request. `url` is sent as it is, percent-encoding included. */
+export function send(method: string, url: string, options: RequestOptions = {}): Promise<Response> {
+  const [, host, port, path] = /^http:\/\/([^/:]+)(?::(\d+))?(\/.*)$/.exec(url) ?? []
+  if (host === undefined || path === undefined) throw new Error(`not a URL: ${url}`)
+  return new Promise((resolve, reject) => {
+    const headers: Record<string, string> = { ...options.headers }
+    if (options.body) headers['content-length'] = String(options.body.length)
+    const outgoing = httpRequest({
+      host,
+      port: port ?? '80',
+      method,
+      path,
+      headers,
+      agent: options.agent ?? false,
+      timeout: REQUEST_TIMEOUT_MS,
+      ...(options.signal ? { signal: options.signal } : {}),
+    })
+    outgoing.on('timeout', () => outgoing.destroy(new Error(`${method} ${url}: no answer in ${REQUEST_TIMEOUT_MS} ms`)))
+    outgoing.on('error', reject)
+    outgoing.on('response', (incoming) => {
+      const chunks: Buffer[] = []
+      incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
+      incoming.on('error', reject)
+      incoming.on('end', () =>
+        resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body: Buffer.concat(chunks) }),
+      )
+    })
+    outgoing.end(options.body)
+  })
+}
+
+/** The URL of a key: every byte that is not unreserved (RFC 3986 2.3) percent-encoded. */
+export function keyUrl(key: string | Uint8Array): string {
+  let path = ''
+  for (const byte of typeof key === 'string' ? Buffer.from(key) : key) {
+    const character = String.fromCharCode(byte)
+    path += /[A-Za-z0-9._~-]/.test(character) ? character : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
+  return `${PACKRAT_URL}/kv/${path}`
+}
+
+/* --- small things --- */
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+export function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+export function fileHash(file: string): string {
+  return sha256(readFileSync(file))
+}
+
+/** A promise with a time limit. */
+export function within<T>(ms: number, promise: Promise<T>, complaint: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const limit = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${complaint} within ${ms} ms`)), ms)
+  })
+  return Promise.race([promise, limit]).finally(() => clearTimeout(timer))
+}
+
+/** Random numbers from a seed (mulberry32): a failing run is run again with its seed. */
+export class Random {
+  private state: number
+
+  constructor(seed: number) {
+    this.state = seed | 0
+  }
+
+  /** A whole number in [0, limit). */
+  below(limit: number): number {
+    this.state = (this.state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(this.state ^ (this.state >>> 15), this.state | 1)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed
+    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit)
+  }
+
+  bytes(length: number): Uint8Array {
+    const bytes = new Uint8Array(length)
+    for (let at = 0; at < length; at++) bytes[at] = this.below(256)
+    return bytes
+  }
+}
+
+/** The seed of this run: PACKRAT_TEST_SEED, or `standard`. Printed, so that a failure can be replayed. */
+export function testSeed(standard: number): number {
+  const seed = Number(process.env.PACKRAT_TEST_SEED ?? standard)
+  console.log(`seed ${seed} (PACKRAT_TEST_SEED)`)
+  return seed
+}
