@@ -1,0 +1,106 @@
+/**
+ * A full store: PUT is refused with 507 and changes nothing, reads and the listing go on, DELETE makes room, PUT works
+ * again in the same daemon.
+ *
+ * @timeout 120
+ */
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import {
+  type Daemon,
+  keyUrl,
+  lacks,
+  PACKRAT_URL,
+  scratchDirectory,
+  send,
+  startDaemon,
+  untilIdle,
+} from '../support/lab.ts'
+import { privateNetworkSuite } from '../support/netns.ts'
+
+const VALUE_BYTES = 16 << 10
+/** More than an 8 MiB region can hold. */
+const PUTS_MAX = 1024
+
+const test = privateNetworkSuite('full store', import.meta.url, { timeoutMs: 120_000, missing: lacks() })
+
+let daemon: Daemon
+let stored = 0
+
+test.before(async () => {
+  daemon = await startDaemon({
+    region: join(scratchDirectory(), 'full.pm'),
+    flags: ['--pm-size', '8M', '--durability', 'process'],
+  })
+})
+
+test.after(async () => {
+  if (daemon?.alive) await daemon.stop()
+})
+
+const name = (index: number) => `full-${String(index).padStart(4, '0')}`
+const value = (index: number) => Buffer.alloc(VALUE_BYTES, `value ${index} `)
+
+async function put(index: number): Promise<number> {
+  return (await send('PUT', keyUrl(name(index)), { body: value(index) })).status
+}
+
+async function assertReadable(index: number): Promise<void> {
+  const { status, body } = await send('GET', keyUrl(name(index)))
+  assert.is(status, 200, name(index))
+  assert.ok(body.equals(value(index)), `${name(index)} differs`)
+}
+
+test('PUT goes on until the store is full, then says 507', async () => {
+  let status = 0
+  while (stored < PUTS_MAX) {
+    status = await put(stored)
+    if (status !== 201) break
+    stored++
+  }
+  assert.is(status, 507)
+  // Most of the region must be usable: 8 MiB in 2 KiB buffers, 12 for a value, an eighth kept for the network.
+  assert.ok(stored * VALUE_BYTES > 2 << 20, `full after ${stored} values`)
+})
+
+test('full is not dead: every value reads back, the listing works, the refused one is absent', async () => {
+  for (let index = 0; index < stored; index++) await assertReadable(index)
+  assert.is((await send('GET', keyUrl(name(stored)))).status, 404)
+  const { body } = await send('GET', `${PACKRAT_URL}/kv?prefix=full-`)
+  assert.is(body.toString().trim().split('\n').length, stored)
+  assert.is(await put(stored), 507, 'still full')
+})
+
+test('a refused replacement leaves the old value', async () => {
+  const { status } = await send('PUT', keyUrl(name(0)), { body: Buffer.alloc(4 * VALUE_BYTES, 'new') })
+  assert.is(status, 507)
+  await assertReadable(0)
+})
+
+test('refused writes leave no buffer behind', async () => {
+  const { buffers, records } = await untilIdle(daemon)
+  assert.is(buffers.free + buffers.stored, buffers.total)
+  assert.is(records, stored)
+})
+
+test('DELETE makes room, and PUT works again in the same daemon', async () => {
+  const { pid } = daemon
+  const freed = Math.ceil(stored / 2)
+  for (let index = 0; index < freed; index++) assert.is((await send('DELETE', keyUrl(name(index)))).status, 204)
+  for (let index = 0; index < freed; index++) assert.is(await put(index), 201, `after the room was made: ${index}`)
+  for (let index = 0; index < stored; index++) await assertReadable(index)
+  assert.ok(daemon.alive)
+  assert.is(daemon.pid, pid)
+})
+
+test('filling and emptying again and again loses no space', async () => {
+  for (let round = 0; round < 3; round++) {
+    for (let index = 0; index < stored; index++) assert.is((await send('DELETE', keyUrl(name(index)))).status, 204)
+    const empty = await untilIdle(daemon)
+    assert.is(empty.records, 0)
+    assert.is(empty.buffers.free, empty.buffers.total)
+    for (let index = 0; index < stored; index++) assert.is(await put(index), 201, `round ${round}, value ${index}`)
+  }
+})
+
+test.run()

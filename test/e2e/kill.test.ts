@@ -1,0 +1,218 @@
+/**
+ * kill -9 at random moments under concurrent writes: whatever a client was told is stored (2xx) is there, byte for
+ * byte, after the restart. What was under way may be there or not, but whole.
+ *
+ * Each client owns its keys and has one request under way, so that for every key the state told last and at most one
+ * change not told yet are known.
+ *
+ * @timeout 280
+ */
+import { Agent } from 'node:http'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import {
+  type Daemon,
+  keyUrl,
+  lacks,
+  PACKRAT_ADDRESS,
+  Random,
+  scratchDirectory,
+  send,
+  sha256,
+  sleep,
+  startDaemon,
+  testSeed,
+  within,
+} from '../support/lab.ts'
+import { privateNetworkSuite } from '../support/netns.ts'
+
+const ROUNDS = 50
+const CLIENTS = 8
+const KEYS_PER_CLIENT = 40
+const VALUE_BYTES_MAX = 8000
+const LOAD_MS_MIN = 10
+const LOAD_MS_SPREAD = 250
+const RECORDS = 100_000
+const RESTART_MS_MAX = 1000
+
+const test = privateNetworkSuite('kill', import.meta.url, { timeoutMs: 280_000, missing: lacks() })
+
+const seed = testSeed(4242)
+
+/** Hash of a value; undefined: the key is absent. */
+type State = string | undefined
+
+/** What one client knows of its keys. */
+class Client {
+  readonly told = new Map<string, State>()
+  /** The change under way when the daemon died: may have happened or not. */
+  underWay: { key: string; state: State } | undefined
+  acknowledged = 0
+  /** Answers that contradict what was told before. */
+  private readonly wrong: string[] = []
+  private readonly random: Random
+  private readonly prefix: string
+
+  constructor(number: number) {
+    this.random = new Random(seed * 1000 + number)
+    this.prefix = `client-${number}/`
+  }
+
+  /** Writes until the connection breaks. */
+  async load(): Promise<void> {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    try {
+      for (;;) await this.change(agent)
+    } catch {
+      // The daemon was killed; what it had not answered stays under way.
+    } finally {
+      agent.destroy()
+    }
+  }
+
+  private async change(agent: Agent): Promise<void> {
+    const key = `${this.prefix}${this.random.below(KEYS_PER_CLIENT)}`
+    const isDelete = this.random.below(8) === 0
+    const body = this.random.bytes(this.random.below(10) === 0 ? 0 : this.random.below(VALUE_BYTES_MAX))
+    const state = isDelete ? undefined : sha256(body)
+    this.underWay = { key, state }
+    const { status } = await send(isDelete ? 'DELETE' : 'PUT', keyUrl(key), isDelete ? { agent } : { agent, body })
+    const before = this.told.get(key)
+    const expected = before !== undefined ? 204 : isDelete ? 404 : 201
+    if (status !== expected) this.wrong.push(`${isDelete ? 'DELETE' : 'PUT'} ${key}: ${status}, not ${expected}`)
+    this.told.set(key, state)
+    this.underWay = undefined
+    this.acknowledged++
+  }
+
+  /** Reads everything back. What was under way becomes known. */
+  async verify(): Promise<string[]> {
+    const wrong = this.wrong.splice(0)
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    if (this.underWay && !this.told.has(this.underWay.key)) this.told.set(this.underWay.key, undefined)
+    for (const [key, told] of this.told) {
+      const { status, body } = await send('GET', keyUrl(key), { agent })
+      const state = status === 200 ? sha256(body) : undefined
+      const possible = this.underWay?.key === key ? [told, this.underWay.state] : [told]
+      if (![200, 404].includes(status) || !possible.includes(state)) {
+        wrong.push(`${key}: status ${status}, ${body.length} bytes; told ${told ?? 'absent'}, is ${state ?? 'absent'}`)
+      }
+      this.told.set(key, state)
+    }
+    this.underWay = undefined
+    agent.destroy()
+    return wrong
+  }
+}
+
+const clients = Array.from({ length: CLIENTS }, (_, number) => new Client(number))
+let daemon: Daemon
+let region = ''
+
+function start(): Promise<Daemon> {
+  return startDaemon({ region, flags: ['--pm-size', '256M', '--durability', 'process'] })
+}
+
+test.before(() => {
+  region = join(scratchDirectory(), 'kill.pm')
+})
+
+test.after(async () => {
+  if (daemon?.alive) await daemon.kill()
+})
+
+async function verifyAll(round: string): Promise<void> {
+  const wrong = (await Promise.all(clients.map((client) => client.verify()))).flat()
+  assert.equal(wrong, [], `seed ${seed}, ${round}`)
+}
+
+test(`after each of ${ROUNDS} kills every acknowledged write is there, byte for byte`, async () => {
+  const random = new Random(seed)
+  daemon = await start()
+  for (let round = 1; round <= ROUNDS; round++) {
+    const loads = clients.map((client) => client.load())
+    await sleep(LOAD_MS_MIN + random.below(LOAD_MS_SPREAD))
+    assert.ok(daemon.alive, `daemon died by itself in round ${round}`)
+    await daemon.kill()
+    await within(10_000, Promise.all(loads), 'clients did not notice the kill')
+    daemon = await start()
+    await verifyAll(`round ${round}`)
+  }
+  const acknowledged = clients.reduce((sum, client) => sum + client.acknowledged, 0)
+  console.log(`${acknowledged} acknowledged writes`)
+  assert.ok(acknowledged > ROUNDS * CLIENTS, `too few writes to prove anything: ${acknowledged}`)
+})
+
+test('SIGTERM under load ends with status 0 and loses nothing', async () => {
+  const loads = clients.map((client) => client.load())
+  await sleep(200)
+  assert.equal(await daemon.stop(), { status: 0, signal: null })
+  await within(10_000, Promise.all(loads), 'clients did not notice the stop')
+  daemon = await start()
+  await verifyAll('after SIGTERM')
+  assert.equal(await daemon.stop('SIGINT'), { status: 0, signal: null })
+})
+
+/** PUTs `count` records over one connection, `depth` of them under way. */
+function pipelinedPuts(first: number, count: number, depth: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(80, PACKRAT_ADDRESS)
+    let sent = 0
+    let answered = 0
+    let tail = ''
+    const write = () => {
+      let bytes = ''
+      for (; sent < count && sent - answered < depth; sent++) {
+        const value = recordValue(first + sent)
+        bytes += `PUT /kv/${recordKey(first + sent)} HTTP/1.1\r\nHost: x\r\nContent-Length: ${value.length}\r\n\r\n${value}`
+      }
+      if (bytes) socket.write(bytes)
+    }
+    socket.on('data', (chunk) => {
+      const text = tail + chunk.toString('latin1')
+      const heads = text.split('\r\n\r\n')
+      tail = heads.pop()!
+      for (const head of heads) {
+        if (!head.startsWith('HTTP/1.1 201')) socket.destroy(new Error(`PUT answered: ${head}`))
+      }
+      answered += heads.length
+      if (answered === count) socket.end()
+      else write()
+    })
+    socket.on('error', reject)
+    socket.on('close', () =>
+      answered === count ? resolve() : reject(new Error(`${answered} of ${count} PUTs answered`)),
+    )
+    write()
+  })
+}
+
+const recordKey = (index: number) => `record-${String(index).padStart(6, '0')}`
+const recordValue = (index: number) => `value of record ${index} `.repeat(4)
+
+test(`a restart with ${RECORDS} records takes less than ${RESTART_MS_MAX} ms`, async () => {
+  region = join(scratchDirectory(), 'records.pm')
+  daemon = await startDaemon({ region, flags: ['--pm-size', '512M', '--durability', 'process'] })
+  const share = RECORDS / 4
+  const loads = [0, 1, 2, 3].map((part) => pipelinedPuts(part * share, share, 64))
+  await within(60_000, Promise.all(loads), `${RECORDS} PUTs were not answered`)
+  assert.is((await daemon.stats()).records, RECORDS)
+  await daemon.kill()
+  daemon = await startDaemon({ region })
+  console.log(`ready in ${Math.round(daemon.readyMs)} ms with ${RECORDS} records`)
+  assert.is((await daemon.stats()).records, RECORDS)
+  assert.ok(daemon.readyMs < RESTART_MS_MAX, `ready after ${Math.round(daemon.readyMs)} ms`)
+  const random = new Random(seed)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  for (let sample = 0; sample < 500; sample++) {
+    const index = random.below(RECORDS)
+    const { status, body } = await send('GET', keyUrl(recordKey(index)), { agent })
+    assert.is(status, 200)
+    assert.is(body.toString(), recordValue(index))
+  }
+  agent.destroy()
+  assert.equal(await daemon.stop(), { status: 0, signal: null })
+})
+
+test.run()

@@ -1,0 +1,181 @@
+/**
+ * What the daemon must refuse, and how: one clear line on standard error, exit status 3, nothing changed on disk and
+ * no interface left behind.
+ *
+ * @timeout 120
+ */
+import { chmodSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as assert from 'uvu/assert'
+import {
+  type Daemon,
+  fileHash,
+  lacks,
+  type Outcome,
+  PACKRAT_PROGRAM,
+  Random,
+  run,
+  scratchDirectory,
+  startDaemon,
+  testSeed,
+} from '../support/lab.ts'
+import { privateNetworkSuite } from '../support/netns.ts'
+
+/** `nobody`: may do nothing. */
+const NOBODY = '65534'
+const REFUSAL_TIMEOUT_MS = 15_000
+/** Another interface, network and port than those of a daemon that runs already. */
+const APART = [
+  ...['--device', 'tap:packrat1', '--address', '10.78.0.2/24', '--host-address', '10.78.0.1/24'],
+  ...['--admin', '127.0.0.1:9178', '--durability', 'process'],
+]
+
+const test = privateNetworkSuite('refusals', import.meta.url, { timeoutMs: 120_000, missing: lacks() })
+
+const random = new Random(testSeed(3))
+let directory = ''
+
+test.before(() => {
+  directory = scratchDirectory()
+  chmodSync(directory, 0o755) // `nobody` must reach the files that it may not open
+})
+
+function serveArguments(region: string, ...flags: string[]): string[] {
+  return [PACKRAT_PROGRAM, 'serve', '--pm', region, ...APART, ...flags]
+}
+
+function serve(region: string, ...flags: string[]): Promise<Outcome> {
+  return run(process.execPath, serveArguments(region, ...flags), { timeoutMs: REFUSAL_TIMEOUT_MS })
+}
+
+/** A region as a daemon leaves it. */
+async function makeRegion(name: string): Promise<string> {
+  const region = join(directory, name)
+  const daemon = await startDaemon({ region, flags: ['--pm-size', '16M', '--durability', 'process'] })
+  await daemon.stop()
+  return region
+}
+
+async function assertRefused(outcome: Outcome, why: RegExp): Promise<void> {
+  const lines = outcome.stderr.split('\n').filter((line) => line.trim() !== '')
+  assert.is(lines.length, 1, `not one line: ${outcome.stderr}`)
+  assert.match(lines[0]!, why)
+  assert.is(outcome.status, 3, lines[0])
+  assert.not.match(outcome.stdout.toString(), /packrat ready/)
+  const links = await run('ip', ['-oneline', 'link', 'show'])
+  assert.not.match(links.stdout.toString(), /packrat1/, 'an interface was left behind')
+}
+
+test('a region that another daemon uses', async () => {
+  const region = join(directory, 'used.pm')
+  const daemon: Daemon = await startDaemon({ region, flags: ['--pm-size', '16M', '--durability', 'process'] })
+  try {
+    const before = fileHash(region)
+    await assertRefused(await serve(region), /in use|another process/)
+    assert.is(fileHash(region), before)
+    assert.ok(daemon.alive)
+    assert.is((await daemon.stats()).records, 0)
+  } finally {
+    await daemon.stop()
+  }
+})
+
+test('a truncated region', async () => {
+  const region = await makeRegion('truncated.pm')
+  for (const bytes of [statSync(region).size - 1, 1 << 20, 8192, 4096, 100]) {
+    truncateSync(region, bytes)
+    const before = fileHash(region)
+    await assertRefused(await serve(region), /truncated|bytes|length|short/)
+    assert.is(fileHash(region), before)
+    assert.is(statSync(region).size, bytes)
+  }
+})
+
+test('a region that something was appended to', async () => {
+  const region = await makeRegion('longer.pm')
+  writeFileSync(region, 'more', { flag: 'a' })
+  const before = fileHash(region)
+  await assertRefused(await serve(region), /bytes|length/)
+  assert.is(fileHash(region), before)
+})
+
+test('a file that is no region', async () => {
+  for (const [name, content] of [
+    ['random.bin', random.bytes(1 << 20)],
+    ['zeros.bin', new Uint8Array(1 << 20)],
+    ['letter.txt', Buffer.from('Dear reader,\n')],
+  ] as const) {
+    const file = join(directory, name)
+    writeFileSync(file, content)
+    await assertRefused(await serve(file), /region/)
+    assert.ok(readFileSync(file).equals(content), `${name} was changed`)
+  }
+})
+
+test('a directory', async () => {
+  await assertRefused(await serve(directory), /directory|regular file/)
+})
+
+test('a folder that does not exist', async () => {
+  const region = join(directory, 'no-such-folder', 'x.pm')
+  await assertRefused(await serve(region), /no such|does not exist/i)
+  assert.not(existsSync(join(directory, 'no-such-folder')))
+})
+
+test('a full disk at creation leaves no file', async () => {
+  // A mount namespace of its own, so that the small file system ends with the shell.
+  const script = 'mount -t tmpfs -o size=4m tmpfs "$1" || exit 99; shift; "$@"; status=$?; ls -A "$0"; exit $status'
+  const mountPoint = scratchDirectory()
+  const region = join(mountPoint, 'full.pm')
+  const outcome = await run(
+    'unshare',
+    ['-m', 'sh', '-c', script, mountPoint, mountPoint, process.execPath, ...serveArguments(region, '--pm-size', '64M')],
+    { timeoutMs: REFUSAL_TIMEOUT_MS },
+  )
+  if (outcome.status === 99) {
+    console.log('SKIP: full disk at creation: tmpfs cannot be mounted here')
+    return
+  }
+  await assertRefused(outcome, /space|full/)
+  assert.is(outcome.stdout.toString().trim(), '', 'files were left behind')
+})
+
+/** Runs as `nobody`, with or without the capability to make an interface. */
+function asNobody(capable: boolean, args: string[]): Promise<Outcome> {
+  const identity = ['--reuid', NOBODY, '--regid', NOBODY, '--clear-groups']
+  const capabilities = capable ? ['--inh-caps', '+net_admin', '--ambient-caps', '+net_admin'] : []
+  return run('setpriv', [...identity, ...capabilities, process.execPath, ...args], { timeoutMs: REFUSAL_TIMEOUT_MS })
+}
+
+/** Why `nobody` cannot run the daemon at all here. */
+async function nobodyLacks(): Promise<string | undefined> {
+  try {
+    const { status, stderr } = await asNobody(true, [PACKRAT_PROGRAM, 'serve', '--help'])
+    return status === 0 ? undefined : stderr.trim().split('\n').at(-1)
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
+test('a region that one may not open, and an interface that one may not make', async () => {
+  const region = await makeRegion('private.pm')
+  chmodSync(region, 0o600)
+  const before = fileHash(region)
+  const lacking = await nobodyLacks()
+  if (lacking !== undefined) {
+    console.log(`SKIP: no permission: the daemon cannot be run as another user here (${lacking})`)
+    return
+  }
+  await assertRefused(await asNobody(true, serveArguments(region)), /permission/i)
+  assert.is(fileHash(region), before)
+  chmodSync(region, 0o666)
+  await assertRefused(await asNobody(false, serveArguments(region)), /CAP_NET_ADMIN|permission/)
+})
+
+test('wrong usage is status 2, not 3', async () => {
+  const { status, stderr } = await run(process.execPath, [PACKRAT_PROGRAM, 'serve', '--no-such-flag'])
+  assert.is(status, 2)
+  assert.match(stderr, /--no-such-flag/)
+})
+
+test.run()
