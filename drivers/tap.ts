@@ -1,0 +1,242 @@
+/**
+ * A TAP interface as a device: the kernel of this host is the other end of the link. The one place where the
+ * package `tuntap2` is used.
+ *
+ * Called by: the stack's loop, `serve`, `doctor`. Calls: tuntap2, the pool.
+ *
+ * Receive slots: descriptors that own a buffer each, ready for the native side to read frames into.
+ *
+ *   slots   [ vacant ... | filled: buffer, 0, 2048 ................ ]     RECEIVE_BURST_FRAMES slots
+ *             0            vacant                                 128
+ *
+ * `receive` fills vacant slots from the pool, lets the native side read frames into the filled ones from the left,
+ * and hands those over to the caller, who owns their buffers then: so `vacant` moves right by the frames received.
+ *
+ * Invariants:
+ *  1. The device owns exactly one reference to the buffer of each filled slot and no other: idleBuffers = filled.
+ *  2. Nothing is allocated for a frame or a burst.
+ *  3. After close() it owns nothing.
+ */
+import { getSystemErrorName } from 'node:util'
+import {
+  C_RECEIVE_TRUNCATED,
+  C_TRANSMIT_REFUSED,
+  C_TRANSMITTED_BYTES,
+  C_TRANSMITTED_FRAMES,
+  COUNTERS,
+  probe,
+  Tap,
+  TapError,
+} from 'tuntap2'
+import { PackratError } from '../storage/errors.ts'
+import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
+import type { Pool } from '../storage/pool.ts'
+import {
+  D_BUFFER,
+  D_LENGTH,
+  D_OFFSET,
+  D_SUM,
+  DESCRIPTOR_WORDS,
+  type Device,
+  type DeviceCapabilities,
+  DeviceCounters,
+  RECEIVE_BURST_FRAMES,
+  type ReceiveBurst,
+  type TransmitBurst,
+} from './device.ts'
+
+const MTU_DEFAULT = 1500
+const MTU_MIN = 68 // RFC 791: every internet module forwards 68 bytes unfragmented
+/** Ethernet header and one VLAN tag around the packet, and tuntap2 wants a frame shorter than its room. */
+const FRAME_OVERHEAD_BYTES = 18 + 1
+const MTU_MAX = BUFFER_BYTES - FRAME_OVERHEAD_BYTES
+
+export interface TapOptions {
+  /** Interface name, 1 to 15 bytes. A persistent TAP of this name that nobody holds is taken over. */
+  readonly name: string
+  /** The kernel's own addresses on the link, `10.77.0.1/24`; without them it keeps what it has. */
+  readonly hostAddress?: string
+  readonly hostAddress6?: string
+  /** Largest IP packet, bytes; default 1500. */
+  readonly mtu?: number
+  /** Address of this end, 6 bytes; default: derived from the name. */
+  readonly mac?: Uint8Array
+  /** The interface outlives the process. Without it, what it was before holds. */
+  readonly persistent?: boolean
+}
+
+export interface TapAvailability {
+  readonly available: boolean
+  /** Why not, and what to do. */
+  readonly reason?: string
+}
+
+/** Whether this process could create a TAP now; creates nothing. */
+export function tapAvailability(): TapAvailability {
+  const failure = probe()
+  return failure === undefined ? { available: true } : { available: false, reason: failure.message }
+}
+
+export class TapDevice implements Device {
+  readonly name: string
+  readonly mac: Uint8Array
+  readonly capabilities: DeviceCapabilities
+  readonly counters = new DeviceCounters()
+
+  private readonly tap: Tap
+  private readonly pool: Pool
+  private readonly slots = new Int32Array(RECEIVE_BURST_FRAMES * DESCRIPTOR_WORDS)
+  private vacant = RECEIVE_BURST_FRAMES
+  private readonly native = new Float64Array(COUNTERS)
+  private closed = false
+
+  /** Opens and configures the interface and brings it up. Throws PackratError with tuntap2's codes: ENODEV EPERM EBUSY EINVAL. */
+  constructor(pool: Pool, options: TapOptions) {
+    const mtu = options.mtu ?? MTU_DEFAULT
+    if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > MTU_MAX)
+      throw new PackratError(
+        'EINVAL',
+        `bad MTU ${mtu} for a TAP: a frame must fit one buffer; choose ${MTU_MIN} to ${MTU_MAX}`,
+      )
+    if (options.mac !== undefined && (options.mac.length !== 6 || (options.mac[0]! & 1) !== 0))
+      throw new PackratError('EINVAL', 'bad MAC address: expected 6 bytes, the first even (not multicast)')
+    this.pool = pool
+    this.tap = openTap(options, mtu, pool)
+    this.name = `tap:${options.name}`
+    this.mac = options.mac ?? deriveMac(options.name, this.tap.mac)
+    this.capabilities = { mtu, receiveSum: true }
+  }
+
+  get idleBuffers(): number {
+    return RECEIVE_BURST_FRAMES - this.vacant
+  }
+
+  /** Frames dropped because they were too long for a buffer: somebody raised the MTU of the interface. */
+  get receiveTruncated(): number {
+    if (!this.closed) this.tap.readCounters(this.native)
+    return this.native[C_RECEIVE_TRUNCATED]!
+  }
+
+  receive(burst: ReceiveBurst): number {
+    this.fillSlots()
+    const first = this.vacant
+    const frames = this.tap.receiveBurst(this.slots, first, RECEIVE_BURST_FRAMES - first)
+    if (frames < 0) this.fail(frames)
+    const counters = this.counters
+    const slots = this.slots
+    const descriptors = burst.descriptors
+    let from = first * DESCRIPTOR_WORDS
+    const end = from + frames * DESCRIPTOR_WORDS
+    for (let to = 0; from < end; from += DESCRIPTOR_WORDS, to += DESCRIPTOR_WORDS) {
+      descriptors[to + D_BUFFER] = slots[from + D_BUFFER]!
+      descriptors[to + D_OFFSET] = slots[from + D_OFFSET]!
+      descriptors[to + D_LENGTH] = slots[from + D_LENGTH]!
+      descriptors[to + D_SUM] = slots[from + D_SUM]!
+      counters.receivedBytes += slots[from + D_LENGTH]!
+    }
+    this.vacant = first + frames
+    counters.receivedFrames += frames
+    burst.count = frames
+    return frames
+  }
+
+  transmit(burst: TransmitBurst): number {
+    const sent = this.tap.transmitBurst(burst.descriptors, burst.count)
+    if (sent < 0) this.fail(sent)
+    const counters = this.counters
+    this.tap.readCounters(this.native)
+    counters.transmittedFrames = this.native[C_TRANSMITTED_FRAMES]!
+    counters.transmittedBytes = this.native[C_TRANSMITTED_BYTES]!
+    counters.transmitDropped = this.native[C_TRANSMIT_REFUSED]!
+    return sent
+  }
+
+  waitReadable(ready: () => void): void {
+    if (this.closed) throw this.closedError()
+    try {
+      this.tap.onReadable(ready)
+    } catch (error) {
+      throw translate(error)
+    }
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.tap.release()
+    for (; this.vacant < RECEIVE_BURST_FRAMES; this.vacant++) {
+      this.pool.releaseBuffer(this.slots[this.vacant * DESCRIPTOR_WORDS + D_BUFFER]!)
+    }
+  }
+
+  private fillSlots(): void {
+    const slots = this.slots
+    while (this.vacant > 0) {
+      const buffer = this.pool.allocateBuffer()
+      if (buffer === NO_BUFFER) {
+        this.counters.receiveStarved++
+        return
+      }
+      const at = --this.vacant * DESCRIPTOR_WORDS
+      slots[at + D_BUFFER] = buffer
+      slots[at + D_OFFSET] = 0
+      slots[at + D_LENGTH] = BUFFER_BYTES
+    }
+  }
+
+  private closedError(): PackratError {
+    return new PackratError('DEVICE_CLOSED', `${this.name} is closed: no frame can pass any more`)
+  }
+
+  private fail(status: number): never {
+    const code = getSystemErrorName(status)
+    if (code === 'EBADF') throw this.closedError()
+    if (code === 'ENODEV')
+      throw new PackratError('DEVICE_GONE', `${this.name} was deleted by another program; restart to create it anew`)
+    if (code === 'EINVAL')
+      throw new PackratError(
+        'EINVAL',
+        `${this.name}: a descriptor names no buffer of the open region, or the region is closed`,
+      )
+    throw new PackratError(code, `${this.name}: the kernel says ${code}`)
+  }
+}
+
+/** Sets only what differs, so that a user without privileges can use a TAP that was prepared for him. */
+function openTap(options: TapOptions, mtu: number, pool: Pool): Tap {
+  let tap: Tap | undefined
+  try {
+    tap = new Tap(options.name)
+    if (options.persistent !== undefined) tap.persistent = options.persistent
+    if (tap.mtu !== mtu) tap.mtu = mtu
+    if (options.hostAddress !== undefined && tap.ipv4 !== options.hostAddress) tap.ipv4 = options.hostAddress
+    if (options.hostAddress6 !== undefined && tap.ipv6 !== options.hostAddress6) tap.ipv6 = options.hostAddress6
+    if (!tap.isUp) tap.isUp = true
+    tap.attach({
+      extents: pool.bytes.map((bytes) => bytes.buffer as ArrayBuffer),
+      dataStart: pool.dataStart,
+      buffers: pool.extentBuffers,
+    })
+    return tap
+  } catch (error) {
+    tap?.release()
+    throw translate(error)
+  }
+}
+
+function translate(error: unknown): unknown {
+  return error instanceof TapError ? new PackratError(error.code, error.message, { cause: error }) : error
+}
+
+/**
+ * An address that stays the same over restarts, so that neighbours' caches stay right: locally administered
+ * (IEEE 802, 8.2: second bit of the first byte), `pk`, and a hash of the name. Never the kernel's own.
+ */
+export function deriveMac(name: string, kernelMac: string): Uint8Array {
+  let hash = 0x811c9dc5 // FNV-1a, 32 bits
+  for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193)
+  const mac = Uint8Array.of(0x02, 0x70, 0x6b, hash >>> 16, hash >>> 8, hash)
+  const text = Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':')
+  if (text === kernelMac) mac[5]! ^= 1
+  return mac
+}

@@ -1,0 +1,17 @@
+{
+  "targets": [
+    {
+      "target_name": "tuntap2",
+      "sources": [
+        "src/module.c",
+        "src/interface.c",
+        "src/memory.c",
+        "src/burst.c",
+        "src/readiness.c",
+        "src/inet-sum.c"
+      ],
+      "defines": ["NAPI_VERSION=9"],
+      "cflags": ["-std=gnu11", "-O3", "-Wall", "-Wextra"]
+    }
+  ]
+}
