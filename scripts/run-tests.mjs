@@ -152,7 +152,8 @@ function judge(job, outcome) {
   const sum = (pattern) => [...outcome.output.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0)
   const total = sum(/^ {2}Total: +(\d+)$/gm)
   const passed = sum(/^ {2}Passed: +(\d+)$/gm)
-  const skips = [...outcome.output.matchAll(/^SKIP: (.*)$/gm)].map((match) => match[1])
+  // uvu prints a mark a test, without ending the line.
+  const skips = [...outcome.output.matchAll(/^[•✘ ]*SKIP: (.*)$/gm)].map((match) => match[1])
   const skipped = sum(/^ {2}Skipped: +(\d+)$/gm) + skips.length
   for (const match of outcome.output.matchAll(/^SKIPPED [^:]*: (.*)$/gm)) skips.push(match[1])
   const result = { job, ...outcome, passed, failed: total - passed, skipped, skips, reason: '' }

@@ -7,6 +7,7 @@
 import { chmodSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { FORMAT_VERSION, HEADER_BYTES } from '../../storage/layout.ts'
 import {
   type Daemon,
   fileHash,
@@ -21,6 +22,8 @@ import {
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
 
+/** Offset of the format version in each header copy (docs/format.md). */
+const HEADER_VERSION_OFFSET = 8
 /** `nobody`: may do nothing. */
 const NOBODY = '65534'
 const REFUSAL_TIMEOUT_MS = 15_000
@@ -85,7 +88,7 @@ test('a truncated region', async () => {
   for (const bytes of [statSync(region).size - 1, 1 << 20, 8192, 4096, 100]) {
     truncateSync(region, bytes)
     const before = fileHash(region)
-    await assertRefused(await serve(region), /truncated|bytes|length|short/)
+    await assertRefused(await serve(region), /truncated|not a Packrat region/)
     assert.is(fileHash(region), before)
     assert.is(statSync(region).size, bytes)
   }
@@ -107,9 +110,19 @@ test('a file that is no region', async () => {
   ] as const) {
     const file = join(directory, name)
     writeFileSync(file, content)
-    await assertRefused(await serve(file), /region/)
+    await assertRefused(await serve(file), /not a Packrat region/)
     assert.ok(readFileSync(file).equals(content), `${name} was changed`)
   }
+})
+
+test('a region of a foreign format version', async () => {
+  const region = await makeRegion('foreign.pm')
+  const bytes = readFileSync(region)
+  for (const header of [0, HEADER_BYTES]) bytes.writeUInt32LE(FORMAT_VERSION + 1, header + HEADER_VERSION_OFFSET)
+  writeFileSync(region, bytes)
+  const before = fileHash(region)
+  await assertRefused(await serve(region), new RegExp(`format version ${FORMAT_VERSION + 1}`))
+  assert.is(fileHash(region), before)
 })
 
 test('a directory', async () => {

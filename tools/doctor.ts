@@ -1,0 +1,100 @@
+/**
+ * `packrat doctor`: what this machine offers (TUN, AF_XDP, DAX, cache flushes, eADR, locked memory, Node.js) and what
+ * packrat would choose. Changes nothing. Called by packrat.ts; the facts come from machine.ts.
+ *
+ * Exit status: 0 if `packrat serve` could run here with its default flags, 1 if not.
+ */
+import { readFileSync } from 'node:fs'
+import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
+import {
+  daxFinding,
+  eadrFinding,
+  type Finding,
+  flushFinding,
+  memlockFinding,
+  netAdminFinding,
+  nodeFinding,
+  type Place,
+  placeOf,
+  tunFinding,
+  xdpFinding,
+} from './machine.ts'
+
+const COMMAND = {
+  name: 'packrat doctor',
+  summary: 'what this machine offers, and what packrat would choose',
+  operands: [],
+  flags: { json: toggle('print one JSON document') },
+}
+
+export interface Diagnosis {
+  /** Whether `packrat serve` could run here. */
+  readonly canServe: boolean
+  readonly findings: readonly Finding[]
+  readonly places: readonly Place[]
+}
+
+export interface DiagnosisOptions {
+  /** Folder that stands for `/`. */
+  readonly root?: string
+  readonly nodeVersion?: string
+  /** Folders where a region could lie; the first is where `serve` would put it. */
+  readonly folders?: readonly string[]
+}
+
+/** Two folders up in both trees: tools/ of the sources and dist/tools of what was built from them. */
+function minimumNodeVersion(): string {
+  for (const path of ['../package.json', '../../package.json']) {
+    try {
+      const { engines } = JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8'))
+      return String(engines.node).replace(/^>=\s*/, '')
+    } catch {
+      // Not this one.
+    }
+  }
+  throw new Error('package.json of packrat is missing; install packrat again')
+}
+
+export function diagnose(options: DiagnosisOptions = {}): Diagnosis {
+  const { root = '/', nodeVersion = process.version, folders = [process.cwd(), '/dev/shm'] } = options
+  const findings = [
+    nodeFinding(nodeVersion, minimumNodeVersion()),
+    tunFinding(root),
+    netAdminFinding(root),
+    xdpFinding(root),
+    memlockFinding(root),
+    flushFinding(root),
+    daxFinding(root),
+    eadrFinding(root),
+  ]
+  const places = folders.map((folder) => placeOf(root, folder))
+  const lacking = findings.some(({ required, state }) => required && state === 'missing')
+  return { canServe: !lacking && places[0]?.durability !== undefined, findings, places }
+}
+
+/** The table for people. */
+export function diagnosisText({ canServe, findings, places }: Diagnosis): string {
+  const lines: string[] = []
+  for (const { name, state, detail, hint, required } of findings) {
+    const mark = state === 'missing' && required ? 'MISSING' : state
+    lines.push(`${mark.padEnd(8)} ${name.padEnd(15)} ${detail}`)
+    if (hint && state === 'missing') lines.push(`${' '.repeat(25)}-> ${hint}`)
+  }
+  lines.push('', 'a region would be')
+  for (const { path, fileSystem, durability, evidence } of places) {
+    lines.push(`  in ${path}: ${durability ? `class ${durability}` : 'refused'} (${fileSystem}; ${evidence})`)
+  }
+  lines.push(
+    '',
+    canServe ? 'packrat serve can run here' : 'packrat serve cannot run here: see what is MISSING or refused',
+  )
+  return lines.join('\n')
+}
+
+export function doctor(argv: readonly string[]): number | Promise<number> {
+  return runCommand(COMMAND, argv, ({ json }) => {
+    const diagnosis = diagnose()
+    console.log(json ? JSON.stringify(diagnosis, null, 2) : diagnosisText(diagnosis))
+    return diagnosis.canServe ? EXIT_OK : EXIT_PROBLEM
+  })
+}
