@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Compares Packrat with its peers: requests a second and latency of 1 KB PUTs, all measured in one run on this machine.
+# Flags, servers and what is measured: scripts/peers.mjs, or --help.
+#
+# Everything happens in network, process and mount namespaces of its own: no interface, process or file is left behind,
+# and the machine's own network is not touched.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+RUN_TIMEOUT_S=1800
+
+namespaces=(--net --pid --fork --kill-child --mount-proc)
+[ "$(id -u)" = 0 ] || namespaces+=(--user --map-root-user)
+if ! unshare "${namespaces[@]}" true 2>/dev/null; then
+  echo 'peers: no private namespaces here (unshare needs root, or user namespaces); try sudo' >&2
+  exit 3
+fi
+if [ ! -e "$here/dist/tools/packrat.js" ]; then
+  echo 'peers: Packrat is not built; run: npm run build' >&2
+  exit 3
+fi
+exec timeout "$RUN_TIMEOUT_S" unshare "${namespaces[@]}" node "$here/scripts/peers.mjs" "$@"
