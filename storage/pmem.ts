@@ -1,6 +1,6 @@
 /**
- * The one gateway to the native package `@pm-kit/pmem-napi`: types, the numbers of persist programs, and errors
- * that say what, why and what to do. No policy.
+ * The one gateway to the native package `@pm-kit/pmem-napi`: types, numbers, and errors that say what, why and
+ * what to do. No policy. Persist programs are described in persist-program.ts.
  *
  * Called by: region, persist-program, commit, recovery, scrub. Per-packet functions are the native ones
  * themselves: they return negative numbers and never throw.
@@ -13,23 +13,6 @@ export type { Barrier, FileInfo, Flush, Geometry, Mapping } from '@pm-kit/pmem-n
 /** An open region of this thread; a small integer, never reused. */
 export type RegionHandle = native.Handle
 
-/* Persist programs: four int32 an operation, [operation, a, b, c]. */
-export const OPERATION_WORDS = 4
-/** Operations that one program may have. */
-export const OPERATIONS_MAX = 1 << 20
-/** [buffer, offset, length]: write back the cache lines of a piece of a buffer. */
-export const OP_FLUSH_VIEW = 1
-/** [meta]: write back a line. */
-export const OP_FLUSH_LINE = 2
-/** []: everything written back before is durable. */
-export const OP_FENCE = 3
-/** [meta, state]: compute the line's CRC, store the commit word in one piece, write the line back. */
-export const OP_SEAL_LINE = 4
-/** [meta]: store a commit word of 0, write the line back. */
-export const OP_CLEAR_LINE = 5
-/** [meta]: store CRC32C of the line's data view and its complement in one piece; the seal or a flush writes it back. */
-export const OP_CRC_VIEW = 6
-
 /* Slots of `counters`. */
 export const COUNTER_PROGRAMS = 0
 export const COUNTER_FENCES = 1
@@ -37,11 +20,6 @@ export const COUNTER_FLUSHED_LINES = 2
 export const COUNTER_SEALS = 3
 export const COUNTER_CLEARS = 4
 export const COUNTER_SYNCS = 5
-
-/* Results of `verifyLines`. */
-export const LINE_FREE = 0
-export const LINE_VALID = 1
-export const LINE_INVALID = 2
 
 /* What `execute` returns, negated errno values of Linux. A failed sync returns its own (EIO, ENOSPC, EDQUOT). */
 export const EXECUTE_OK = 0
@@ -179,7 +157,11 @@ export function setRegionBarrier(
   translated(`cannot use the barrier ${barrier}`, () => native.setBarrier(handle, barrier, options))
 }
 
-/** Makes a range of the mapping durable by the region's barrier before it returns. @throws RegionError EIO, ERANGE, EBUSY */
+/**
+ * Makes a range of the mapping durable by the region's barrier before it returns; also while a program runs on the
+ * native thread. An error may stem from that program's pages: the store must be poisoned either way.
+ * @throws RegionError EIO, ENOSPC, ERANGE
+ */
 export function persistRange(handle: RegionHandle, offset: number, length: number): void {
   translated('cannot persist a part of the region', () => native.persist(handle, offset, length))
 }

@@ -83,7 +83,10 @@ export type Flush = 'clwb' | 'clflushopt' | 'clflush' | 'dc cvap' | 'dc cvac'
 export type Barrier = 'cpu' | 'cpu-no-flush' | 'sync'
 /** ENOTSUP if the processor lacks the flush instruction. Default: 'cpu' with the best one. */
 export function setBarrier(handle: Handle, barrier: Barrier, options?: { flush?: Flush }): void
-/** Makes a range of the mapping durable by the region's barrier, now, on this thread: for headers. */
+/**
+ * Makes a range of the mapping durable by the region's barrier, now, on this thread: for headers. Allowed while a
+ * program runs; the kernel reports a write-back error once, so an error here may be that program's.
+ */
 export function persist(handle: Handle, offset: number, length: number): void
 
 /**

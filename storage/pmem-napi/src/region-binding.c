@@ -173,7 +173,6 @@ static napi_value persist(napi_env env, napi_callback_info info) {
   if (!arguments_get(env, info, 3, values, &environment)) return NULL;
   struct region *region = mapped_range(env, values, environment, &offset, &length);
   if (!region) return NULL;
-  if (region->running) return throw_error(env, EBUSY, "persist", "a range while a program runs");
   int error = region_persist(region, region->base + offset, length);
   if (error) return throw_error(env, error, "sync", "the region");
   return NULL;
@@ -198,8 +197,7 @@ static napi_value fail_sync(napi_env env, napi_callback_info info) {
   struct region *region = argument_region(env, values[0], environment);
   if (!region) return NULL;
   if (!argument_u32(env, values[1], &nth)) return throw_invalid(env, "n must be a whole number");
-  if (region->running) return throw_error(env, EBUSY, "arm a failure of", "the region while a program runs");
-  region->fail_sync = nth;
+  __atomic_store_n(&region->syncs_to_failure, nth, __ATOMIC_RELAXED);
   return NULL;
 }
 

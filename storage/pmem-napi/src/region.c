@@ -84,7 +84,7 @@ void region_free(struct environment *environment, struct region *region) {
 }
 
 int region_sync(struct region *region, uintptr_t low, uintptr_t high) {
-  if (region->fail_sync > 0 && --region->fail_sync == 0) return EIO;
+  if (__atomic_sub_fetch(&region->syncs_to_failure, 1, __ATOMIC_RELAXED) == 0) return EIO;
   if (region->mapping != MAPPING_SHARED) return 0; /* a private mapping has nothing to write back */
   uintptr_t page_mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
   uintptr_t start = low & page_mask;

@@ -56,7 +56,7 @@ struct region {
   /* Offered to the next sync: one hull [low, high) around everything flushed since the last. */
   uintptr_t sync_low;
   uintptr_t sync_high;
-  uint32_t fail_sync; /* test hook: the sync that brings this from 1 to 0 fails */
+  int64_t syncs_to_failure; /* test hook: the sync that counts this down to 0 fails; atomic, because any thread may sync */
 
   struct step *steps; /* the compiled program; grows to the largest one */
   uint32_t step_capacity;
