@@ -1,0 +1,478 @@
+/**
+ * Persist programs as the native side executes them: what a bad one changes (nothing), what a seal covers (every
+ * byte), what a failed sync stops, and how the native thread shares a region.
+ */
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { RegionError } from '../../storage/errors.ts'
+import * as layout from '../../storage/layout.ts'
+import * as operations from '../../storage/persist-program.ts'
+import {
+  OP_CLEAR_LINE,
+  OP_CRC_VIEW,
+  OP_FENCE,
+  OP_FLUSH_LINE,
+  OP_FLUSH_VIEW,
+  OP_SEAL_LINE,
+} from '../../storage/persist-program.ts'
+import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID } from '../../storage/persistence.ts'
+import * as pmem from '../../storage/pmem.ts'
+import { crc32cReference } from '../support/crc32c-reference.ts'
+import { announceSeed, seededRandom } from '../support/random.ts'
+
+const LINES_PER_BUFFER = 2
+const BUFFERS = [64, 32]
+const EXTENT_BYTES = BUFFERS.map((buffers) => buffers * (layout.BUFFER_BYTES + LINES_PER_BUFFER * layout.LINE_BYTES))
+const OFFSETS = [layout.EXTENTS_START, layout.EXTENTS_START + EXTENT_BYTES[0]!]
+const BYTES = OFFSETS[1]! + EXTENT_BYTES[1]!
+/** First buffer and first line of extent 1. */
+const BUFFER_1 = 1 << layout.EXTENT_BUFFERS_SHIFT
+const META_1 = 1 << (layout.EXTENT_BUFFERS_SHIFT + 1)
+const HEAD = layout.packState(7, layout.KIND_HEAD, layout.FLAG_HARDWARE_TIME)
+const FRAGMENT = layout.packState(7, layout.KIND_FRAGMENT, 0)
+const EIO = -5
+
+let folder = ''
+let handle = 0
+let bytes: Uint8Array[] = []
+let lines: Int32Array[] = []
+
+test.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'packrat-pmem-'))
+  handle = pmem.createRegionFile(join(folder, 'a.pm'), BYTES)
+  pmem.publishRegionFile(handle)
+  pmem.mapRegion(handle)
+  const memory = OFFSETS.map((offset, i) => pmem.wrapRegion(handle, offset, EXTENT_BYTES[i]!))
+  bytes = memory.map((buffer) => new Uint8Array(buffer))
+  lines = memory.map((buffer) => new Int32Array(buffer))
+  pmem.setRegionGeometry(handle, { extentOffsets: OFFSETS, extentBuffers: BUFFERS, linesPerBuffer: LINES_PER_BUFFER })
+})
+test.after.each(() => {
+  pmem.closeRegion(handle)
+  rmSync(folder, { recursive: true })
+})
+
+function run(...ops: number[][]): number {
+  const program = Int32Array.from(ops.flatMap((op) => [0, 1, 2, 3].map((i) => op[i] ?? 0)))
+  return pmem.execute(handle, program, program.length)
+}
+
+function runAsync(...ops: number[][]): Promise<(Error & { code: string }) | null> {
+  const program = Int32Array.from(ops.flatMap((op) => [0, 1, 2, 3].map((i) => op[i] ?? 0)))
+  return new Promise((resolve) => {
+    assert.is(pmem.executeAsync(handle, program, program.length, resolve), 0)
+    program.fill(-1) // the native side has its own copy
+  })
+}
+
+function statusOf(meta: number): number {
+  const out = new Uint8Array(1)
+  pmem.verifyLines(handle, meta, 1, out)
+  return out[0]!
+}
+
+/** Fills a line with seeded words, and names a key of `keyLength` bytes and a data view in `buffer`. */
+function fillLine(meta: number, buffer: number, keyLength: number, seed = 1): Int32Array {
+  const random = seededRandom(seed)
+  const words = lines[meta >>> 19]!.subarray((meta & 0x7ffff) << 4, ((meta & 0x7ffff) + 1) << 4)
+  for (let word = 2; word < 16; word++) words[word] = random()
+  words[layout.W_BUFFER] = buffer
+  words[layout.W_KEY] = layout.packView(100, keyLength)
+  words[layout.W_DATA] = layout.packView(300, 1000)
+  const extent = buffer >>> layout.EXTENT_BUFFERS_SHIFT
+  const start = BUFFERS[extent]! * LINES_PER_BUFFER * layout.LINE_BYTES + ((buffer & 0x3ffff) << layout.BUFFER_SHIFT)
+  const content = bytes[extent]!.subarray(start, start + layout.BUFFER_BYTES)
+  for (let i = 0; i < content.length; i++) content[i] = random()
+  return words
+}
+
+/** What the format says the CRC of a line is, put together by hand. */
+function referenceCrc(meta: number, words: Int32Array, state: number, key: Uint8Array): number {
+  const covered = new Uint8Array(52 + key.length)
+  const view = new DataView(covered.buffer)
+  view.setUint32(0, meta, true)
+  view.setUint32(4, state, true)
+  for (let word = 2; word <= 12; word++) view.setInt32(word * 4, words[word]!, true)
+  covered.set(key, 52)
+  return crc32cReference(covered, 0, covered.length)
+}
+
+test('the native table equals storage/layout.ts, persist-program.ts, persistence.ts and pmem.ts', () => {
+  const known: Record<string, unknown> = {
+    ...layout,
+    ...operations,
+    ...pmem,
+    LINE_FREE: LINE_UNPUBLISHED,
+    LINE_VALID,
+    LINE_INVALID,
+    OPERATION_WORDS: operations.OP_WORDS,
+  }
+  const native = pmem.layout()
+  for (const [name, value] of Object.entries(native)) if (name !== 'OPERATIONS_MAX') assert.is(known[name], value, name)
+  for (const name of Object.keys(layout)) if (/^W_/.test(name)) assert.ok(name in native, `${name} is not compared`)
+  for (const name of Object.keys(operations))
+    if (/^OP_/.test(name) && name !== 'OP_WORDS') assert.ok(name in native, `${name} is not compared`)
+})
+
+test('a seal stores the CRC that the format defines, for every kind and key length', () => {
+  for (const [meta, buffer] of [
+    [1, 0],
+    [127, 63],
+    [META_1, BUFFER_1],
+    [META_1 + 63, BUFFER_1 + 31],
+    [5, BUFFER_1 + 3],
+  ] as const) {
+    for (const keyLength of [0, 1, 7, 300, 1024, 1948]) {
+      const words = fillLine(meta, buffer, keyLength, meta + keyLength)
+      const extent = buffer >>> layout.EXTENT_BUFFERS_SHIFT
+      const start = BUFFERS[extent]! * LINES_PER_BUFFER * 64 + ((buffer & 0x3ffff) << 11) + 100
+      assert.is(run([OP_SEAL_LINE, meta, HEAD]), 0)
+      assert.is(words[0]! >>> 0, referenceCrc(meta, words, HEAD, bytes[extent]!.subarray(start, start + keyLength)))
+      assert.is(words[1], HEAD)
+      assert.is(statusOf(meta), LINE_VALID)
+      assert.is(run([OP_SEAL_LINE, meta, FRAGMENT]), 0)
+      assert.is(words[0]! >>> 0, referenceCrc(meta, words, FRAGMENT, new Uint8Array(0)))
+      assert.is(run([OP_CLEAR_LINE, meta]), 0)
+      assert.is(words[0], 0)
+      assert.is(words[1], 0)
+      assert.is(statusOf(meta), LINE_UNPUBLISHED)
+    }
+  }
+})
+
+test('any changed bit of a sealed line or of its key is detected', () => {
+  const words = fillLine(3, 9, 40)
+  assert.is(run([OP_SEAL_LINE, 3, HEAD]), 0)
+  const line = new Uint8Array(words.buffer, words.byteOffset, layout.LINE_BYTES)
+  for (let at = 0; at < layout.LINE_BYTES; at++) {
+    for (let bit = 0; bit < 8; bit++) {
+      line[at]! ^= 1 << bit
+      // The level-0 link and the payload CRC change after the seal and are checked by other means.
+      assert.is(statusOf(3), at < layout.W_NEXT * 4 ? LINE_INVALID : LINE_VALID, `byte ${at} bit ${bit}`)
+      line[at]! ^= 1 << bit
+    }
+  }
+  const key = BUFFERS[0]! * LINES_PER_BUFFER * 64 + 9 * layout.BUFFER_BYTES + 100
+  for (let at = -1; at <= 40; at++) {
+    bytes[0]![key + at]! ^= 1
+    assert.is(statusOf(3), at >= 0 && at < 40 ? LINE_INVALID : LINE_VALID, `key byte ${at}`)
+    bytes[0]![key + at]! ^= 1
+  }
+  assert.is(statusOf(3), LINE_VALID)
+})
+
+test('a line copied to another place is not valid there', () => {
+  fillLine(3, 9, 40)
+  assert.is(run([OP_SEAL_LINE, 3, HEAD]), 0)
+  lines[0]!.copyWithin(4 << 4, 3 << 4, 4 << 4)
+  assert.is(statusOf(3), LINE_VALID)
+  assert.is(statusOf(4), LINE_INVALID)
+})
+
+test('a commit word of kind free is corruption even when its CRC fits', () => {
+  const words = fillLine(3, 9, 0)
+  const state = layout.packState(5, layout.KIND_FREE, 0)
+  words[0] = referenceCrc(3, words, state, new Uint8Array(0))
+  words[1] = state
+  assert.is(statusOf(3), LINE_INVALID)
+})
+
+test('lines with random content verify without harm', () => {
+  const random = seededRandom(announceSeed('pmem verify', 11))
+  const all = lines[0]!.subarray(0, 128 * 16)
+  const out = new Uint8Array(128)
+  for (let round = 0; round < 200; round++) {
+    for (let i = 0; i < all.length; i++) all[i] = random()
+    pmem.verifyLines(handle, 0, 128, out)
+    assert.ok(out.every((status) => status === LINE_INVALID))
+  }
+})
+
+test('verification stays inside one extent and inside its output', () => {
+  const out = new Uint8Array(256)
+  pmem.verifyLines(handle, 0, 128, out)
+  pmem.verifyLines(handle, META_1, 64, out)
+  pmem.verifyLines(handle, 0, 0, out)
+  for (const [first, count] of [
+    [0, 129],
+    [128, 1],
+    [META_1, 65],
+    [META_1 + 64, 1],
+    [127, 2],
+    [2 ** 32 - 1, 2],
+    [-1, 1],
+    [0, 257],
+  ]) {
+    assert.throws(() => pmem.verifyLines(handle, first!, count!, out), /lines|whole/, `${first} ${count}`)
+  }
+  assert.throws(() => pmem.verifyLines(handle, 0, 1, new Int8Array(8) as unknown as Uint8Array))
+})
+
+test('CRC_VIEW stores the CRC of the data view and its complement', () => {
+  const words = fillLine(2, 4, 8)
+  assert.is(run([OP_CRC_VIEW, 2]), 0)
+  const start = BUFFERS[0]! * LINES_PER_BUFFER * 64 + 4 * layout.BUFFER_BYTES + 300
+  const expected = crc32cReference(bytes[0]!, start, 1000)
+  assert.is(words[layout.W_PAYLOAD_CRC]! >>> 0, expected)
+  assert.is(words[layout.W_PAYLOAD_CRC_COMPLEMENT]! >>> 0, ~expected >>> 0)
+})
+
+test('an invalid program changes nothing, wherever the bad operation stands', () => {
+  fillLine(1, 1, 10)
+  fillLine(2, 2, 10)
+  const badKey = fillLine(6, 1, 10)
+  badKey[layout.W_KEY] = layout.packView(2000, 49)
+  const badBuffer = fillLine(7, 1, 10)
+  badBuffer[layout.W_BUFFER] = layout.NO_BUFFER
+  const badData = fillLine(8, 1, 10)
+  badData[layout.W_DATA] = layout.packView(65535, 65535)
+  assert.is(run([OP_SEAL_LINE, 2, FRAGMENT]), 0)
+  const bad: number[][] = [
+    [0],
+    [7],
+    [-1],
+    [OP_FLUSH_VIEW, 64, 0, 1],
+    [OP_FLUSH_VIEW, -1, 0, 1],
+    [OP_FLUSH_VIEW, BUFFER_1 + 32, 0, 1],
+    [OP_FLUSH_VIEW, 2 * BUFFER_1, 0, 1],
+    [OP_FLUSH_VIEW, 0, 2049, 0],
+    [OP_FLUSH_VIEW, 0, 1, 2048],
+    [OP_FLUSH_VIEW, 0, -1, 1],
+    [OP_FLUSH_VIEW, 0, 1, -1],
+    [OP_FLUSH_VIEW, 0, 2 ** 31 - 1, 2 ** 31 - 1],
+    [OP_FLUSH_LINE, 128],
+    [OP_FLUSH_LINE, -1],
+    [OP_FLUSH_LINE, META_1 + 64],
+    [OP_FLUSH_LINE, 2 * META_1],
+    [OP_CLEAR_LINE, 128],
+    [OP_CLEAR_LINE, -1],
+    [OP_SEAL_LINE, 128, HEAD],
+    [OP_SEAL_LINE, 1, layout.packState(9, layout.KIND_FREE, 1)],
+    [OP_SEAL_LINE, 1, 0],
+    [OP_SEAL_LINE, 6, HEAD],
+    [OP_SEAL_LINE, 7, HEAD],
+    [OP_CRC_VIEW, 128],
+    [OP_CRC_VIEW, 7],
+    [OP_CRC_VIEW, 8],
+  ]
+  const before = bytes.map((extent) => extent.slice())
+  const counts = pmem.counters(handle).slice()
+  const good = [[OP_CLEAR_LINE, 2], [OP_SEAL_LINE, 1, HEAD], [OP_CRC_VIEW, 1], [OP_FENCE]]
+  for (const op of bad) {
+    assert.is(run(op, ...good), pmem.EXECUTE_INVALID, `first: ${op}`)
+    assert.is(run(...good, op), pmem.EXECUTE_INVALID, `last: ${op}`)
+  }
+  assert.is(run(...good), 0)
+  assert.is(run([OP_CLEAR_LINE, 1], [OP_SEAL_LINE, 2, FRAGMENT]), 0)
+  const restored = lines[0]!.subarray(16, 32)
+  assert.is(restored[1], 0)
+  const original = new Int32Array(before[0]!.buffer)
+  for (const word of [0, 1, layout.W_PAYLOAD_CRC, layout.W_PAYLOAD_CRC_COMPLEMENT])
+    restored[word] = original[16 + word]!
+  assert.equal(bytes, before)
+  assert.is(pmem.counters(handle)[pmem.COUNTER_PROGRAMS], counts[pmem.COUNTER_PROGRAMS]! + 2)
+})
+
+test('a program must be whole operations inside its array', () => {
+  const program = Int32Array.of(OP_FENCE, 0, 0, 0, OP_FENCE, 0, 0, 0)
+  assert.is(pmem.execute(handle, program, 0), 0)
+  assert.is(pmem.execute(handle, program, 4), 0)
+  for (const words of [-4, 1, 6, 12, 2 ** 32, 3.5, Number.NaN])
+    assert.is(pmem.execute(handle, program, words), pmem.EXECUTE_INVALID)
+  assert.is(pmem.execute(handle, new Float64Array(4) as unknown as Int32Array, 4), pmem.EXECUTE_INVALID)
+  assert.is(pmem.execute(handle, [3, 0, 0, 0] as unknown as Int32Array, 4), pmem.EXECUTE_INVALID)
+})
+
+test('a region without geometry has no lines and no buffers', () => {
+  const other = pmem.createRegionFile(join(folder, 'b.pm'), BYTES)
+  assert.is(pmem.execute(other, Int32Array.of(OP_FLUSH_LINE, 0, 0, 0), 4), pmem.EXECUTE_INVALID)
+  assert.is(pmem.sumView(other, 0, 0, 1), -1)
+  assert.throws(() => pmem.verifyLines(other, 0, 1, new Uint8Array(1)))
+  assert.throws(
+    () => pmem.setRegionGeometry(other, { extentOffsets: [0], extentBuffers: [32], linesPerBuffer: 1 }),
+    /not mapped/,
+  )
+  pmem.abandonRegionFile(other)
+})
+
+test('a geometry that does not fit the region is refused and the old one stays', () => {
+  const bad = [
+    [[], [], 2],
+    [[8192], [], 2],
+    [[8192], [31], 2],
+    [[8192], [0], 2],
+    [[8192], [2 ** 18 + 32], 2],
+    [[8192], [96 + 32], 2],
+    [[8193], [32], 2],
+    [[8192 + 64], [32], 2],
+    [[8192, 8192], [32, 32], 2],
+    [[OFFSETS[1], 8192], [32, 32], 2],
+    [[8192], [32], 3],
+    [[8192], [32], 0],
+    [[8192], [32], 16],
+    [[-2048], [32], 2],
+    [[2 ** 52], [32], 2],
+    [[Number.NaN], [32], 2],
+    [new Array(65).fill(0), new Array(65).fill(32), 2],
+  ] as [number[], number[], number][]
+  fillLine(META_1 + 63, 0, 5)
+  for (const [extentOffsets, extentBuffers, linesPerBuffer] of bad) {
+    try {
+      pmem.setRegionGeometry(handle, { extentOffsets, extentBuffers, linesPerBuffer })
+      assert.unreachable(`accepted ${extentOffsets} ${extentBuffers} ${linesPerBuffer}`)
+    } catch (error) {
+      assert.is((error as RegionError).code, 'EINVAL', (error as Error).message)
+    }
+    assert.is(run([OP_SEAL_LINE, META_1 + 63, HEAD]), 0)
+  }
+})
+
+test('counters tell programs, fences, lines, seals and clears', () => {
+  fillLine(1, 1, 10)
+  const ops = [
+    [OP_FLUSH_VIEW, 1, 63, 2],
+    [OP_FLUSH_VIEW, 1, 64, 64],
+    [OP_FLUSH_VIEW, 1, 5, 0],
+    [OP_FLUSH_LINE, 4],
+  ]
+  ops.push([OP_FENCE], [OP_SEAL_LINE, 1, HEAD], [OP_CLEAR_LINE, 2], [OP_FENCE])
+  const counters = pmem.counters(handle)
+  assert.is(run(...ops), 0)
+  assert.equal([...counters], [1, 2, 2 + 1 + 0 + 1 + 1 + 1, 1, 1, 0])
+  pmem.setRegionBarrier(handle, 'cpu-no-flush')
+  assert.is(run(...ops), 0)
+  assert.equal([...counters], [2, 4, 6, 2, 2, 0])
+  pmem.setRegionBarrier(handle, 'sync')
+  assert.is(run(...ops), 0)
+  assert.equal([...counters], [3, 6, 12, 3, 3, 2])
+})
+
+test('every flush instruction of this processor runs; others are refused', () => {
+  for (const flush of ['clwb', 'clflushopt', 'clflush', 'dc cvap', 'dc cvac'] as const) {
+    fillLine(1, 1, 10)
+    try {
+      pmem.setRegionBarrier(handle, 'cpu', { flush })
+    } catch (error) {
+      assert.is((error as RegionError).code, 'ENOTSUP')
+      assert.is.not(pmem.cpu().flush, flush)
+      continue
+    }
+    assert.is(run([OP_FLUSH_VIEW, 1, 0, 2048], [OP_FENCE], [OP_SEAL_LINE, 1, HEAD], [OP_FENCE]), 0)
+    assert.is(statusOf(1), LINE_VALID)
+  }
+  assert.throws(() => pmem.setRegionBarrier(handle, 'cpu', { flush: 'wbinvd' as 'clwb' }), /no flush instruction/)
+  assert.throws(() => pmem.setRegionBarrier(handle, 'none' as 'cpu'), /barrier must be/)
+})
+
+test('nothing after a failed sync is executed', () => {
+  pmem.setRegionBarrier(handle, 'sync')
+  for (const meta of [1, 2, 3]) fillLine(meta, meta, 10)
+  pmem.failSync(handle, 2)
+  const ops = [
+    [OP_SEAL_LINE, 1, HEAD],
+    [OP_FENCE],
+    [OP_SEAL_LINE, 2, HEAD],
+    [OP_FENCE],
+    [OP_SEAL_LINE, 3, HEAD],
+    [OP_FENCE],
+  ]
+  assert.is(run(...ops), EIO)
+  assert.equal([statusOf(1), statusOf(2), lines[0]![(3 << 4) + 1]], [LINE_VALID, LINE_VALID, 0])
+  assert.is(pmem.counters(handle)[pmem.COUNTER_SYNCS], 2)
+  assert.is(run(...ops), 0)
+  pmem.failSync(handle, 1)
+  assert.throws(
+    () => pmem.persistRange(handle, 0, 4096),
+    (error: RegionError) => error.code === 'EIO',
+  )
+  pmem.persistRange(handle, 0, 4096)
+})
+
+test('a program on the native thread owns the region until its callback', async () => {
+  pmem.setRegionBarrier(handle, 'sync')
+  fillLine(1, 1, 10)
+  const done = runAsync([OP_FLUSH_VIEW, 1, 0, 2048], [OP_FENCE], [OP_SEAL_LINE, 1, HEAD], [OP_FENCE])
+  assert.is(run([OP_FENCE]), pmem.EXECUTE_BUSY)
+  assert.is(
+    pmem.executeAsync(handle, Int32Array.of(OP_FENCE, 0, 0, 0), 4, () => assert.unreachable()),
+    pmem.EXECUTE_BUSY,
+  )
+  assert.throws(
+    () => pmem.closeRegion(handle),
+    (error: RegionError) => error.code === 'EBUSY',
+  )
+  assert.throws(
+    () => pmem.setRegionBarrier(handle, 'cpu'),
+    (error: RegionError) => error.code === 'EBUSY',
+  )
+  assert.is(pmem.counters(handle)[pmem.COUNTER_PROGRAMS], 0)
+  pmem.persistRange(handle, 0, 4096)
+  assert.is(await done, null)
+  assert.is(statusOf(1), LINE_VALID)
+  assert.equal([...pmem.counters(handle)], [1, 2, 33, 1, 0, 2])
+})
+
+test('a failed sync on the native thread reaches the callback with its code', async () => {
+  pmem.setRegionBarrier(handle, 'sync')
+  fillLine(1, 1, 10)
+  fillLine(2, 2, 10)
+  pmem.failSync(handle, 1)
+  const error = await runAsync([OP_SEAL_LINE, 1, HEAD], [OP_FENCE], [OP_SEAL_LINE, 2, HEAD])
+  assert.is(error?.code, 'EIO')
+  assert.is(lines[0]![(2 << 4) + 1], 0)
+  assert.is(
+    pmem.executeAsync(handle, Int32Array.of(99, 0, 0, 0), 4, () => assert.unreachable()),
+    pmem.EXECUTE_INVALID,
+  )
+  assert.throws(() => pmem.executeAsync(handle, new Int32Array(4), 4, null as unknown as () => void), /callback/)
+})
+
+test('recovery may run programs on a region opened for reading', () => {
+  fillLine(1, 1, 10)
+  assert.is(run([OP_SEAL_LINE, 1, HEAD], [OP_FENCE]), 0)
+  const path = join(folder, 'a.pm')
+  pmem.closeRegion(handle)
+  handle = pmem.openRegionFile(path, { writable: false, lock: 'shared' })
+  pmem.mapRegion(handle)
+  pmem.setRegionGeometry(handle, { extentOffsets: OFFSETS, extentBuffers: BUFFERS, linesPerBuffer: LINES_PER_BUFFER })
+  for (const barrier of ['cpu', 'sync'] as const) {
+    pmem.setRegionBarrier(handle, barrier)
+    assert.is(statusOf(1), barrier === 'cpu' ? LINE_VALID : LINE_UNPUBLISHED)
+    assert.is(run([OP_CLEAR_LINE, 1], [OP_FENCE]), 0)
+  }
+  pmem.closeRegion(handle)
+  handle = pmem.openRegionFile(path, { writable: true, lock: 'exclusive' })
+  pmem.mapRegion(handle)
+  pmem.setRegionGeometry(handle, { extentOffsets: OFFSETS, extentBuffers: BUFFERS, linesPerBuffer: LINES_PER_BUFFER })
+  assert.is(statusOf(1), LINE_VALID)
+})
+
+test('a worker that ends in the middle of a program releases its region', async () => {
+  const path = join(folder, 'b.pm')
+  const module = new URL('../../storage/pmem.js', import.meta.url).href
+  const source = `
+    import { parentPort } from 'node:worker_threads'
+    import * as pmem from ${JSON.stringify(module)}
+    const handle = pmem.createRegionFile(${JSON.stringify(path)}, ${BYTES})
+    pmem.publishRegionFile(handle)
+    pmem.mapRegion(handle)
+    globalThis.kept = new Uint8Array(pmem.wrapRegion(handle, 0, ${BYTES})).fill(1)
+    pmem.setRegionGeometry(handle, { extentOffsets: [8192], extentBuffers: [64], linesPerBuffer: 2 })
+    // A quarter of a million buffers to write back: some tenths of a second, far longer than it takes to end a worker.
+    const program = new Int32Array(4 << 18)
+    for (let at = 0; at < program.length; at += 4) program.set([${OP_FLUSH_VIEW}, 63, 0, 2048], at)
+    pmem.executeAsync(handle, program, program.length, () => {})
+    parentPort.postMessage('running')`
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`))
+  await once(worker, 'message')
+  await worker.terminate()
+  const again = pmem.openRegionFile(path, { writable: true, lock: 'exclusive' })
+  pmem.closeRegion(again)
+})
+
+test.run()
