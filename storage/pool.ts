@@ -53,6 +53,9 @@ export class Pool {
 
   totalBuffers = 0
   totalMetas = 0
+  /** One more than the highest buffer and line index: what arrays by index need. */
+  readonly bufferIndexEnd: number
+  readonly metaIndexEnd: number
 
   /** References to each buffer, by buffer index (with holes where an extent is short). */
   private readonly references: Int32Array
@@ -83,8 +86,11 @@ export class Pool {
       this.totalMetas += extent.buffers * linesPerBuffer
     }
     this.totalMetas -= 1 // the anchor
-    this.references = new Int32Array(extents.length << EXTENT_BUFFERS_SHIFT)
-    this.storedReferences = new Uint16Array(extents.length << EXTENT_BUFFERS_SHIFT)
+    const last = extents.length - 1
+    this.bufferIndexEnd = (last << EXTENT_BUFFERS_SHIFT) + this.extentBuffers[last]!
+    this.metaIndexEnd = (last << this.lineShift) + this.extentBuffers[last]! * linesPerBuffer
+    this.references = new Int32Array(this.bufferIndexEnd)
+    this.storedReferences = new Uint16Array(this.bufferIndexEnd)
     this.freeBufferStack = new Int32Array(this.totalBuffers)
     this.freeMetaStack = new Int32Array(this.totalMetas)
   }

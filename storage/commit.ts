@@ -1,0 +1,494 @@
+/**
+ * Batch commit: two fences for everything that one receive burst staged (docs/format.md, "Publishing").
+ *
+ *   stage ──► build ──► execute ─────────────────────────────────────► publish ──► release
+ *             persist   flush payloads, seal fragments,                index in     lines that the
+ *             program   clear superseded, flush links      FENCE 1     DRAM         program made
+ *                       seal heads, clear deleted          FENCE 2                  reusable
+ *
+ * Called by: store.ts. Calls: persistence (the program), skip-list (places), pool (releases).
+ *
+ * Invariants:
+ *  1. A head is sealed only behind a fence that made its payload, its fragments and its level-0 successor durable.
+ *     (Its own fields need no earlier flush: they share the cache line with the commit word and were stored first.)
+ *  2. A superseded entry is cleared only in a program behind the one that published its successor; a deleted one is
+ *     cleared by the publishing fence itself. So an old version can never come back.
+ *  3. A head is durably cleared before its fragments are: a committed head always has its whole chain.
+ *  4. A line is released only when a program that cleared it AND flushed the links that led to it has run.
+ *  5. Every program has exactly two fences if it publishes, one if it only settles, none if it only flushes early.
+ *  6. After a failed program nothing is published or released any more: `poisoned`.
+ */
+import { Batch, CHANGE_DELETE, CHANGE_PUT, hashKey, LineList } from './batch.ts'
+import { compareVersions, durableEnd, durableStart } from './entry.ts'
+import {
+  EXTENT_BUFFERS_SHIFT,
+  KIND_FRAGMENT,
+  KIND_HEAD,
+  NO_META,
+  packState,
+  packView,
+  viewLength,
+  viewOffset,
+  W_BUFFER,
+  W_KEY,
+  W_NEXT,
+  W_NEXT_FRAGMENT,
+  W_STATE,
+  W_VERSION_HIGH,
+  W_VERSION_LOW,
+} from './layout.ts'
+import type { Persistence } from './persistence.ts'
+import type { Pool } from './pool.ts'
+import { HEIGHT_MAX, type SkipList } from './skip-list.ts'
+
+/** A program of flushes and fragment seals only, behind a large value being received, runs once it has this many words. */
+const EARLY_PROGRAM_WORDS = 1024
+/** Asynchronous barriers are dear: there it waits until about 16 MiB of a value are behind it. */
+const EARLY_PROGRAM_WORDS_ASYNCHRONOUS = 1 << 16
+
+/** How often the version floor in the header is raised: versions. */
+const VERSION_RESERVE = 1 << 20
+
+export type IntegrityMode = 'tcp' | 'crc32c'
+
+/** Counters that `/stats` shows under `commit`. */
+export class CommitCounters {
+  /** Programs that published at least one change. */
+  batches = 0
+  /** Fences that these executed. */
+  fences = 0
+  /** Cache lines flushed, in programs of any sort. */
+  flushedLines = 0
+  /** Changes published: puts and deletes that took effect. */
+  changes = 0
+  /** Programs that only cleaned up behind earlier batches, and their fences. */
+  settles = 0
+  settleFences = 0
+}
+
+export class Commit {
+  readonly counters = new CommitCounters()
+  /** Number of the batch that changes are staged into now. */
+  stagingNumber = 1
+  /** Number of the last batch whose changes are durable. */
+  completedNumber = 0
+  /** Why the store takes no more writes, or 0. */
+  poisoned = 0
+  /** Called when the changes of a batch are durable (error 0), or will never be. */
+  onComplete: (batch: number, error: number) => void = () => {}
+
+  private readonly persistence: Persistence
+  private readonly pool: Pool
+  private readonly list: SkipList
+  private readonly integrity: IntegrityMode
+  private staging = new Batch()
+  private spare = new Batch()
+  private inFlight: Batch | undefined
+  private readonly executed: (error: number) => void
+
+  /** Lines to clear in the next program. */
+  private readonly clears = new LineList()
+  /** Lines that may be released when the next program has run. */
+  private releases = new LineList()
+  /** Superseded entries of several lines: the next program clears the head, and only a later one the fragments. */
+  private retiring = new LineList()
+  /** Entries being sent: how many readers, by head; and those retired meanwhile. */
+  private readonly pins = new Map<number, number>()
+  private readonly retiredWhilePinned = new Set<number>()
+  /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
+  readonly verified: Uint8Array
+  /** Fragments of entries with a broken chain, as recovery found them: never followed again. */
+  readonly brokenChains = new Map<number, number[]>()
+
+  private versionLow = 1
+  private versionHigh = 0
+  private versionsLeft = 0
+  /** Fences of the persistence when they were last counted. */
+  private countedFences = 0
+
+  constructor(persistence: Persistence, list: SkipList, integrity: IntegrityMode) {
+    this.persistence = persistence
+    this.pool = persistence.pool
+    this.list = list
+    this.integrity = integrity
+    this.verified = new Uint8Array(this.pool.metaIndexEnd)
+    this.countedFences = persistence.counters.fences
+    this.executed = (error) => this.finish(error)
+  }
+
+  /** The next version to hand out, from recovery: above everything found and everything ever reserved. */
+  startVersions(next: number): void {
+    this.versionLow = next | 0
+    this.versionHigh = Math.floor(next / 2 ** 32) | 0
+    this.versionsLeft = 0
+  }
+
+  get nextVersion(): number {
+    return (this.versionHigh >>> 0) * 2 ** 32 + (this.versionLow >>> 0)
+  }
+
+  /** Whether cleaning up is owed: lines and buffers that are free but for a flush. */
+  get hasDebts(): boolean {
+    return (
+      this.clears.length +
+        this.releases.length +
+        this.retiring.length +
+        this.list.dirtyLinkCount +
+        this.staging.discarded.length >
+      0
+    )
+  }
+
+  get hasStaged(): boolean {
+    return this.staging.count > 0
+  }
+
+  get busy(): boolean {
+    return this.inFlight !== undefined
+  }
+
+  /* --- staging --- */
+
+  /** The head that a staged or in-flight change will make current for a key; NO_META if it deletes it; -1 if no change is under way. */
+  pending(buffer: number, view: number): number {
+    const pool = this.pool
+    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
+    const start = pool.bufferStart(buffer) + viewOffset(view)
+    const length = viewLength(view)
+    const hash = hashKey(bytes, start, length)
+    let change = this.staging.find(pool, hash, bytes, start, length)
+    if (change >= 0) return this.staging.kind[change] === CHANGE_PUT ? this.staging.head[change]! : NO_META
+    if (this.inFlight === undefined) return -1
+    change = this.inFlight.find(pool, hash, bytes, start, length)
+    if (change < 0) return -1
+    return this.inFlight.kind[change] === CHANGE_PUT ? this.inFlight.head[change]! : NO_META
+  }
+
+  /**
+   * Stages an entry whose head, fragments and views are complete. Gives it its version.
+   * @returns the head that was current for its key before (committed or staged), or NO_META
+   */
+  stagePut(head: number, tail: number): number {
+    const pool = this.pool
+    this.stampVersion(head)
+    if (this.integrity === 'crc32c') this.staging.program.crcView(head)
+    this.flushDurable(head)
+    if (tail !== head) this.sealFragment(tail)
+    return this.stage(CHANGE_PUT, head, pool.get(head, W_BUFFER), pool.get(head, W_KEY))
+  }
+
+  /**
+   * Stages the deletion of a key that lies in a buffer.
+   * @returns the head that was current before, or NO_META (then nothing is staged)
+   */
+  stageDelete(buffer: number, offset: number, length: number): number {
+    const view = packView(offset, length)
+    const current = this.pending(buffer, view)
+    if (current === NO_META) return NO_META
+    if (current === -1 && this.locateKey(buffer, view) === NO_META) return NO_META
+    return this.stage(CHANGE_DELETE, NO_META, buffer, view)
+  }
+
+  /** A fragment that has its successor (or is the last): flush its frame and seal it ahead of the head's batch. */
+  sealFragment(meta: number): void {
+    if (this.integrity === 'crc32c') this.staging.program.crcView(meta)
+    this.flushDurable(meta)
+    this.staging.program.sealLine(meta, packState(this.versionLow, KIND_FRAGMENT, 0))
+  }
+
+  /** Gives up an entry that was never staged: a broken upload. */
+  discard(head: number): void {
+    for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) this.staging.discarded.push(meta)
+  }
+
+  /* --- committing --- */
+
+  /** Commits what is staged. Synchronous classes have completed when this returns. */
+  commit(): void {
+    if (this.inFlight !== undefined || this.poisoned !== 0) return
+    if (this.staging.count > 0) this.run()
+    else if (this.staging.program.length >= this.earlyWords()) this.run()
+  }
+
+  /** Cleans up behind earlier batches, so that what is free can be used; called when idle or short of space. */
+  settle(): void {
+    if (this.inFlight !== undefined || this.poisoned !== 0) return
+    if (this.staging.count > 0 || this.hasDebts || this.staging.program.length > 0) this.run()
+  }
+
+  /* --- readers of retired entries --- */
+
+  /** Keeps an entry's lines intact while it is being sent. */
+  pin(head: number): void {
+    this.pins.set(head, (this.pins.get(head) ?? 0) + 1)
+  }
+
+  unpin(head: number): void {
+    const left = this.pins.get(head)! - 1
+    if (left > 0) {
+      this.pins.set(head, left)
+      return
+    }
+    this.pins.delete(head)
+    if (this.retiredWhilePinned.delete(head)) this.releaseEntry(head)
+  }
+
+  /** Takes an entry out of use: recovery's losers and everything that publishing superseded. */
+  retire(head: number, cleared: boolean): void {
+    this.verified[head] = 0
+    const fragments = this.brokenChains.get(head)
+    if (fragments === undefined) {
+      for (let meta = head; meta !== NO_META; meta = this.pool.next(meta))
+        this.pool.unmarkStored(this.pool.buffer(meta))
+    } else {
+      this.pool.unmarkStored(this.pool.buffer(head))
+      for (const meta of fragments) this.pool.unmarkStored(this.pool.buffer(meta))
+    }
+    if (cleared) {
+      this.releaseUnlessPinned(head)
+      return
+    }
+    this.clears.push(head)
+    const single = this.pool.next(head) === NO_META && fragments === undefined
+    if (single) this.releaseUnlessPinned(head)
+    else this.retiring.push(head)
+  }
+
+  private releaseUnlessPinned(head: number): void {
+    if (this.pins.has(head)) this.retiredWhilePinned.add(head)
+    else this.releaseEntry(head)
+  }
+
+  /** Clears and releases a line that belongs to no entry. */
+  reclaim(meta: number): void {
+    this.clears.push(meta)
+    this.releases.push(meta)
+  }
+
+  private releaseEntry(head: number): void {
+    const fragments = this.brokenChains.get(head)
+    if (fragments !== undefined) {
+      this.brokenChains.delete(head)
+      this.releases.push(head)
+      for (const meta of fragments) this.reclaim(meta)
+      return
+    }
+    this.releases.push(head)
+    for (let meta = this.pool.next(head); meta !== NO_META; meta = this.pool.next(meta)) this.reclaim(meta)
+  }
+
+  private earlyWords(): number {
+    return this.persistence.asynchronous ? EARLY_PROGRAM_WORDS_ASYNCHRONOUS : EARLY_PROGRAM_WORDS
+  }
+
+  private stampVersion(head: number): void {
+    if (this.versionsLeft === 0) {
+      this.persistence.reserveVersions(this.nextVersion + VERSION_RESERVE)
+      this.versionsLeft = VERSION_RESERVE
+    }
+    this.versionsLeft--
+    this.pool.set(head, W_VERSION_LOW, this.versionLow)
+    this.pool.set(head, W_VERSION_HIGH, this.versionHigh)
+    this.versionLow = (this.versionLow + 1) | 0
+    if (this.versionLow === 0) this.versionHigh = (this.versionHigh + 1) | 0
+  }
+
+  private flushDurable(meta: number): void {
+    const start = durableStart(this.pool, meta)
+    this.staging.program.flushView(this.pool.get(meta, W_BUFFER), start, durableEnd(this.pool, meta) - start)
+  }
+
+  private locateKey(buffer: number, view: number): number {
+    const pool = this.pool
+    const start = pool.bufferStart(buffer) + viewOffset(view)
+    return this.list.locate(pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!, start, viewLength(view))
+  }
+
+  private stage(kind: number, head: number, buffer: number, view: number): number {
+    const pool = this.pool
+    const batch = this.staging
+    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
+    const start = pool.bufferStart(buffer) + viewOffset(view)
+    const length = viewLength(view)
+    const hash = hashKey(bytes, start, length)
+    let change = batch.find(pool, hash, bytes, start, length)
+    let before: number
+    if (change >= 0) {
+      // The second change of a key in one batch takes the first one's place: that one is never published.
+      before = batch.kind[change] === CHANGE_PUT ? batch.head[change]! : NO_META
+      this.dropKey(batch, change)
+      if (before !== NO_META) this.discard(before)
+    } else {
+      const inFlight = this.inFlight === undefined ? -1 : this.inFlight.find(pool, hash, bytes, start, length)
+      const committed = this.list.locate(bytes, start, length)
+      before = committed
+      if (inFlight >= 0)
+        before = this.inFlight!.kind[inFlight] === CHANGE_PUT ? this.inFlight!.head[inFlight]! : NO_META
+      change = batch.add(hash)
+      batch.existing[change] = committed
+      batch.epoch[change] = this.list.epoch
+      batch.height[change] = committed === NO_META ? this.list.drawHeight() : this.list.heights[committed]!
+      this.savePredecessors(batch, change)
+    }
+    batch.kind[change] = kind
+    batch.head[change] = head
+    batch.keyBuffer[change] = buffer
+    batch.keyView[change] = view
+    if (kind === CHANGE_DELETE) pool.retainBuffer(buffer)
+    return before
+  }
+
+  private dropKey(batch: Batch, change: number): void {
+    if (batch.kind[change] === CHANGE_DELETE) this.pool.releaseBuffer(batch.keyBuffer[change]!)
+  }
+
+  private savePredecessors(batch: Batch, change: number): void {
+    const to = change * HEIGHT_MAX
+    for (let level = 0; level < HEIGHT_MAX; level++) batch.predecessors[to + level] = this.list.predecessors[level]!
+  }
+
+  /** Brings a change's place up to date: existing entry, height and predecessors in `list.predecessors`. */
+  private replace(batch: Batch, change: number): number {
+    const pool = this.pool
+    const buffer = batch.keyBuffer[change]!
+    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
+    const view = batch.keyView[change]!
+    const start = pool.bufferStart(buffer) + viewOffset(view)
+    const levels = batch.height[change]!
+    const existing = this.list.relocate(batch.predecessors, change * HEIGHT_MAX, levels, bytes, start, viewLength(view))
+    if (existing !== batch.existing[change]) {
+      // Another batch published this key meanwhile: its node has a height of its own.
+      batch.existing[change] = existing
+      batch.height[change] = existing === NO_META ? this.list.drawHeight() : this.list.heights[existing]!
+      this.list.locate(bytes, start, viewLength(view))
+    }
+    return existing
+  }
+
+  /** Completes the staged program and starts it. */
+  private run(): void {
+    const batch = this.staging
+    const { program } = batch
+    const publishes = batch.count > 0
+    const settles = this.hasDebts
+    for (let i = 0; i < this.clears.length; i++) program.clearLine(this.clears.lines[i]!)
+    this.clears.length = 0
+    for (let i = 0; i < this.list.dirtyLinkCount; i++) program.flushLine(this.list.dirtyLinks[i]!)
+    this.list.clearDirtyLinks()
+    const { releasable, retired } = batch
+    batch.releasable = this.releases
+    this.releases = releasable
+    batch.retired = this.retiring
+    this.retiring = retired
+
+    if (publishes) {
+      for (let change = 0; change < batch.count; change++) this.prepareChange(batch, change)
+      program.fence()
+      for (let change = 0; change < batch.count; change++) this.sealChange(batch, change)
+      program.fence()
+    } else if (settles || this.persistence.asynchronous) {
+      program.fence()
+    }
+
+    batch.number = this.stagingNumber++
+    this.inFlight = batch
+    this.staging = this.spare
+    if (this.persistence.asynchronous) this.persistence.executeAsync(program.words, program.length, this.executed)
+    else this.finish(this.persistence.execute(program.words, program.length))
+  }
+
+  /** Before fence 1: the head's level-0 successor, which the fence makes durable with it. */
+  private prepareChange(batch: Batch, change: number): void {
+    const list = this.list
+    if (batch.epoch[change] !== list.epoch) {
+      this.replace(batch, change)
+      this.savePredecessors(batch, change)
+      batch.epoch[change] = list.epoch
+    }
+    if (batch.kind[change] !== CHANGE_PUT) return
+    const existing = batch.existing[change]!
+    const successor = list.next(existing === NO_META ? batch.predecessors[change * HEIGHT_MAX]! : existing)
+    this.pool.set(batch.head[change]!, W_NEXT, successor)
+  }
+
+  /** Between the fences: the commit word. */
+  private sealChange(batch: Batch, change: number): void {
+    const { program } = batch
+    if (batch.kind[change] === CHANGE_PUT) {
+      const head = batch.head[change]!
+      program.sealLine(head, packState(this.pool.get(head, W_VERSION_LOW), KIND_HEAD, 0))
+    } else if (batch.existing[change] !== NO_META) {
+      program.clearLine(batch.existing[change]!)
+    }
+  }
+
+  /** The program has run (or failed): make the changes visible and release what is free now. */
+  private finish(error: number): void {
+    const batch = this.inFlight!
+    const changed = batch.count > 0
+    this.countFences(changed)
+    if (error !== 0) {
+      this.poisoned = error
+      // What the medium holds is unknown now: nothing is published, released or overwritten any more.
+      this.inFlight = undefined
+      this.onComplete(batch.number, error)
+      return
+    }
+    for (let change = 0; change < batch.count; change++) this.publishChange(batch, change)
+    for (let i = 0; i < batch.retired.length; i++) this.releaseUnlessPinned(batch.retired.lines[i]!)
+    for (let i = 0; i < batch.releasable.length; i++) this.pool.release(batch.releasable.lines[i]!)
+    for (let i = 0; i < batch.discarded.length; i++) {
+      const meta = batch.discarded.lines[i]!
+      // Sealed as a fragment by this program or an earlier one: it must be durably cleared before it is anybody else's.
+      if (this.pool.get(meta, W_STATE) !== 0) this.reclaim(meta)
+      else this.pool.release(meta)
+    }
+    batch.reset()
+    this.spare = batch
+    this.inFlight = undefined
+    this.completedNumber = batch.number
+    if (changed) this.onComplete(batch.number, 0)
+    // Group commit: what was staged while this batch was on its way follows at once.
+    if (this.persistence.asynchronous && this.staging.count > 0 && !this.busy) this.run()
+  }
+
+  private publishChange(batch: Batch, change: number): void {
+    const list = this.list
+    const existing = this.replace(batch, change)
+    this.counters.changes++
+    if (batch.kind[change] === CHANGE_PUT) {
+      const head = batch.head[change]!
+      for (let meta = head; meta !== NO_META; meta = this.pool.get(meta, W_NEXT_FRAGMENT)) {
+        this.pool.markStored(this.pool.buffer(meta))
+      }
+      this.verified[head] = 1 // its TCP checksum held, or it was written from memory
+      if (existing === NO_META) {
+        list.insert(head, batch.height[change]!)
+      } else {
+        if (compareVersions(this.pool, existing, head) >= 0) throw new Error('a newer version is already published')
+        list.replace(existing, head)
+        this.retire(existing, false)
+      }
+    } else {
+      if (existing !== NO_META) {
+        list.remove(existing)
+        this.retire(existing, true)
+      }
+      this.pool.releaseBuffer(batch.keyBuffer[change]!)
+    }
+  }
+
+  private countFences(publishes: boolean): void {
+    const { fences, flushedLines } = this.persistence.counters
+    const executed = fences - this.countedFences
+    this.countedFences = fences
+    this.counters.flushedLines = flushedLines
+    if (publishes) {
+      this.counters.batches++
+      this.counters.fences += executed
+    } else if (executed > 0) {
+      this.counters.settles++
+      this.counters.settleFences += executed
+    }
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * A persist program: what a batch commit does to persistent memory, as data.
+ *
+ * commit.ts and recovery.ts append operations; the region hands the whole array to ONE native call (or, in the
+ * `msync` class, to a native thread); the crash tests interpret the very same array. An operation is four int32:
+ *
+ *   [FLUSH_VIEW, buffer, offset, length]   make a piece of a buffer durable at the next fence
+ *   [FLUSH_LINE, meta, 0, 0]               the same for a metadata line
+ *   [FENCE, 0, 0, 0]                       everything flushed before is durable from here on
+ *   [SEAL_LINE, meta, state, 0]            line CRC, then the commit word in one 8-byte store; flush the line
+ *   [CLEAR_LINE, meta, 0, 0]               commit word := 0 in one 8-byte store; flush the line
+ *   [CRC_VIEW, meta, 0, 0]                 payload CRC32C word of the line := CRC of its data view (no flush)
+ *
+ * The native side checks a whole program before it executes the first operation.
+ */
+
+export const OP_WORDS = 4
+
+export const OP_FLUSH_VIEW = 1
+export const OP_FLUSH_LINE = 2
+export const OP_FENCE = 3
+export const OP_SEAL_LINE = 4
+export const OP_CLEAR_LINE = 5
+export const OP_CRC_VIEW = 6
+
+/** Operations that a fresh program has room for; it doubles when full (a large value), and stays that size. */
+const INITIAL_OPERATIONS = 4096
+
+export class PersistProgram {
+  words = new Int32Array(INITIAL_OPERATIONS * OP_WORDS)
+  /** Words used. */
+  length = 0
+
+  flushView(buffer: number, offset: number, length: number): void {
+    this.push(OP_FLUSH_VIEW, buffer, offset, length)
+  }
+
+  flushLine(meta: number): void {
+    this.push(OP_FLUSH_LINE, meta, 0, 0)
+  }
+
+  fence(): void {
+    this.push(OP_FENCE, 0, 0, 0)
+  }
+
+  sealLine(meta: number, state: number): void {
+    this.push(OP_SEAL_LINE, meta, state, 0)
+  }
+
+  clearLine(meta: number): void {
+    this.push(OP_CLEAR_LINE, meta, 0, 0)
+  }
+
+  crcView(meta: number): void {
+    this.push(OP_CRC_VIEW, meta, 0, 0)
+  }
+
+  reset(): void {
+    this.length = 0
+  }
+
+  private push(op: number, a: number, b: number, c: number): void {
+    const at = this.length
+    if (at === this.words.length) this.grow()
+    const words = this.words
+    words[at] = op
+    words[at + 1] = a
+    words[at + 2] = b
+    words[at + 3] = c
+    this.length = at + OP_WORDS
+  }
+
+  private grow(): void {
+    const larger = new Int32Array(this.words.length * 2)
+    larger.set(this.words)
+    this.words = larger
+  }
+}

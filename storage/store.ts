@@ -1,0 +1,485 @@
+/**
+ * The store: a durable, ordered map from keys to values that are packets.
+ *
+ * Two ways in. The in-place way (the network's) hands over lines that already lie in the region: `stagePut`,
+ * `stageDelete`, `find`, `verify`, then `commit` once for a whole receive burst. The library way copies: `put`,
+ * `get`, `delete`, `entries`, usable without any network.
+ *
+ *   store.ts ─► commit.ts ─► persist-program.ts ─► Persistence (region.ts)
+ *       └─────► skip-list.ts, recovery.ts
+ *
+ * Invariants:
+ *  1. `find` and iteration see published entries only, so a reply to a read never runs ahead of durability.
+ *  2. Bytes that fail their check never leave: `verify` comes before the first byte.
+ */
+
+import { sumsEqual } from './checksum.ts'
+import { Commit, type CommitCounters, type IntegrityMode } from './commit.ts'
+import { adoptFragment, adoptHead, arrivalOf, copyKey, keyLength, keyStart, valueLength, versionOf } from './entry.ts'
+import { CorruptionError, FullError, PackratError } from './errors.ts'
+import {
+  BUFFER_BYTES,
+  KEY_LENGTH_MAX,
+  NO_BUFFER,
+  NO_FRAME,
+  NO_META,
+  packView,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
+  W_NEXT,
+  W_PAYLOAD_CRC,
+  W_PAYLOAD_CRC_COMPLEMENT,
+} from './layout.ts'
+import type { Persistence } from './persistence.ts'
+import type { Pool } from './pool.ts'
+import { type RecoveryReport, recover } from './recovery.ts'
+import { SkipList } from './skip-list.ts'
+
+/** Buffers that writes never take, so that the network keeps working when the store is full: 1/16 of all, within these bounds. */
+const RESERVE_SHARE = 16
+const RESERVE_MIN = 32
+const RESERVE_MAX = 4096
+
+export interface StoreOptions {
+  readonly integrity?: IntegrityMode
+  /** Uniform int32 source for tower heights; seed it to replay a run. */
+  readonly random: () => number
+  /** Wall clock, ns since the epoch, for entries written through the library interface. */
+  readonly clock?: () => bigint
+}
+
+export interface Range {
+  readonly prefix?: Uint8Array
+  /** First key, inclusive. */
+  readonly start?: Uint8Array
+  /** Last key, exclusive. */
+  readonly end?: Uint8Array
+  readonly limit?: number
+  readonly reverse?: boolean
+}
+
+export interface EntryInfo {
+  readonly key: Uint8Array
+  readonly size: number
+  readonly version: bigint
+  /** ns since the epoch. */
+  readonly arrival: bigint
+  /** Head line, valid until the next commit. */
+  readonly meta: number
+}
+
+export class Store {
+  readonly pool: Pool
+  readonly list: SkipList
+  readonly report: RecoveryReport
+  /** Why `find` may return an entry that must not be served: heads that recovery found damaged. */
+  readonly corruptHeads = new Set<number>()
+  /** Reads refused because bytes failed their check. */
+  corruptReads = 0
+  /** Payload bytes copied on their way into the store: 0 while packets stay where they arrived. */
+  payloadBytesCopied = 0
+
+  private readonly persistence: Persistence
+  private readonly commitment: Commit
+  private readonly clock: () => bigint
+  private readonly reserve: number
+  private readonly listeners: ((batch: number, error: number) => void)[] = []
+  private waiting: { batch: number; resolve: () => void; reject: (error: Error) => void }[] = []
+  /** Buffers that count as free although a device holds them ready for reception. */
+  idleBuffers: () => number = () => 0
+
+  /** Opens the store of a region: recovers it and makes the mended state durable. */
+  constructor(persistence: Persistence, options: StoreOptions) {
+    this.persistence = persistence
+    this.pool = persistence.pool
+    this.clock = options.clock ?? (() => BigInt(Date.now()) * 1_000_000n)
+    this.list = new SkipList(this.pool, options.random)
+    this.commitment = new Commit(persistence, this.list, options.integrity ?? 'tcp')
+    this.report = recover(persistence, this.list, this.commitment, this.corruptHeads)
+    this.commitment.startVersions(Math.max(this.report.nextVersion, persistence.versionFloor))
+    this.commitment.onComplete = (batch, error) => this.completed(batch, error)
+    this.reserve = Math.min(Math.max(Math.floor(this.pool.totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
+    // Superseded chains take two programs: heads first, then their fragments.
+    while (this.commitment.hasDebts && !this.commitment.busy && this.commitment.poisoned === 0) this.commitment.settle()
+  }
+
+  /* --- state --- */
+
+  get records(): number {
+    return this.list.size
+  }
+
+  get counters(): CommitCounters {
+    return this.commitment.counters
+  }
+
+  /** Buffers and lines that writes may still take. */
+  get room(): number {
+    return Math.min(this.pool.freeBuffers + this.idleBuffers(), this.pool.freeMetas) - this.reserve
+  }
+
+  get reservedBuffers(): number {
+    return this.reserve
+  }
+
+  /** Negative error number of the sync that failed, or 0. A poisoned store is read-only. */
+  get poisoned(): number {
+    return this.commitment.poisoned
+  }
+
+  get asynchronous(): boolean {
+    return this.persistence.asynchronous
+  }
+
+  /** The batch that changes are being staged into. */
+  get stagingBatch(): number {
+    return this.commitment.stagingNumber
+  }
+
+  /** The version that the next staged put gets. */
+  get nextVersion(): number {
+    return this.commitment.nextVersion
+  }
+
+  /** Whether anything waits for `commit` or `settle`. */
+  get isIdle(): boolean {
+    return !this.commitment.hasStaged && !this.commitment.busy && !this.commitment.hasDebts
+  }
+
+  get hasStaged(): boolean {
+    return this.commitment.hasStaged
+  }
+
+  /** Registers a listener for completed batches: error 0 means durable. */
+  onComplete(listener: (batch: number, error: number) => void): void {
+    this.listeners.push(listener)
+  }
+
+  /* --- in place --- */
+
+  /** Whether a write that needs so many buffers may be taken; cleans up first if that may help. */
+  hasRoom(buffers: number): boolean {
+    if (this.room >= buffers) return true
+    if (this.commitment.poisoned !== 0 || this.commitment.busy) return false
+    // The first settle publishes what is staged and clears what it superseded; the second releases that.
+    this.commitment.settle()
+    if (!this.commitment.busy) this.commitment.settle()
+    return this.room >= buffers
+  }
+
+  /** The published entry of a key, or NO_META. */
+  find(bytes: Uint8Array, start: number, length: number): number {
+    return this.list.locate(bytes, start, length)
+  }
+
+  /**
+   * The head that is or, once batches under way complete, will be current for a key; NO_META if none.
+   * For conditions of writes, whose replies wait for those batches.
+   */
+  current(buffer: number, offset: number, length: number): number {
+    const pending = this.commitment.pending(buffer, packView(offset, length))
+    if (pending !== -1) return pending
+    return this.list.locate(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
+  }
+
+  /** Links a received view behind the tail of an entry; the tail before it is complete and goes to the medium early. */
+  appendFragment(head: number, tail: number, meta: number): void {
+    adoptFragment(this.pool, head, tail, meta)
+    if (tail !== head) this.commitment.sealFragment(tail)
+  }
+
+  /** Stages a complete entry; returns the head that was current before, or NO_META. */
+  stagePut(head: number, tail: number): number {
+    return this.commitment.stagePut(head, tail)
+  }
+
+  /** Stages a deletion; returns the head that was current before, or NO_META. */
+  stageDelete(buffer: number, offset: number, length: number): number {
+    return this.commitment.stageDelete(buffer, offset, length)
+  }
+
+  /** Gives up an entry that was not staged. */
+  discard(head: number): void {
+    this.commitment.discard(head)
+  }
+
+  /** Commits what is staged; see Commit. */
+  commit(): void {
+    this.commitment.commit()
+  }
+
+  settle(): void {
+    this.commitment.settle()
+  }
+
+  pin(head: number): void {
+    this.commitment.pin(head)
+  }
+
+  unpin(head: number): void {
+    this.commitment.unpin(head)
+  }
+
+  /**
+   * Checks an entry's payload, unless it is known to be right since it was written or last checked.
+   * @returns NO_META if every byte may be served, else the line whose check fails
+   */
+  verify(head: number): number {
+    if (this.commitment.verified[head] === 1) return NO_META
+    if (this.corruptHeads.has(head)) return this.refuse(head)
+    for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
+      if (!this.verifyLine(meta)) return this.refuse(meta)
+    }
+    this.commitment.verified[head] = 1
+    return NO_META
+  }
+
+  /** Checks the bytes of one view against its sum, and against its CRC32C where there is one. */
+  verifyLine(meta: number): boolean {
+    const { pool, persistence } = this
+    const buffer = pool.buffer(meta)
+    const offset = pool.dataOffset(meta)
+    const length = pool.dataLength(meta)
+    if (!sumsEqual(persistence.sumView(buffer, offset, length), pool.sum(meta))) return false
+    const crc = pool.get(meta, W_PAYLOAD_CRC)
+    const complement = pool.get(meta, W_PAYLOAD_CRC_COMPLEMENT)
+    if (crc === 0 && complement === 0) return true
+    return complement === ~crc && persistence.crcView(buffer, offset, length) === crc
+  }
+
+  private refuse(meta: number): number {
+    this.corruptReads++
+    return meta
+  }
+
+  /* --- library --- */
+
+  /** Stores a copy of `value`. Resolves with its version when it is durable. Throws FullError, PackratError. */
+  put(key: Uint8Array, value: Uint8Array): Promise<bigint> {
+    const head = this.write(key, value)
+    const batch = this.stagingBatch
+    const version = BigInt(this.nextVersion)
+    this.stagePut(head.head, head.tail)
+    this.commit()
+    return this.whenDurable(batch).then(() => version)
+  }
+
+  /** Removes a key. Resolves with whether it was there, when that is durable. */
+  delete(key: Uint8Array): Promise<boolean> {
+    this.checkWritable()
+    const buffer = this.pool.allocateBuffer()
+    if (buffer === NO_BUFFER) throw new FullError('no buffer left for the request')
+    this.pool.bufferBytes(buffer).set(checkKey(key), this.pool.bufferStart(buffer))
+    const batch = this.stagingBatch
+    const existed = this.stageDelete(buffer, 0, key.length) !== NO_META
+    this.pool.releaseBuffer(buffer)
+    if (!existed) return Promise.resolve(false)
+    this.commit()
+    return this.whenDurable(batch).then(() => true)
+  }
+
+  /** A copy of the value, or undefined. Throws CorruptionError; never returns bytes that fail their check. */
+  get(key: Uint8Array): Uint8Array | undefined {
+    const head = this.find(key, 0, key.length)
+    return head === NO_META ? undefined : this.read(head)
+  }
+
+  /** A copy of an entry's value. Throws CorruptionError. */
+  read(head: number): Uint8Array {
+    const faulty = this.verify(head)
+    if (faulty !== NO_META) {
+      throw new CorruptionError(copyKey(this.pool, head), faulty, this.pool.buffer(faulty), 'payload fails its check')
+    }
+    const value = new Uint8Array(valueLength(this.pool, head))
+    let at = 0
+    for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
+      const start = this.pool.dataStartOf(meta)
+      value.set(this.pool.dataBytes(meta).subarray(start, start + this.pool.dataLength(meta)), at)
+      at += this.pool.dataLength(meta)
+    }
+    return value
+  }
+
+  /** Published entries in key order. Entries written or removed while iterating may or may not be seen; all others are seen once. */
+  *entries(range: Range = {}): Generator<EntryInfo> {
+    let left = range.limit ?? Number.POSITIVE_INFINITY
+    let meta = range.reverse ? this.seekLast(range) : this.seekFirst(range)
+    while (meta !== NO_META && left-- > 0) {
+      const info = this.info(meta)
+      if (range.reverse ? isBefore(info.key, range) : isBehind(info.key, range)) return
+      yield info
+      // Found anew by key: the entry itself may have been replaced or removed meanwhile.
+      meta = range.reverse ? this.before(info.key) : this.behind(info.key)
+    }
+  }
+
+  info(meta: number): EntryInfo {
+    return {
+      key: copyKey(this.pool, meta),
+      size: valueLength(this.pool, meta),
+      version: versionOf(this.pool, meta),
+      arrival: arrivalOf(this.pool, meta),
+      meta,
+    }
+  }
+
+  /** Resolves when everything staged is durable and everything free is usable. */
+  async drain(): Promise<void> {
+    while (!this.isIdle) {
+      if (this.poisoned !== 0) throw this.poisonError()
+      if (this.commitment.busy) await new Promise((resolve) => setImmediate(resolve))
+      else this.settle()
+    }
+  }
+
+  poisonError(): PackratError {
+    return new PackratError(
+      'POISONED',
+      `a sync of the region failed (error ${-this.poisoned}); the store is read-only, restart to recover`,
+    )
+  }
+
+  private seekFirst(range: Range): number {
+    const from = largerKey(range.prefix, range.start)
+    if (from === undefined) return this.list.first()
+    const exact = this.list.locate(from, 0, from.length)
+    return exact !== NO_META ? exact : this.list.next(this.list.predecessors[0]!)
+  }
+
+  private seekLast(range: Range): number {
+    const end = smallerKey(range.prefix && keyBehindPrefix(range.prefix), range.end)
+    return end === undefined ? this.last() : this.before(end)
+  }
+
+  private last(): number {
+    // No key is longer than KEY_LENGTH_MAX, so this one is greater than all.
+    return this.before(new Uint8Array(KEY_LENGTH_MAX + 1).fill(0xff))
+  }
+
+  /** The entry with the greatest key below `key`. */
+  private before(key: Uint8Array): number {
+    this.list.locate(key, 0, key.length)
+    return this.list.predecessors[0]!
+  }
+
+  /** The entry with the smallest key above `key`. */
+  private behind(key: Uint8Array): number {
+    const exact = this.list.locate(key, 0, key.length)
+    return this.list.next(exact !== NO_META ? exact : this.list.predecessors[0]!)
+  }
+
+  /** Copies a value into buffers of its own and chains them. */
+  private write(key: Uint8Array, value: Uint8Array): { head: number; tail: number } {
+    this.checkWritable()
+    checkKey(key)
+    const first = Math.min(value.length, BUFFER_BYTES - key.length)
+    const buffers = 1 + Math.ceil((value.length - first) / BUFFER_BYTES)
+    if (!this.hasRoom(buffers)) throw new FullError(`no room for ${value.length} bytes; delete something`)
+    const { pool } = this
+    const now = this.clock()
+    const head = this.fill(value, 0, first, key, now)
+    adoptHead(pool, head, 0, key.length)
+    let tail = head
+    for (let at = first; at < value.length; at += BUFFER_BYTES) {
+      const meta = this.fill(value, at, Math.min(BUFFER_BYTES, value.length - at), undefined, now)
+      this.appendFragment(head, tail, meta)
+      tail = meta
+    }
+    this.payloadBytesCopied += value.length
+    return { head, tail }
+  }
+
+  private fill(value: Uint8Array, at: number, length: number, key: Uint8Array | undefined, now: bigint): number {
+    const { pool } = this
+    const buffer = pool.allocateBuffer()
+    const bytes = pool.bufferBytes(buffer)
+    const start = pool.bufferStart(buffer)
+    const offset = key === undefined ? 0 : key.length
+    if (key !== undefined) bytes.set(key, start)
+    bytes.set(value.subarray(at, at + length), start + offset)
+    const meta = pool.createView(
+      buffer,
+      offset,
+      length,
+      this.persistence.sumView(buffer, offset, length) | (NO_FRAME << 16),
+    )
+    pool.set(meta, W_ARRIVAL_LOW, Number(now & 0xffffffffn) | 0)
+    pool.set(meta, W_ARRIVAL_HIGH, Number(now >> 32n) | 0)
+    pool.set(meta, W_NEXT, NO_META)
+    return meta
+  }
+
+  private checkWritable(): void {
+    if (this.poisoned !== 0) throw this.poisonError()
+  }
+
+  private whenDurable(batch: number): Promise<void> {
+    if (this.poisoned !== 0) return Promise.reject(this.poisonError())
+    if (this.commitment.completedNumber >= batch) return Promise.resolve()
+    return new Promise((resolve, reject) => this.waiting.push({ batch, resolve, reject }))
+  }
+
+  private completed(batch: number, error: number): void {
+    for (const listener of this.listeners) listener(batch, error)
+    if (this.waiting.length > 0) {
+      const due = this.waiting.filter((wait) => error !== 0 || wait.batch <= batch)
+      this.waiting = this.waiting.filter((wait) => !due.includes(wait))
+      for (const wait of due) error === 0 ? wait.resolve() : wait.reject(this.poisonError())
+    }
+  }
+
+  /** Length and place of a key, for callers that compare in place. */
+  keyStart(head: number): number {
+    return keyStart(this.pool, head)
+  }
+
+  keyLength(head: number): number {
+    return keyLength(this.pool, head)
+  }
+}
+
+function checkKey(key: Uint8Array): Uint8Array {
+  if (key.length === 0 || key.length > KEY_LENGTH_MAX) {
+    throw new PackratError('KEY_LENGTH', `keys have 1 to ${KEY_LENGTH_MAX} bytes, this one has ${key.length}`)
+  }
+  return key
+}
+
+function isBehind(key: Uint8Array, range: Range): boolean {
+  if (range.end !== undefined && compareBytes(key, range.end) >= 0) return true
+  return range.prefix !== undefined && !startsWith(key, range.prefix)
+}
+
+function isBefore(key: Uint8Array, range: Range): boolean {
+  if (range.start !== undefined && compareBytes(key, range.start) < 0) return true
+  return range.prefix !== undefined && !startsWith(key, range.prefix)
+}
+
+/** Unsigned bytewise order; a prefix sorts before its extensions. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b)
+}
+
+function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+  return key.length >= prefix.length && compareBytes(key.subarray(0, prefix.length), prefix) === 0
+}
+
+/** The smallest key greater than every key with this prefix; undefined if there is none (all bytes 0xff). */
+function keyBehindPrefix(prefix: Uint8Array): Uint8Array | undefined {
+  let length = prefix.length
+  while (length > 0 && prefix[length - 1] === 0xff) length--
+  if (length === 0) return undefined
+  const key = prefix.slice(0, length)
+  key[length - 1]!++
+  return key
+}
+
+function largerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return compareBytes(a, b) >= 0 ? a : b
+}
+
+function smallerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return compareBytes(a, b) <= 0 ? a : b
+}
