@@ -15,23 +15,23 @@ import {
   lacks,
   PACKRAT_ADDRESS,
   PACKRAT_URL,
-  Random,
+  randomBytes,
   run,
   scratchDirectory,
   send,
   startDaemon,
-  testSeed,
   untilIdle,
   within,
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
+import { announceSeed, seededRandom } from '../support/random.ts'
 
 const MAX_VALUE_BYTES = 256 << 20
 const ANSWER_TIMEOUT_MS = 10_000
 
 const test = privateNetworkSuite('curl', import.meta.url, { timeoutMs: 240_000, missing: lacks('curl', 'ping') })
 
-const random = new Random(testSeed(77))
+const random = seededRandom(announceSeed('curl', 77))
 let directory = ''
 let daemon: Daemon
 
@@ -49,7 +49,7 @@ test.after(async () => {
 
 /** A file of random bytes; large ones repeat a 1 MiB block with its number in front, so that no two blocks are equal. */
 function valueFile(name: string, bytes: number): { file: string; value: Buffer } {
-  const block = Buffer.from(random.bytes(Math.min(bytes, 1 << 20)))
+  const block = Buffer.from(randomBytes(random, Math.min(bytes, 1 << 20)))
   const value = Buffer.alloc(bytes)
   for (let at = 0; at < bytes; at += block.length) {
     block.copy(value, at)
@@ -208,7 +208,7 @@ test('the listing is in key order, and prefix, start, end, limit and reverse sel
 })
 
 test('an upload of unknown length comes chunked and is stored whole', async () => {
-  const value = Buffer.from(random.bytes(300_000))
+  const value = Buffer.from(randomBytes(random, 300_000))
   const { status, stdout } = await run(
     'curl',
     ['-sS', '-o', '/dev/null', '-w', '%{http_code}', '-T', '-', keyUrl('chunked')],

@@ -12,20 +12,21 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import {
+  below,
   type Daemon,
   keyUrl,
   lacks,
   PACKRAT_ADDRESS,
-  Random,
+  randomBytes,
   scratchDirectory,
   send,
   sha256,
   sleep,
   startDaemon,
-  testSeed,
   within,
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
+import { announceSeed, seededRandom } from '../support/random.ts'
 
 const ROUNDS = 50
 const CLIENTS = 8
@@ -38,7 +39,7 @@ const RESTART_MS_MAX = 1000
 
 const test = privateNetworkSuite('kill', import.meta.url, { timeoutMs: 280_000, missing: lacks() })
 
-const seed = testSeed(4242)
+const seed = announceSeed('kill', 4242)
 
 /** Hash of a value; undefined: the key is absent. */
 type State = string | undefined
@@ -51,11 +52,11 @@ class Client {
   acknowledged = 0
   /** Answers that contradict what was told before. */
   private readonly wrong: string[] = []
-  private readonly random: Random
+  private readonly random: () => number
   private readonly prefix: string
 
   constructor(number: number) {
-    this.random = new Random(seed * 1000 + number)
+    this.random = seededRandom(seed * 1000 + number)
     this.prefix = `client-${number}/`
   }
 
@@ -72,9 +73,9 @@ class Client {
   }
 
   private async change(agent: Agent): Promise<void> {
-    const key = `${this.prefix}${this.random.below(KEYS_PER_CLIENT)}`
-    const isDelete = this.random.below(8) === 0
-    const body = this.random.bytes(this.random.below(10) === 0 ? 0 : this.random.below(VALUE_BYTES_MAX))
+    const key = `${this.prefix}${below(this.random, KEYS_PER_CLIENT)}`
+    const isDelete = below(this.random, 8) === 0
+    const body = randomBytes(this.random, below(this.random, 10) === 0 ? 0 : below(this.random, VALUE_BYTES_MAX))
     const state = isDelete ? undefined : sha256(body)
     this.underWay = { key, state }
     const { status } = await send(isDelete ? 'DELETE' : 'PUT', keyUrl(key), isDelete ? { agent } : { agent, body })
@@ -128,11 +129,11 @@ async function verifyAll(round: string): Promise<void> {
 }
 
 test(`after each of ${ROUNDS} kills every acknowledged write is there, byte for byte`, async () => {
-  const random = new Random(seed)
+  const random = seededRandom(seed)
   daemon = await start()
   for (let round = 1; round <= ROUNDS; round++) {
     const loads = clients.map((client) => client.load())
-    await sleep(LOAD_MS_MIN + random.below(LOAD_MS_SPREAD))
+    await sleep(LOAD_MS_MIN + below(random, LOAD_MS_SPREAD))
     assert.ok(daemon.alive, `daemon died by itself in round ${round}`)
     await daemon.kill()
     await within(10_000, Promise.all(loads), 'clients did not notice the kill')
@@ -203,10 +204,10 @@ test(`a restart with ${RECORDS} records takes less than ${RESTART_MS_MAX} ms`, a
   console.log(`ready in ${Math.round(daemon.readyMs)} ms with ${RECORDS} records`)
   assert.is((await daemon.stats()).records, RECORDS)
   assert.ok(daemon.readyMs < RESTART_MS_MAX, `ready after ${Math.round(daemon.readyMs)} ms`)
-  const random = new Random(seed)
+  const random = seededRandom(seed)
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   for (let sample = 0; sample < 500; sample++) {
-    const index = random.below(RECORDS)
+    const index = below(random, RECORDS)
     const { status, body } = await send('GET', keyUrl(recordKey(index)), { agent })
     assert.is(status, 200)
     assert.is(body.toString(), recordValue(index))

@@ -14,13 +14,13 @@ import {
   lacks,
   type Outcome,
   PACKRAT_PROGRAM,
-  Random,
+  randomBytes,
   run,
   scratchDirectory,
   startDaemon,
-  testSeed,
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
+import { announceSeed, seededRandom } from '../support/random.ts'
 
 /** Offset of the format version in each header copy (docs/format.md). */
 const HEADER_VERSION_OFFSET = 8
@@ -35,7 +35,7 @@ const APART = [
 
 const test = privateNetworkSuite('refusals', import.meta.url, { timeoutMs: 120_000, missing: lacks() })
 
-const random = new Random(testSeed(3))
+const random = seededRandom(announceSeed('refusals', 3))
 let directory = ''
 
 test.before(() => {
@@ -104,7 +104,7 @@ test('a region that something was appended to', async () => {
 
 test('a file that is no region', async () => {
   for (const [name, content] of [
-    ['random.bin', random.bytes(1 << 20)],
+    ['random.bin', randomBytes(random, 1 << 20)],
     ['zeros.bin', new Uint8Array(1 << 20)],
     ['letter.txt', Buffer.from('Dear reader,\n')],
   ] as const) {

@@ -365,32 +365,11 @@ export function within<T>(ms: number, promise: Promise<T>, complaint: string): P
   return Promise.race([promise, limit]).finally(() => clearTimeout(timer))
 }
 
-/** Random numbers from a seed (mulberry32): a failing run is run again with its seed. */
-export class Random {
-  private state: number
-
-  constructor(seed: number) {
-    this.state = seed | 0
-  }
-
-  /** A whole number in [0, limit). */
-  below(limit: number): number {
-    this.state = (this.state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(this.state ^ (this.state >>> 15), this.state | 1)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)) ^ mixed
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * limit)
-  }
-
-  bytes(length: number): Uint8Array {
-    const bytes = new Uint8Array(length)
-    for (let at = 0; at < length; at++) bytes[at] = this.below(256)
-    return bytes
-  }
+/** A whole number in [0, limit), from a generator of random.ts. */
+export function below(random: () => number, limit: number): number {
+  return (random() >>> 0) % limit
 }
 
-/** The seed of this run: PACKRAT_TEST_SEED, or `standard`. Printed, so that a failure can be replayed. */
-export function testSeed(standard: number): number {
-  const seed = Number(process.env.PACKRAT_TEST_SEED ?? standard)
-  console.log(`seed ${seed} (PACKRAT_TEST_SEED)`)
-  return seed
+export function randomBytes(random: () => number, length: number): Uint8Array {
+  return Uint8Array.from({ length }, () => random())
 }
