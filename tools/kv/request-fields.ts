@@ -83,6 +83,7 @@ export function fieldName(bytes: Uint8Array, at: number, length: number): number
 /**
  * Takes the value [from, to) of a known field, without blanks around it.
  * @param start first byte of the head, to which offsets are relative
+ * @param valueClasses character classes that all its bytes are in (blanks behind it counted too)
  * @returns 0, or the status to answer
  */
 export function acceptField(
@@ -91,13 +92,14 @@ export function acceptField(
   start: number,
   from: number,
   to: number,
+  valueClasses: number,
   head: RequestHead,
 ): number {
   const offset = from - start
   const length = to - from
   switch (name) {
     case FIELD_HOST:
-      return acceptHost(bytes, from, to, head)
+      return acceptHost(bytes, from, to, valueClasses, head)
     case FIELD_CONTENT_LENGTH:
       return acceptContentLength(bytes, from, to, head)
     case FIELD_TRANSFER_ENCODING:
@@ -146,12 +148,13 @@ export function acceptField(
 }
 
 /** RFC 9112 (3.2): at most one, with a valid value; it may be empty. */
-function acceptHost(bytes: Uint8Array, from: number, to: number, head: RequestHead): number {
+function acceptHost(bytes: Uint8Array, from: number, to: number, valueClasses: number, head: RequestHead): number {
   if (head.hostPresent) return 400
+  head.hostPresent = true
+  if ((valueClasses & AUTHORITY) !== 0) return 0
   for (let at = from; at < to; at++) {
     if ((CLASS[bytes[at]!]! & AUTHORITY) === 0) return 400
   }
-  head.hostPresent = true
   return 0
 }
 
