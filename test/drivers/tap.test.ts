@@ -1,6 +1,7 @@
-import { spawnSync } from 'node:child_process'
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
+import { createRequire } from 'node:module'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { internetSum, Tap } from 'tuntap2'
 import * as assert from 'uvu/assert'
@@ -26,6 +27,7 @@ const POOL_BUFFERS = 512
 const HOST = '10.66.0.1'
 const PEER = '10.66.0.2'
 const OPTIONS: TapOptions = { name: 'pktest0', hostAddress: `${HOST}/24` }
+const PACKAGE = import.meta.resolve('tuntap2')
 const ETHERTYPE_IPV4 = 0x0800
 const ETHERTYPE_ARP = 0x0806
 
@@ -37,6 +39,10 @@ function makePool(buffers = POOL_BUFFERS, extents = 1): Pool {
   const pool = new Pool(geometry, 1)
   pool.buildFreeLists(() => false)
   return pool
+}
+
+function runNode(program: string): SpawnSyncReturns<string> {
+  return spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 10_000 })
 }
 
 /** Runs the body with a device, and proves that closing it returns every buffer. */
@@ -496,18 +502,60 @@ test('the native sum equals the reference for every length and alignment', () =>
 })
 
 test('a process with an open TAP and a pending wait ends when told to, also inside a worker', () => {
-  const tuntap2 = new URL('../../../drivers/tuntap2/index.js', import.meta.url).href
-  const open = `const { Tap } = await import(${JSON.stringify(tuntap2)})
+  const open = `const { Tap } = await import(${JSON.stringify(PACKAGE)})
     for (let n = 0; n < 3; n++) { const tap = new Tap('pkend' + n); tap.isUp = true; tap.onReadable(() => {}) }`
-  const run = (program: string) =>
-    spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8', timeout: 10_000 })
-  const plain = run(`${open}; process.exit(7)`)
+  const plain = runNode(`${open}; process.exit(7)`)
   assert.is(plain.status, 7, plain.stderr)
-  const worker = run(`import { Worker } from 'node:worker_threads'
+  const worker = runNode(`import { Worker } from 'node:worker_threads'
     const worker = new Worker(new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(`${open}; setTimeout(() => process.exit(5), 50)`)})))
     worker.on('error', (error) => { console.error(error); process.exit(1) })
     worker.on('exit', (code) => process.exit(code))`)
   assert.is(worker.status, 5, worker.stderr)
+})
+
+test('an error thrown by a readiness callback reaches the process as uncaught', () => {
+  const program = `const { Tap } = await import(${JSON.stringify(PACKAGE)})
+    process.on('uncaughtException', (error) => process.exit(error.message === 'mine' ? 9 : 1))
+    const tap = new Tap('pkthrow')
+    tap.onReadable(() => { throw new Error('mine') })
+    tap.ipv4 = '10.66.9.1/24'
+    tap.isUp = true // the kernel announces itself by IPv6 and IGMP frames`
+  assert.is(runNode(program).status, 9)
+})
+
+test('no argument to the native side, however wrong, crashes it or throws', () => {
+  const seed = 77
+  console.log(`seed ${seed}`)
+  let state = seed
+  const random = (below: number): number => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0
+    return ((state >>> 8) * below) >>> 24
+  }
+  const require = createRequire(PACKAGE)
+  const native = require('./build/Release/tuntap2.node') as Record<string, (...args: unknown[]) => unknown>
+  const detached = new Int32Array(64)
+  structuredClone(detached.buffer, { transfer: [detached.buffer] })
+  const junk: unknown[] = [
+    ...[undefined, null, true, 'pkjunk', '', '\0', 'x'.repeat(5000), {}, [], [1], 1n, Symbol('s'), () => {}],
+    ...[0, 1, 4, 6, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31, 2 ** 32, 2 ** 53],
+    ...[new Uint8Array(6), new Uint8Array(0), new Float64Array(9), new Int32Array(7), new DataView(new ArrayBuffer(8))],
+    ...[detached, new Int32Array(512).fill(-1), new Int32Array(512).fill(2 ** 31 - 1), new Int32Array(512)],
+    ...[new ArrayBuffer(8192), [new ArrayBuffer(8192)], [0], [-1], [2 ** 40], ['1'], new Array(65).fill(1)],
+  ]
+  const opened: number[] = []
+  const live = native.open!('pkfuzz', () => {}) as number
+  assert.is(native.attach!(live, [new ArrayBuffer(8192)], [0], [4]), 0)
+  const names = Object.keys(native).filter((name) => name !== 'release')
+  for (let round = 0; round < 30_000; round++) {
+    const name = names[random(names.length)]!
+    const args = Array.from({ length: random(6) }, () => junk[random(junk.length)])
+    if (name !== 'open' && name !== 'sum' && random(4) > 0) args[0] = live
+    const result = native[name]!(...args)
+    assert.ok(Number.isInteger(result) || typeof result === 'string', name)
+    if (name === 'open' && (result as number) >= 0) opened.push(result as number)
+  }
+  for (const id of [live, ...opened]) assert.is(native.release!(id), 0)
+  for (const id of [live, -1, 99, 'x', undefined]) assert.ok((native.release!(id) as number) < 0)
 })
 
 test.run()

@@ -15,11 +15,17 @@ static bool get_number(napi_env env, napi_value array, uint32_t index, int64_t *
   return napi_get_element(env, array, index, &value) == napi_ok && napi_get_value_int64(env, value, number) == napi_ok;
 }
 
+static bool is_array(napi_env env, napi_value value) {
+  bool array;
+  return napi_is_array(env, value, &array) == napi_ok && array;
+}
+
 int memory_attach(struct tap *tap, napi_value memories, napi_value starts, napi_value counts) {
   napi_env env = tap->module->env;
   struct extent found[EXTENTS_MAX];
   napi_value values[EXTENTS_MAX];
   uint32_t extents;
+  if (!is_array(env, memories) || !is_array(env, starts) || !is_array(env, counts)) return -EINVAL;
   if (napi_get_array_length(env, memories, &extents) != napi_ok) return -EINVAL;
   if (extents == 0 || extents > EXTENTS_MAX) return -EINVAL;
 
