@@ -201,10 +201,22 @@ test('the listing is in key order, and prefix, start, end, limit and reverse sel
   assert.equal(await keys('prefix=nothing/'), [])
   const [entry] = await list('prefix=list/ab')
   assert.equal(Object.keys(entry!).sort(), ['arrival', 'key', 'size', 'version'])
-  assert.is(entry!.size, 6)
-  // Every key of this daemon, the unprintable ones among them, comes in byte order.
-  const decoded = (await keys('prefix=b&limit=1000')).map((key) => Buffer.from(key).length)
-  assert.is(decoded.length, 256)
+  assert.is(entry!.size, 'list/ab'.length)
+})
+
+test('the listing shows every key byte, in byte order; what is not UTF-8 is percent-encoded and says so', async () => {
+  for (let byte = 0; byte < 256; byte++) {
+    await send('PUT', keyUrl(Uint8Array.of(0x7e, byte, 0x65)), { body: Buffer.from('x') }) // ~?e
+  }
+  const { body } = await send('GET', `${PACKRAT_URL}/kv?prefix=~&limit=1000`)
+  const entries = body.toString().trim().split('\n')
+  assert.is(entries.length, 256)
+  for (let byte = 0; byte < 256; byte++) {
+    const { key, keyEncoding } = JSON.parse(entries[byte]!)
+    const text = byte < 0x80
+    assert.is(key, text ? `~${String.fromCharCode(byte)}e` : `~%${byte.toString(16).toUpperCase()}e`, `byte ${byte}`)
+    assert.is(keyEncoding, text ? undefined : 'percent', `byte ${byte}`)
+  }
 })
 
 test('an upload of unknown length comes chunked and is stored whole', async () => {

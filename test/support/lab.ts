@@ -263,14 +263,16 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       if (line) resolve(line[0])
     })
     child.on('error', reject)
-    ended.then(({ status, signal }) => reject(new Error(`daemon ended (${status ?? signal}): ${stderr}${stdout}`)))
+    ended.then(({ status, signal }) => reject(new Error(`daemon ended (${status ?? signal}) before it was ready`)))
   })
   try {
     const line = await within(options.readyTimeoutMs ?? READY_TIMEOUT_MS, readyLine, 'daemon did not become ready')
     return new Daemon(child, ended, line, performance.now() - started)
   } catch (error) {
     child.kill('SIGKILL')
-    throw new Error(`${(error as Error).message}${stderr && `\n${stderr}`}`)
+    const message = `${(error as Error).message}${stderr && `\n${stderr}`}`
+    console.error(message) // uvu says nothing about an error in a `before` hook
+    throw new Error(message)
   }
 }
 
