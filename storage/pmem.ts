@@ -158,6 +158,14 @@ export function setRegionBarrier(
 }
 
 /**
+ * Brings the pages of a range into memory and into the page table; blocks about 0.4 ms a MiB. Call it after
+ * `setRegionBarrier`. @returns whether this kernel can. @throws RegionError ERANGE, ENOMEM, EINVAL (not mapped)
+ */
+export function prefaultRange(handle: RegionHandle, offset: number, length: number): boolean {
+  return translated('cannot prefault the region', () => native.prefault(handle, offset, length))
+}
+
+/**
  * Makes a range of the mapping durable by the region's barrier before it returns; also while a program runs on the
  * native thread. An error may stem from that program's pages: the store must be poisoned either way.
  * @throws RegionError EIO, ENOSPC, ERANGE

@@ -84,6 +84,12 @@ export type Barrier = 'cpu' | 'cpu-no-flush' | 'sync'
 /** ENOTSUP if the processor lacks the flush instruction. Default: 'cpu' with the best one. */
 export function setBarrier(handle: Handle, barrier: Barrier, options?: { flush?: Flush }): void
 /**
+ * Brings the pages of a range into memory and into the page table, so that first touches do not fault: call it after
+ * `setBarrier`. Blocks (0.4 s a GiB on tmpfs here; touching page by page takes 2 to 8 times as long). False: this
+ * kernel (before 5.14) cannot.
+ */
+export function prefault(handle: Handle, offset: number, length: number): boolean
+/**
  * Makes a range of the mapping durable by the region's barrier, now, on this thread: for headers. Allowed while a
  * program runs; the kernel reports a write-back error once, so an error here may be that program's.
  */

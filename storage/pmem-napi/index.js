@@ -18,6 +18,7 @@ export const {
   layout,
   map,
   persist,
+  prefault,
   publish,
   read,
   sumBytes,

@@ -222,6 +222,22 @@ test('a wrap shows the mapping, is the same when asked again, and must not overl
   assert.is(content[12289], 18)
 })
 
+test('prefaulting changes no byte and stays inside the file', () => {
+  const handle = pmem.createRegionFile(join(folder, 'a.pm'), BYTES)
+  throwsCode('EINVAL', () => pmem.prefaultRange(handle, 0, 4096)) // not mapped yet
+  pmem.writeRegion(handle, 5000, Uint8Array.of(9))
+  pmem.mapRegion(handle)
+  for (const barrier of ['cpu-no-flush', 'sync'] as const) {
+    pmem.setRegionBarrier(handle, barrier)
+    assert.type(pmem.prefaultRange(handle, 5000, BYTES - 5000), 'boolean')
+    assert.ok(pmem.prefaultRange(handle, 100, 0))
+    throwsCode('ERANGE', () => pmem.prefaultRange(handle, 1, BYTES))
+  }
+  assert.is(pmem.readRegion(handle, 5000, 1)[0], 9)
+  assert.is(new Uint8Array(pmem.wrapRegion(handle, 0, BYTES)).indexOf(9), 5000)
+  pmem.abandonRegionFile(handle)
+})
+
 test('stores into a region opened for reading stay in this process', () => {
   const path = join(folder, 'a.pm')
   writeFileSync(path, Buffer.alloc(BYTES, 5))

@@ -1,4 +1,4 @@
-/* Bindings of region.c and geometry.c: map, extent, close, setGeometry, setBarrier, persist, counters, failSync. */
+/* Bindings of region.c and geometry.c: map, extent, close, setGeometry, setBarrier, prefault, persist, counters, failSync. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +165,19 @@ static napi_value set_barrier(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* prefault(handle, offset, length) -> whether this kernel can */
+static napi_value prefault(napi_env env, napi_callback_info info) {
+  napi_value values[3];
+  struct environment *environment;
+  uint64_t offset, length;
+  if (!arguments_get(env, info, 3, values, &environment)) return NULL;
+  struct region *region = mapped_range(env, values, environment, &offset, &length);
+  if (!region) return NULL;
+  int error = region_prefault(region, offset, length);
+  if (error && error != EINVAL) return throw_error(env, error, "prefault", "the region");
+  return make_bool(env, error == 0);
+}
+
 /* persist(handle, offset, length) */
 static napi_value persist(napi_env env, napi_callback_info info) {
   napi_value values[3];
@@ -203,6 +216,6 @@ static napi_value fail_sync(napi_env env, napi_callback_info info) {
 
 const struct export region_exports[] = {
     {"map", map},          {"extent", extent},     {"close", close_region}, {"setGeometry", set_geometry},
-    {"setBarrier", set_barrier}, {"persist", persist}, {"counters", counters}, {"failSync", fail_sync},
+    {"setBarrier", set_barrier}, {"prefault", prefault}, {"persist", persist}, {"counters", counters}, {"failSync", fail_sync},
     {NULL, NULL},
 };

@@ -14,6 +14,12 @@
 
 #include "errors.h"
 
+/* Linux 5.14; C libraries before that lack the names. */
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define SLOT_BITS 6u
 #define GENERATION_MAX 0xffffffu /* keeps handles below 2^30: small integers in V8 */
 _Static_assert(REGIONS_MAX == 1u << SLOT_BITS, "a handle's low bits name the slot");
@@ -89,6 +95,14 @@ int region_sync(struct region *region, uintptr_t low, uintptr_t high) {
   uintptr_t page_mask = ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
   uintptr_t start = low & page_mask;
   return msync((void *)start, high - start, MS_SYNC) == 0 ? 0 : errno;
+}
+
+/* Where fences are msync, writable pages would be dirty pages: those are only read in. */
+int region_prefault(struct region *region, uint64_t offset, uint64_t bytes) {
+  if (bytes == 0) return 0;
+  uint64_t start = offset & ~((uint64_t)sysconf(_SC_PAGESIZE) - 1);
+  bool write = region->mapping == MAPPING_SHARED && region->barrier != BARRIER_SYNC;
+  return madvise(region->base + start, offset + bytes - start, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ) == 0 ? 0 : errno;
 }
 
 int region_persist(struct region *region, const void *start, uint64_t bytes) {

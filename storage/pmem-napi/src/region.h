@@ -89,6 +89,8 @@ static inline bool region_storable(const struct region *region) {
 
 /* Writes `bytes` at `start` inside the mapping to the persistence domain by the region's barrier; 0 or an errno. */
 int region_persist(struct region *region, const void *start, uint64_t bytes);
+/* Brings the pages of a range into memory and into the page table; 0 or an errno (EINVAL: a kernel before 5.14). */
+int region_prefault(struct region *region, uint64_t offset, uint64_t bytes);
 /* The sync of BARRIER_SYNC over a range of the mapping; 0 or an errno. */
 int region_sync(struct region *region, uintptr_t low, uintptr_t high);
 
