@@ -33,8 +33,8 @@ const TIMEOUT_CHECK_S = 180
 const PARALLEL = 2
 /** Output kept of one file; what comes after is counted, not kept. */
 const OUTPUT_BYTES_MAX = 8 << 20
-/** Header comments stand at the top; compiled files may put imports before them. */
-const HEADER_CHARACTERS = 4096
+/** The comment that a file opens with. */
+const HEADER_COMMENT = /^(?:\/\*[\s\S]*?\*\/|(?:\/\/.*\n)+)/
 
 const USAGE = `usage: node scripts/run-tests.mjs [--only PATTERN] [--list] [--checks] [--directory DIR]
   --only PATTERN   only test files whose path contains PATTERN (a regular expression)
@@ -61,7 +61,7 @@ function projectTests() {
 }
 
 function describe(file) {
-  const header = readFileSync(file, 'utf8').slice(0, HEADER_CHARACTERS)
+  const header = HEADER_COMMENT.exec(readFileSync(file, 'utf8'))?.[0] ?? ''
   const name = relative(ROOT, file)
   const endToEnd = name.includes('test/e2e/')
   const seconds = /@timeout (\d+)/.exec(header)
@@ -174,7 +174,8 @@ function report(result) {
   const verdict = result.failed ? 'FAIL' : result.passed === 0 ? 'skip' : 'ok  '
   const reason = result.reason ? `: ${result.reason}` : ''
   console.log(`${verdict} ${result.job.name}  ${counts.join(', ')}  ${result.seconds.toFixed(1)} s${reason}`)
-  if (result.failed) console.log(result.output.trimEnd().replace(/^/gm, '     | '))
+  if (!result.failed) return
+  for (const line of result.output.trimEnd().split('\n')) console.log(`     | ${line}`)
 }
 
 /** Runs the jobs, `width` at a time, in order. */
