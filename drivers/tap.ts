@@ -102,8 +102,8 @@ export class TapDevice implements Device {
       throw new PackratError('EINVAL', 'bad MAC address: expected 6 bytes, the first even (not multicast)')
     this.pool = pool
     this.tap = openTap(options, mtu, pool)
-    this.name = `tap:${options.name}`
-    this.mac = options.mac ?? deriveMac(options.name, this.tap.mac)
+    this.name = `tap:${this.tap.name}`
+    this.mac = options.mac ?? deriveMac(this.tap.name, this.tap.mac)
     this.capabilities = { mtu, receiveSum: true }
   }
 
@@ -118,6 +118,7 @@ export class TapDevice implements Device {
   }
 
   receive(burst: ReceiveBurst): number {
+    if (this.closed) throw this.closedError()
     this.fillSlots()
     const first = this.vacant
     const frames = this.tap.receiveBurst(this.slots, first, RECEIVE_BURST_FRAMES - first)
@@ -141,6 +142,7 @@ export class TapDevice implements Device {
   }
 
   transmit(burst: TransmitBurst): number {
+    if (this.closed) throw this.closedError()
     const sent = this.tap.transmitBurst(burst.descriptors, burst.count)
     if (sent < 0) this.fail(sent)
     const counters = this.counters
@@ -190,7 +192,6 @@ export class TapDevice implements Device {
 
   private fail(status: number): never {
     const code = getSystemErrorName(status)
-    if (code === 'EBADF') throw this.closedError()
     if (code === 'ENODEV')
       throw new PackratError('DEVICE_GONE', `${this.name} was deleted by another program; restart to create it anew`)
     if (code === 'EINVAL')
