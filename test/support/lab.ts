@@ -189,24 +189,38 @@ export interface DaemonOptions {
   readonly readyTimeoutMs?: number
 }
 
+/** How a process ended. */
+export interface Ending {
+  readonly status: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
 export class Daemon {
   /** The line that it printed when it began to serve. */
   readonly readyLine: string
   /** From spawn to that line. */
   readonly readyMs: number
   private readonly child: ChildProcess
-  private readonly ended: Promise<{ status: number | null; signal: NodeJS.Signals | null }>
+  private readonly ended: Promise<Ending>
+  private readonly log: { stdout: string }
 
   constructor(
     child: ChildProcess,
-    ended: Promise<{ status: number | null; signal: NodeJS.Signals | null }>,
+    ended: Promise<Ending>,
+    log: { stdout: string },
     readyLine: string,
     readyMs: number,
   ) {
     this.child = child
     this.ended = ended
+    this.log = log
     this.readyLine = readyLine
     this.readyMs = readyMs
+  }
+
+  /** Everything on standard output so far. */
+  get stdout(): string {
+    return this.log.stdout
   }
 
   get pid(): number {
@@ -225,7 +239,7 @@ export class Daemon {
   }
 
   /** Orderly stop; resolves with how it ended. */
-  stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<{ status: number | null; signal: NodeJS.Signals | null }> {
+  stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<Ending> {
     this.child.kill(signal)
     return within(STOP_TIMEOUT_MS, this.ended, `daemon did not stop on ${signal}`)
   }
@@ -245,21 +259,21 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   liveDaemons.add(child)
+  const log = { stdout: '' }
   let stderr = ''
   child.stderr.on('data', (chunk: Buffer) => {
     stderr += chunk
   })
-  const ended = new Promise<{ status: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+  const ended = new Promise<Ending>((resolve) => {
     child.on('exit', (status, signal) => {
       liveDaemons.delete(child)
       resolve({ status, signal })
     })
   })
   const readyLine = new Promise<string>((resolve, reject) => {
-    let stdout = ''
     child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk
-      const line = /^packrat ready.*(?=\n)/m.exec(stdout)
+      log.stdout += chunk
+      const line = /^packrat ready.*(?=\n)/m.exec(log.stdout)
       if (line) resolve(line[0])
     })
     child.on('error', reject)
@@ -267,7 +281,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   })
   try {
     const line = await within(options.readyTimeoutMs ?? READY_TIMEOUT_MS, readyLine, 'daemon did not become ready')
-    return new Daemon(child, ended, line, performance.now() - started)
+    return new Daemon(child, ended, log, line, performance.now() - started)
   } catch (error) {
     child.kill('SIGKILL')
     const message = `${(error as Error).message}${stderr && `\n${stderr}`}`
