@@ -150,24 +150,66 @@ test('creation in a bad place fails and leaves nothing', () => {
   assert.equal(readdirSync(folder).sort(), ['b.pm.creating', 'c.pm.creating', 'd.pm'])
 })
 
+/**
+ * Runs a module in a mount namespace of its own where `folder` is a file system of that type, and gives what it
+ * printed as JSON. `MODULE` in the source stands for storage/pmem. Undefined, said out loud, where that is not possible.
+ */
+function inMount(type: string, options: string, source: string): unknown {
+  const script = source.replaceAll('MODULE', JSON.stringify(new URL('../../storage/pmem.js', import.meta.url).href))
+  const mounted = `mount -t ${type} -o ${options} none "$1" || exit 77; exec "$0" --input-type=module -e "$2" "$1"`
+  const shell = ['sh', '-c', mounted, process.execPath, folder, script]
+  const result = spawnSync('unshare', [process.getuid?.() === 0 ? '-m' : '-rm', ...shell], {
+    encoding: 'utf8',
+    timeout: 15_000,
+  })
+  if (result.error !== undefined || result.status === 77 || result.stderr.includes('unshare failed')) {
+    console.log(`SKIP ${type} in a private mount namespace: ${result.error?.message ?? result.stderr.trim()}`)
+    return undefined
+  }
+  assert.is(result.status, 0, result.stderr)
+  return JSON.parse(result.stdout)
+}
+
 test('a full disk at creation: ENOSPC, and nothing left', () => {
   const script = `
     import { readdirSync } from 'node:fs'
-    import { createRegionFile } from ${JSON.stringify(new URL('../../storage/pmem.js', import.meta.url).href)}
-    let code = 'none'
-    try { createRegionFile(process.argv[1] + '/a.pm', 8 << 20) } catch (error) { code = error.code + ' ' + error.message }
-    console.log(JSON.stringify([code, readdirSync(process.argv[1])]))`
-  const mounted = 'mount -t tmpfs -o size=4m none "$1" || exit 77; exec "$0" --input-type=module -e "$2" "$1"'
-  const shell = ['sh', '-c', mounted, process.execPath, folder, script]
-  const result = spawnSync('unshare', ['-rm', ...shell], { encoding: 'utf8', timeout: 15_000 })
-  if (result.error !== undefined || result.status === 77 || result.stderr.includes('unshare failed')) {
-    console.log(`SKIP full disk: no private mount namespace here (${result.error?.message ?? result.stderr.trim()})`)
+    import { createRegionFile } from MODULE
+    let message = 'none'
+    try { createRegionFile(process.argv[1] + '/a.pm', 8 << 20) } catch (error) { message = error.code + ' ' + error.message }
+    console.log(JSON.stringify([message, readdirSync(process.argv[1])]))`
+  const seen = inMount('tmpfs', 'size=4m', script)
+  if (seen === undefined) return
+  const [message, left] = seen as [string, string[]]
+  assert.match(message, /^ENOSPC .*free space or choose a smaller size/)
+  assert.equal(left, [])
+})
+
+test('a region on huge pages is written through its mapping, and must be whole huge pages', () => {
+  const script = `
+    import { closeRegion, createRegionFile, mapRegion, openRegionFile, persistRange, publishRegionFile, readRegion } from MODULE
+    import { regionFileInfo, setRegionBarrier, syncRegion, wrapRegion, writeRegion } from MODULE
+    const [path, page] = [process.argv[1] + '/a.pm', 2 << 20]
+    let handle = createRegionFile(path, 2 * page)
+    writeRegion(handle, page, Uint8Array.of(1, 2, 3))
+    syncRegion(handle)
+    publishRegionFile(handle)
+    mapRegion(handle)
+    setRegionBarrier(handle, 'sync')
+    new Uint8Array(wrapRegion(handle, 0, page))[7] = 7
+    persistRange(handle, 0, page)
+    closeRegion(handle)
+    handle = openRegionFile(path, { writable: false, lock: 'shared' })
+    const seen = [regionFileInfo(handle).fsName, ...readRegion(handle, page, 4), ...readRegion(handle, 7, 1)]
+    closeRegion(handle)
+    try { mapRegion(createRegionFile(path + '2', page / 2)) } catch (error) { seen.push(error.code) }
+    console.log(JSON.stringify(seen))`
+  const free = Number(/^HugePages_Free: *(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0)
+  if (free < 4) {
+    console.log(`SKIP hugetlbfs: ${free} huge pages are free, 4 are needed (/proc/sys/vm/nr_hugepages)`)
     return
   }
-  assert.is(result.status, 0, result.stderr)
-  const [code, left] = JSON.parse(result.stdout)
-  assert.match(code, /^ENOSPC .*free space or choose a smaller size/)
-  assert.equal(left, [])
+  const seen = inMount('hugetlbfs', 'pagesize=2M', script)
+  if (seen !== undefined) assert.equal(seen, ['hugetlbfs', 1, 2, 3, 0, 7, 'EINVAL'])
 })
 
 test('reads and writes stay inside the file', () => {

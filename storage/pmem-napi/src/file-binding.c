@@ -105,8 +105,8 @@ static napi_value file_info(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* A DAX device has no read or write calls: its mapping serves both. */
-static uint8_t *device_memory(struct region *region, uint64_t offset, size_t bytes, struct failure *why) {
+/* A DAX device has no read or write calls and hugetlbfs no write call: their mapping serves both. */
+static uint8_t *mapped_memory(struct region *region, uint64_t offset, size_t bytes, struct failure *why) {
   if (!region_map(region, why)) return NULL;
   if (offset <= region->file.bytes && bytes <= region->file.bytes - offset) return region->base + offset;
   why->error = ERANGE;
@@ -127,8 +127,8 @@ static napi_value read_file(napi_env env, napi_callback_info info) {
   void *to;
   if (napi_create_arraybuffer(env, length, &to, &buffer) != napi_ok) return NULL;
   struct failure why = {0};
-  if (region->file.device) {
-    const uint8_t *from = device_memory(region, offset, length, &why);
+  if (region->file.memory_only) {
+    const uint8_t *from = mapped_memory(region, offset, length, &why);
     if (from) memcpy(to, from, length);
   } else {
     file_read(&region->file, offset, to, length, &why);
@@ -154,8 +154,8 @@ static napi_value write_file(napi_env env, napi_callback_info info) {
   if (!region->file.writable) return throw_error(env, EROFS, "write", "a region opened for reading");
   if (offset > region->file.bytes || length > region->file.bytes - offset)
     return throw_error(env, ERANGE, "write past the end of", "the region"); /* a region never grows */
-  if (region->file.device) {
-    uint8_t *to = device_memory(region, offset, length, &why);
+  if (region->file.memory_only) {
+    uint8_t *to = mapped_memory(region, offset, length, &why);
     if (to) {
       memcpy(to, from, length);
       flush_range(region->flush, to, length);

@@ -33,7 +33,6 @@
 
 /* Between open and lock a racing creator may finish or give up; then the name is looked up again. */
 #define LOCK_ATTEMPTS_MAX 16
-#define BTRFS_MAGIC 0x9123683eu
 #define CREATING_SUFFIX ".creating"
 
 static bool fail(struct failure *why, int error, const char *doing) {
@@ -138,6 +137,11 @@ static void disable_copy_on_write(int fd) {
   (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
 }
 
+static bool on_hugetlbfs(int fd) {
+  uint64_t magic;
+  return filesystem_magic(fd, &magic) && magic == HUGETLBFS_MAGIC;
+}
+
 bool file_create(struct file *file, const char *path, uint64_t bytes, mode_t mode, struct failure *why) {
   memset(file, 0, sizeof *file);
   file->fd = -1;
@@ -154,6 +158,7 @@ bool file_create(struct file *file, const char *path, uint64_t bytes, mode_t mod
   if (ftruncate(file->fd, 0) != 0 || fchmod(file->fd, mode) != 0) error = errno;
   if (error == 0) {
     disable_copy_on_write(file->fd);
+    file->memory_only = on_hugetlbfs(file->fd);
     error = allocate(file->fd, bytes);
   }
   if (error == 0 && (fstat(file->fd, &info) != 0 || (uint64_t)info.st_size != bytes)) error = EIO;
@@ -217,8 +222,10 @@ bool file_open(struct file *file, const char *path, bool writable, bool exclusiv
   }
   if (S_ISREG(info.st_mode)) {
     file->bytes = (uint64_t)info.st_size;
+    file->memory_only = on_hugetlbfs(file->fd);
   } else if (S_ISCHR(info.st_mode) && dax_device_bytes(info.st_rdev, &file->bytes)) {
     file->device = true;
+    file->memory_only = true;
   } else {
     fail(why, E_FILE_TYPE, "open");
     goto failed;

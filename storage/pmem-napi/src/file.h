@@ -12,7 +12,8 @@ struct file {
   char *name;      /* name inside `directory` while unpublished */
   char *temporary; /* its `.creating` name */
   uint64_t bytes;
-  bool device; /* DAX character device */
+  bool device;      /* DAX character device */
+  bool memory_only; /* no write calls: a DAX device, or hugetlbfs; bytes go through the mapping */
   bool writable;
 };
 

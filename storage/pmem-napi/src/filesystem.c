@@ -21,14 +21,14 @@ static const struct {
 } table[] = {
     {0xef53, "ext4"}, /* ext2 and ext3 have the same number and the same driver */
     {0x58465342, "xfs"},
-    {0x9123683e, "btrfs"},
+    {BTRFS_MAGIC, "btrfs"},
     {0xf2f52010, "f2fs"},
     {0x2fc12fc1, "zfs"},
     {0xca451a4e, "bcachefs"},
     {0x794c7630, "overlay"},
     {0x01021994, "tmpfs"},
     {0x858458f6, "ramfs"},
-    {0x958458f6, "hugetlbfs"},
+    {HUGETLBFS_MAGIC, "hugetlbfs"},
     {0x6969, "nfs"},
     {0xff534d42, "cifs"},
     {0xfe534d42, "smb2"},

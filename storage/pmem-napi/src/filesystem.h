@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define BTRFS_MAGIC 0x9123683eu
+#define HUGETLBFS_MAGIC 0x958458f6u
+
 /* Name of a file system by its statfs magic number; "unknown" if it is not in the table. */
 const char *filesystem_name(uint64_t magic);
 /* Magic number of the file system that holds the descriptor; false with errno set. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "errors.h"
@@ -45,11 +46,18 @@ struct region *region_add(struct environment *environment, struct file *file) {
   return NULL;
 }
 
+/* Huge pages are unmapped whole: a file that ends inside one could be mapped but never unmapped. */
+static bool whole_huge_pages(const struct file *file) {
+  struct stat info;
+  if (!file->memory_only || file->device) return true;
+  return fstat(file->fd, &info) == 0 && info.st_blksize > 0 && file->bytes % (uint64_t)info.st_blksize == 0;
+}
+
 bool region_map(struct region *region, struct failure *why) {
   if (region->base) return true;
   uint64_t bytes = region->file.bytes;
   void *base = MAP_FAILED;
-  if (bytes == 0 || bytes > PTRDIFF_MAX) {
+  if (bytes == 0 || bytes > PTRDIFF_MAX || !whole_huge_pages(&region->file)) {
     why->error = EINVAL;
     why->doing = "map";
     return false;
