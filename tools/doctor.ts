@@ -55,10 +55,25 @@ function minimumNodeVersion(): string {
   throw new Error('package.json of packrat is missing; install packrat again')
 }
 
-export function diagnose(options: DiagnosisOptions = {}): Diagnosis {
+/** The addons are loaded only here, and late: the doctor must be able to say that they are not built. */
+async function nativeFinding(): Promise<Finding> {
+  const base = { name: 'native parts', required: true }
+  try {
+    const { cpu } = await import('../storage/pmem.ts')
+    await import('../drivers/tap.ts')
+    const { flush, crc } = cpu()
+    return { ...base, state: 'ok', detail: `built; cache lines by ${flush}, CRC32C by ${crc}`, hint: '' }
+  } catch (error) {
+    const detail = `cannot be loaded: ${(error as Error).message.split('\n')[0]}`
+    return { ...base, state: 'missing', detail, hint: 'npm run build' }
+  }
+}
+
+export async function diagnose(options: DiagnosisOptions = {}): Promise<Diagnosis> {
   const { root = '/', nodeVersion = process.version, folders = [process.cwd(), '/dev/shm'] } = options
   const findings = [
     nodeFinding(nodeVersion, minimumNodeVersion()),
+    await nativeFinding(),
     tunFinding(root),
     netAdminFinding(root),
     xdpFinding(root),
@@ -92,8 +107,8 @@ export function diagnosisText({ canServe, findings, places }: Diagnosis): string
 }
 
 export function doctor(argv: readonly string[]): number | Promise<number> {
-  return runCommand(COMMAND, argv, ({ json }) => {
-    const diagnosis = diagnose()
+  return runCommand(COMMAND, argv, async ({ json }) => {
+    const diagnosis = await diagnose()
     console.log(json ? JSON.stringify(diagnosis, null, 2) : diagnosisText(diagnosis))
     return diagnosis.canServe ? EXIT_OK : EXIT_PROBLEM
   })
