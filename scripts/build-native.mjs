@@ -8,11 +8,12 @@
  * build them again. Node-API binaries serve every Node version, so a change of Node is no reason to build.
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 
 const ROOT = resolve(import.meta.dirname, '..')
-const PACKAGES = ['storage/pmem-napi', 'drivers/tuntap2']
+/** Every workspace is a native package. */
+const PACKAGES = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).workspaces
 const BUILD_TIMEOUT_MS = 300_000
 
 /** Time of the newest build input: sources and build description, not tests, documentation or JavaScript. */

@@ -56,7 +56,8 @@ function projectTests() {
   const compiled = testFiles(join(ROOT, 'dist/test')).filter((file) =>
     existsSync(join(ROOT, relative(join(ROOT, 'dist'), file).replace(/\.js$/, '.ts'))),
   )
-  const native = ['storage/pmem-napi/test', 'drivers/tuntap2/test'].flatMap((folder) => testFiles(join(ROOT, folder)))
+  const { workspaces } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  const native = workspaces.flatMap((folder) => testFiles(join(ROOT, folder, 'test')))
   return [...native, ...compiled]
 }
 
