@@ -109,6 +109,45 @@ test('an existing file is never replaced, whether it was there before or came me
   assert.is(readFileSync(path, 'utf8'), 'mine')
 })
 
+test('publishing works where the file system cannot rename without replacing', () => {
+  const source = `
+    import { closeRegion, createRegionFile, publishRegionFile } from MODULE
+    import { readdirSync, writeFileSync } from 'node:fs'
+    const path = process.argv[1] + '/a.pm'
+    let handle = createRegionFile(path, 4096)
+    publishRegionFile(handle)
+    closeRegion(handle)
+    handle = createRegionFile(path + '2', 4096)
+    writeFileSync(path + '2', 'mine')
+    let code = 'none'
+    try { publishRegionFile(handle) } catch (error) { code = error.code }
+    closeRegion(handle)
+    console.log(JSON.stringify([code, readdirSync(process.argv[1])]))`
+  const script = source.replaceAll('MODULE', JSON.stringify(new URL('../../storage/pmem.js', import.meta.url).href))
+  const strace = [
+    '-f',
+    '-qq',
+    '-o',
+    join(folder, 'trace'),
+    '-e',
+    'trace=renameat2',
+    '-e',
+    'inject=renameat2:error=EINVAL',
+  ]
+  const command = [...strace, process.execPath, '--input-type=module', '-e', script, join(folder, 'files')]
+  mkdirSync(join(folder, 'files'))
+  const result = spawnSync('strace', command, { encoding: 'utf8', timeout: 15_000 })
+  if (result.error !== undefined || result.stderr.includes('ptrace')) {
+    console.log(
+      `SKIP rename without RENAME_NOREPLACE: strace cannot run here (${result.error?.message ?? result.stderr.trim()})`,
+    )
+    return
+  }
+  assert.is(result.status, 0, result.stderr)
+  assert.match(readFileSync(join(folder, 'trace'), 'utf8'), /renameat2.*INJECTED/)
+  assert.equal(JSON.parse(result.stdout), ['EEXIST', ['a.pm', 'a.pm2']])
+})
+
 test('an exclusive lock excludes everyone, shared locks only writers', () => {
   const path = join(folder, 'a.pm')
   writeFileSync(path, Buffer.alloc(BYTES))
@@ -124,6 +163,7 @@ test('an exclusive lock excludes everyone, shared locks only writers', () => {
 test('what is no region file is refused by name and left alone', () => {
   throwsCode('ENOENT', () => pmem.openRegionFile(join(folder, 'none'), WRITABLE), 'check the path')
   throwsCode('EFTYPE', () => pmem.openRegionFile(folder, READABLE), 'neither a regular file nor a DAX device')
+  throwsCode('EFTYPE', () => pmem.openRegionFile(folder, WRITABLE))
   throwsCode('EFTYPE', () => pmem.openRegionFile('/dev/null', WRITABLE))
   throwsCode('EFTYPE', () => pmem.openRegionFile('/dev/zero', READABLE))
   throwsCode('ENOTDIR', () => pmem.openRegionFile('/dev/null/a', READABLE))

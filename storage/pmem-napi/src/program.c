@@ -105,8 +105,7 @@ static int fence(struct region *region, struct tally *tally) {
   if (region->sync_high == 0) return 0;
   tally->syncs++;
   int error = region_sync(region, region->sync_low, region->sync_high);
-  region->sync_low = 0;
-  region->sync_high = 0;
+  region->sync_high = 0; /* an empty hull: the next flush sets both ends */
   return -error;
 }
 

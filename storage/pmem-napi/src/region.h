@@ -53,7 +53,7 @@ struct region {
 
   enum barrier barrier;
   enum flush_kind flush;
-  /* Offered to the next sync: one hull [low, high) around everything flushed since the last. */
+  /* Offered to the next sync: one hull [low, high) around everything flushed since the last; high 0: nothing. */
   uintptr_t sync_low;
   uintptr_t sync_high;
   int64_t syncs_to_failure; /* test hook: the sync that counts this down to 0 fails; atomic, because any thread may sync */
