@@ -85,6 +85,15 @@ test('a prefix of a valid head is incomplete, never wrong and never right', () =
   }
 })
 
+test('a head that cannot become valid is not waited for: a bare CR or LF ends it at once', () => {
+  for (const { head: text, status } of INVALID) {
+    const result = parseInPieces(latin1(text), [])
+    assert.ok(result.startsWith(`${status} at `), `${result}: ${text.slice(0, 200)}`)
+  }
+  assert.is(parseInPieces(latin1('GET / HTTP/1.1\nHost: a\r\n\r\n'), []), '400 at 15')
+  assert.is(parseInPieces(latin1('GET / HTTP/1.1\rHost: a\r\n\r\n'), []), '400 at 16')
+})
+
 test('a head split at any byte gives the same result as in one piece', () => {
   for (const { head: text } of [...VALID, ...INVALID]) {
     const bytes = latin1(text)
