@@ -139,7 +139,7 @@ test('publishing works where the file system cannot rename without replacing', (
   const result = spawnSync('strace', command, { encoding: 'utf8', timeout: 15_000 })
   if (result.error !== undefined || result.stderr.includes('ptrace')) {
     console.log(
-      `SKIP rename without RENAME_NOREPLACE: strace cannot run here (${result.error?.message ?? result.stderr.trim()})`,
+      `SKIP rename without RENAME_NOREPLACE: strace cannot run here (${result.error?.message ?? result.stderr.split('\n')[0]})`,
     )
     return
   }
@@ -203,7 +203,7 @@ function inMount(type: string, options: string, source: string): unknown {
     timeout: 15_000,
   })
   if (result.error !== undefined || result.status === 77 || result.stderr.includes('unshare failed')) {
-    console.log(`SKIP ${type} in a private mount namespace: ${result.error?.message ?? result.stderr.trim()}`)
+    console.log(`SKIP: ${type} in a private mount namespace: ${result.error?.message ?? result.stderr.split('\n')[0]}`)
     return undefined
   }
   assert.is(result.status, 0, result.stderr)
@@ -245,7 +245,7 @@ test('a region on huge pages is written through its mapping, and must be whole h
     console.log(JSON.stringify(seen))`
   const free = Number(/^HugePages_Free: *(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1] ?? 0)
   if (free < 4) {
-    console.log(`SKIP hugetlbfs: ${free} huge pages are free, 4 are needed (/proc/sys/vm/nr_hugepages)`)
+    console.log(`SKIP: hugetlbfs: ${free} huge pages are free, 4 are needed (/proc/sys/vm/nr_hugepages)`)
     return
   }
   const seen = inMount('hugetlbfs', 'pagesize=2M', script)

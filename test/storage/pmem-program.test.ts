@@ -392,7 +392,7 @@ test('a fence syncs everything flushed before it, in whatever order, also by an 
   pmem.setRegionBarrier(handle, 'sync')
   pmem.persistRange(handle, 0, BYTES)
   if (dirtyKib() === undefined)
-    return console.log('SKIP dirty pages after a fence: the temporary directory is not on a disk')
+    return console.log('SKIP: dirty pages after a fence: the temporary directory is not on a disk')
   assert.is(dirtyKib(), 0)
   for (const buffer of [40, BUFFER_1 + 20, 3, 50]) fillLine(1, buffer, 10)
   assert.ok(dirtyKib()! > 0)
