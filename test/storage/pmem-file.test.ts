@@ -139,7 +139,7 @@ test('publishing works where the file system cannot rename without replacing', (
   const result = spawnSync('strace', command, { encoding: 'utf8', timeout: 15_000 })
   if (result.error !== undefined || result.stderr.includes('ptrace')) {
     console.log(
-      `SKIP rename without RENAME_NOREPLACE: strace cannot run here (${result.error?.message ?? result.stderr.split('\n')[0]})`,
+      `SKIP: rename without RENAME_NOREPLACE: strace cannot run here (${result.error?.message ?? result.stderr.split('\n')[0]})`,
     )
     return
   }
