@@ -183,7 +183,7 @@ async function startServers() {
   if (options.only.includes('packrat')) {
     const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`] : []
     const region = join(directory, 'peers.pm')
-    const flags = ['--pm', region, '--pm-size', '512M', '--durability', 'process', '--iperf-port', '0']
+    const flags = ['--pm', region, '--pm-size', '512M', '--durability', 'process']
     const program = [process.execPath, ...profile, join(ROOT, 'dist/tools/packrat.js'), 'serve', ...flags]
     servers.push(await startServer('packrat', 'http://10.77.0.2/', program))
   }
