@@ -43,7 +43,7 @@ export class SystemWallClock implements WallClock {
     const us = Math.floor((performance.timeOrigin + performance.now()) * 1000)
     // us < 2^53, but us * 1000 is not: multiply the halves.
     const lowNs = (us % TWO_TO_32) * 1000
-    this.low = lowNs % TWO_TO_32 | 0
+    this.low = (lowNs % TWO_TO_32) | 0
     this.high = (Math.floor(us / TWO_TO_32) * 1000 + Math.floor(lowNs / TWO_TO_32)) | 0
   }
 }

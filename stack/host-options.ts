@@ -3,6 +3,7 @@ import type { Device } from '../drivers/device.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { WallClock } from './clock.ts'
 import type { Random } from './random.ts'
+import type { InitialSequence } from './tcp/isn.ts'
 
 /** Internet sum of a part of a buffer, folded, not complemented (storage/checksum.ts). */
 export type SumView = (buffer: number, offset: number, length: number) => number
@@ -22,6 +23,8 @@ export interface TcpOptions {
   windowScaling?: boolean
   /** RFC 2018 selective acknowledgements; default true. */
   sack?: boolean
+  /** Replaces the RFC 6528 generator. */
+  initialSequence?: InitialSequence
 }
 
 export interface HostOptions {

@@ -36,6 +36,6 @@ export class SeededRandom implements Random {
 
   /** True with the given probability. */
   chance(probability: number): boolean {
-    return (this.next() >>> 0) < probability * 4294967296
+    return this.next() >>> 0 < probability * 4294967296
   }
 }

@@ -20,51 +20,12 @@
 import { NO_META } from '../../storage/layout.ts'
 import { formatIpv4 } from '../address.ts'
 import type { Application } from './application.ts'
-import type { TcpContext } from './context.ts'
 import { abortConnection, shutdownConnection } from './close.ts'
+import type { TcpContext } from './context.ts'
+import type { Listener } from './listen.ts'
 import { takeReceived } from './receive-queue.ts'
 import { enqueueSend } from './send-queue.ts'
-
-/* States, RFC 9293 3.3.2. LISTEN and TIME-WAIT have their own, lighter representations (listen.ts, time-wait.ts). */
-export const STATE_CLOSED = 0
-export const STATE_SYN_SENT = 1
-export const STATE_SYN_RECEIVED = 2
-export const STATE_ESTABLISHED = 3
-export const STATE_FIN_WAIT_1 = 4
-export const STATE_FIN_WAIT_2 = 5
-export const STATE_CLOSING = 6
-export const STATE_CLOSE_WAIT = 7
-export const STATE_LAST_ACK = 8
-/** Only to report: a connection that reached TIME-WAIT has left its row in time-wait.ts. */
-export const STATE_TIME_WAIT = 9
-
-const STATE_NAMES = [
-  'CLOSED',
-  'SYN-SENT',
-  'SYN-RECEIVED',
-  'ESTABLISHED',
-  'FIN-WAIT-1',
-  'FIN-WAIT-2',
-  'CLOSING',
-  'CLOSE-WAIT',
-  'LAST-ACK',
-  'TIME-WAIT',
-]
-
-export function stateName(state: number): string {
-  return STATE_NAMES[state] ?? `unknown state ${state}`
-}
-
-/** What ackPending means. */
-export const ACK_NONE = 0
-/** An ACK may wait for the delayed-ACK timer or for data to ride on. */
-export const ACK_DELAYED = 1
-/** An ACK leaves with this burst. */
-export const ACK_NOW = 2
-
-/** Bits of `news`: which callbacks are due at the end of the burst. */
-export const NEWS_RECEIVE = 1
-export const NEWS_SEND_SPACE = 2
+import { ACK_NONE, STATE_CLOSED } from './states.ts'
 
 export class Connection {
   /** The application's own slot: whatever it wants to find again. */
@@ -79,8 +40,10 @@ export class Connection {
   closeReason = 0
   /** 1: over, but data waits for the application (application.ts rule 3). */
   lingering = 0
-  /** Port of the listener it came from, or -1 for an active open. */
-  listenerPort = -1
+  /** The listener it came from; undefined for an active open. */
+  listener: Listener | undefined = undefined
+  /** 1: a passive open whose handshake is not over; the application does not know of it yet. */
+  halfOpen = 0
 
   /* Addresses: four int32 words each, IPv4 mapped (address.ts). */
   localPort = 0
@@ -190,6 +153,8 @@ export class Connection {
   persisting = 0
   /** 1: the persist timer fired: send what the window takes, or one byte beyond it. */
   probePending = 0
+  /** Probes since the peer was heard last. */
+  probesUnanswered = 0
 
   /* Keep-alive. */
   keepAliveOn = 0
@@ -203,6 +168,9 @@ export class Connection {
   congestionWindow = 0
   slowStartThreshold = 0
   congestionAcked = 0
+  /** 1: the congestion window held data back since the last output: only then it may grow (RFC 7661 4.3). */
+  congestionLimited = 0
+  lastSentMs = 0
   duplicateAcks = 0
   recovering = 0
   recoverSequence = 0
@@ -211,10 +179,9 @@ export class Connection {
   /** 1: recovery wants the first unacknowledged segment sent again. */
   retransmitHead = 0
 
-  /* Work lists of the burst; context.ts. */
-  outputQueued = 0
+  /** NEWS_ bits: what the application has to be told at the end of the burst. */
   news = 0
-  /** Soft ICMP error seen last; becomes the reason if the connection times out while connecting. */
+  /** 1: ICMP said unreachable; becomes the reason if connecting times out (RFC 9293 3.9.2.2). */
   unreachable = 0
 
   constructor(context: TcpContext, slot: number, application: Application) {
@@ -237,7 +204,7 @@ export class Connection {
   /** Bytes that may be sent before the send queue is over its limit; never negative. */
   get sendSpace(): number {
     const space = this.sendLimitBytes - this.sendQueuedBytes
-    return space > 0 ? space : 0
+    return Math.max(space, 0)
   }
 
   /** Bytes sent and not acknowledged. */

@@ -1,0 +1,338 @@
+/**
+ * Who has which address on the link (RFC 826, RFC 1122 2.3.2): a bounded cache, a bounded queue of frames that wait,
+ * and one timer while anybody is being asked.
+ *
+ *            resolve                    reply                    45 s old and used
+ *   (none) ─────────► INCOMPLETE ─────────────► REACHABLE ────────────────► REFRESHING
+ *                         │ 3 requests              ▲  ▲─────── reply ──────────┘ │
+ *                         ▼                         │                             │ 60 s old
+ *                       FAILED ─── 3 s, then asked again ◄── INCOMPLETE ◄─────────┘
+ *
+ * Invariants:
+ *  1. A frame waits only for an INCOMPLETE entry, at most ARP_PENDING_PER_NEIGHBOUR_MAX of them, oldest dropped first.
+ *  2. A waiting frame holds a reference to each of its buffers.
+ *
+ * Called by: Host (input, announce, timer), ipv4.ts (resolve, writeHeader, park). Calls: transmitter.ts.
+ */
+import { DESCRIPTOR_WORDS, TX_FRAME_DESCRIPTORS_MAX } from '../drivers/device.ts'
+import type { Pool } from '../storage/pool.ts'
+import type { ArpCounters } from './counters.ts'
+import {
+  ARP_ENTRIES_MAX,
+  ARP_FAILED_MS,
+  ARP_PENDING_MAX,
+  ARP_PENDING_PER_NEIGHBOUR_MAX,
+  ARP_REACHABLE_MS,
+  ARP_REFRESH_MS,
+  ARP_REQUESTS_MAX,
+  ARP_RETRY_MS,
+} from './limits.ts'
+import type { TimerWheel } from './timer-wheel.ts'
+import type { Transmitter } from './transmitter.ts'
+import {
+  ARP_BYTES,
+  ARP_REPLY,
+  ARP_REQUEST,
+  arpIsIpv4,
+  arpOperation,
+  arpSenderAddress,
+  arpSenderHigh,
+  arpSenderLow,
+  arpTargetAddress,
+  writeArp,
+} from './wire/arp.ts'
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_ARP, writeEthernetHeader, writeEthernetTo } from './wire/ethernet.ts'
+
+const STATE_NONE = 0
+const STATE_INCOMPLETE = 1
+const STATE_REACHABLE = 2
+const STATE_REFRESHING = 3
+const STATE_FAILED = 4
+
+const BROADCAST_HIGH = 0xffff
+const BROADCAST_LOW = -1
+
+const PENDING_WORDS = TX_FRAME_DESCRIPTORS_MAX * DESCRIPTOR_WORDS
+const NO_ENTRY = -1
+
+export class Arp {
+  /** This end's MAC address. */
+  readonly macHigh: number
+  readonly macLow: number
+
+  private readonly address: number
+  private readonly pool: Pool
+  private readonly transmitter: Transmitter
+  private readonly timers: TimerWheel
+  private readonly timer: number
+  private readonly counters: ArpCounters
+  private nowMs = 0
+
+  private readonly entryOf = new Map<number, number>()
+  private readonly addresses = new Int32Array(ARP_ENTRIES_MAX)
+  private readonly macsHigh = new Int32Array(ARP_ENTRIES_MAX)
+  private readonly macsLow = new Int32Array(ARP_ENTRIES_MAX)
+  private readonly states = new Uint8Array(ARP_ENTRIES_MAX)
+  /** When the entry was confirmed, or (INCOMPLETE, FAILED) when it got into this state. */
+  private readonly sinceMs = new Int32Array(ARP_ENTRIES_MAX)
+  private readonly requests = new Uint8Array(ARP_ENTRIES_MAX)
+  /** The entry found last: most frames go to the same neighbour. */
+  private lastEntry = NO_ENTRY
+
+  /** Waiting frames: descriptors, how many of them, for which entry (NO_ENTRY: free), in which order they came. */
+  private readonly pending = new Int32Array(ARP_PENDING_MAX * PENDING_WORDS)
+  private readonly pendingCount = new Int32Array(ARP_PENDING_MAX)
+  private readonly pendingEntry = new Int32Array(ARP_PENDING_MAX).fill(NO_ENTRY)
+  private readonly pendingOrder = new Int32Array(ARP_PENDING_MAX)
+  private pendingNext = 0
+
+  constructor(
+    mac: Uint8Array,
+    address: number,
+    pool: Pool,
+    transmitter: Transmitter,
+    timers: TimerWheel,
+    timer: number,
+    counters: ArpCounters,
+  ) {
+    this.macHigh = (mac[0]! << 8) | mac[1]!
+    this.macLow = (mac[2]! << 24) | (mac[3]! << 16) | (mac[4]! << 8) | mac[5]!
+    this.address = address
+    this.pool = pool
+    this.transmitter = transmitter
+    this.timers = timers
+    this.timer = timer
+    this.counters = counters
+  }
+
+  setNow(nowMs: number): void {
+    this.nowMs = nowMs
+  }
+
+  /** Tells the link who we are, so that stale entries for our address get right (RFC 5227 2.3). */
+  announce(): void {
+    this.send(ARP_REQUEST, BROADCAST_HIGH, BROADCAST_LOW, 0, 0, this.address)
+    this.counters.requestsSent++
+  }
+
+  /**
+   * The entry of a neighbour. Asks for it if it is unknown or old; `isResolved` then says whether a frame can go.
+   */
+  resolve(address: number): number {
+    let entry = this.lastEntry
+    if (entry === NO_ENTRY || this.addresses[entry] !== address || this.states[entry] === STATE_NONE) {
+      entry = this.entryOf.get(address) ?? this.create(address)
+      this.lastEntry = entry
+    }
+    const state = this.states[entry]!
+    const age = (this.nowMs - this.sinceMs[entry]!) | 0
+    if (state === STATE_REACHABLE) {
+      if (age >= ARP_REACHABLE_MS) this.ask(entry)
+      else if (age >= ARP_REFRESH_MS) this.refresh(entry)
+    } else if (state === STATE_NONE || (state === STATE_FAILED && age >= ARP_FAILED_MS)) this.ask(entry)
+    return entry
+  }
+
+  isResolved(entry: number): boolean {
+    const state = this.states[entry]!
+    return state === STATE_REACHABLE || state === STATE_REFRESHING
+  }
+
+  /** Ethernet header to the entry's neighbour; of an unresolved one the receiver is filled in later. */
+  writeHeader(view: DataView, at: number, entry: number, type: number): void {
+    writeEthernetHeader(view, at, this.macsHigh[entry]!, this.macsLow[entry]!, this.macHigh, this.macLow, type)
+  }
+
+  /** Takes the frame that was just pushed out of the burst, to wait for `entry`. */
+  park(entry: number): void {
+    const slot = this.states[entry] === STATE_INCOMPLETE ? this.pendingSlot(entry) : NO_ENTRY
+    if (slot === NO_ENTRY) {
+      // Nobody answers there, or too much waits already: withdraw into a slot that is given back at once.
+      const count = this.transmitter.withdraw(this.scratch, 0)
+      this.releaseDescriptors(this.scratch, 0, count)
+      this.counters.dropUnresolved++
+      return
+    }
+    this.pendingCount[slot] = this.transmitter.withdraw(this.pending, slot * PENDING_WORDS)
+    this.pendingEntry[slot] = entry
+    this.pendingOrder[slot] = this.pendingNext++ | 0
+  }
+
+  private readonly scratch = new Int32Array(PENDING_WORDS)
+
+  /** @param at where the ARP packet starts in `view`, @param length bytes that are there */
+  input(view: DataView, at: number, length: number): void {
+    this.counters.received++
+    if (length < ARP_BYTES || !arpIsIpv4(view, at)) {
+      this.counters.dropMalformed++
+      return
+    }
+    const operation = arpOperation(view, at)
+    if (operation !== ARP_REQUEST && operation !== ARP_REPLY) {
+      this.counters.dropMalformed++
+      return
+    }
+    const sender = arpSenderAddress(view, at)
+    const high = arpSenderHigh(view, at)
+    const low = arpSenderLow(view, at)
+    const forUs = arpTargetAddress(view, at) === this.address
+    if (sender === this.address) {
+      this.counters.conflicts++
+      return
+    }
+    // RFC 826: update what is known; learn new senders only if they speak to us. Sender 0 is a probe (RFC 5227 1.1).
+    if (sender !== 0 && (high & 0x0100) === 0) {
+      const known = this.entryOf.get(sender)
+      if (known !== undefined) this.confirm(known, high, low)
+      else if (forUs) this.confirm(this.create(sender), high, low)
+    }
+    if (operation === ARP_REQUEST && forUs) {
+      this.send(ARP_REPLY, high, low, high, low, sender)
+      this.counters.repliesSent++
+    }
+  }
+
+  /** The timer: asks again whoever did not answer. */
+  onTimer(): void {
+    let waiting = false
+    for (let entry = 0; entry < ARP_ENTRIES_MAX; entry++) {
+      const state = this.states[entry]!
+      if (state !== STATE_INCOMPLETE && state !== STATE_REFRESHING) continue
+      if (this.requests[entry]! < ARP_REQUESTS_MAX) {
+        this.request(entry)
+        waiting = true
+      } else if (state === STATE_INCOMPLETE) this.fail(entry)
+      else this.states[entry] = STATE_REACHABLE // still trusted until it is ARP_REACHABLE_MS old
+    }
+    if (waiting) this.timers.arm(this.timer, (this.nowMs + ARP_RETRY_MS) | 0)
+  }
+
+  /** Drops all waiting frames. */
+  close(): void {
+    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) if (this.pendingEntry[slot] !== NO_ENTRY) this.dropPending(slot)
+  }
+
+  private confirm(entry: number, high: number, low: number): void {
+    const wasIncomplete = this.states[entry] === STATE_INCOMPLETE
+    this.macsHigh[entry] = high
+    this.macsLow[entry] = low
+    this.states[entry] = STATE_REACHABLE
+    this.sinceMs[entry] = this.nowMs
+    if (wasIncomplete) this.sendPending(entry)
+  }
+
+  private ask(entry: number): void {
+    this.states[entry] = STATE_INCOMPLETE
+    this.sinceMs[entry] = this.nowMs
+    this.requests[entry] = 0
+    this.request(entry)
+    if (!this.timers.isArmed(this.timer)) this.timers.arm(this.timer, (this.nowMs + ARP_RETRY_MS) | 0)
+  }
+
+  private refresh(entry: number): void {
+    this.states[entry] = STATE_REFRESHING
+    this.requests[entry] = 0
+    this.request(entry)
+    if (!this.timers.isArmed(this.timer)) this.timers.arm(this.timer, (this.nowMs + ARP_RETRY_MS) | 0)
+  }
+
+  private fail(entry: number): void {
+    this.states[entry] = STATE_FAILED
+    this.sinceMs[entry] = this.nowMs
+    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
+      if (this.pendingEntry[slot] !== entry) continue
+      this.dropPending(slot)
+      this.counters.dropUnresolved++
+    }
+  }
+
+  /** Broadcast for the unknown, unicast for the known (RFC 1122 2.3.2.1 (2)). */
+  private request(entry: number): void {
+    this.requests[entry]!++
+    const known = this.states[entry] === STATE_REFRESHING
+    const high = known ? this.macsHigh[entry]! : BROADCAST_HIGH
+    const low = known ? this.macsLow[entry]! : BROADCAST_LOW
+    this.send(ARP_REQUEST, high, low, 0, 0, this.addresses[entry]!)
+    this.counters.requestsSent++
+  }
+
+  private send(
+    operation: number,
+    toHigh: number,
+    toLow: number,
+    targetHigh: number,
+    targetLow: number,
+    target: number,
+  ): void {
+    const tx = this.transmitter
+    if (!tx.begin()) return
+    writeEthernetHeader(tx.view, tx.at, toHigh, toLow, this.macHigh, this.macLow, ETHERTYPE_ARP)
+    const at = tx.at + ETHERNET_HEADER_BYTES
+    writeArp(tx.view, at, operation, this.macHigh, this.macLow, this.address, targetHigh, targetLow, target)
+    tx.push(tx.buffer, tx.offset, ETHERNET_HEADER_BYTES + ARP_BYTES, false)
+  }
+
+  private create(address: number): number {
+    let entry = this.entryOf.size
+    if (entry >= ARP_ENTRIES_MAX) {
+      entry = this.oldest()
+      this.fail(entry)
+      this.entryOf.delete(this.addresses[entry]!)
+    }
+    this.states[entry] = STATE_NONE
+    this.addresses[entry] = address
+    this.entryOf.set(address, entry)
+    return entry
+  }
+
+  private oldest(): number {
+    let oldest = 0
+    for (let entry = 1; entry < ARP_ENTRIES_MAX; entry++)
+      if (((this.sinceMs[entry]! - this.sinceMs[oldest]!) | 0) < 0) oldest = entry
+    return oldest
+  }
+
+  /** A place for one more frame that waits for `entry`; makes room by dropping its oldest (RFC 1122 2.3.2.2). */
+  private pendingSlot(entry: number): number {
+    let free = NO_ENTRY
+    let oldest = NO_ENTRY
+    let waiting = 0
+    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
+      if (this.pendingEntry[slot] === NO_ENTRY) free = slot
+      if (this.pendingEntry[slot] !== entry) continue
+      waiting++
+      if (oldest === NO_ENTRY || ((this.pendingOrder[slot]! - this.pendingOrder[oldest]!) | 0) < 0) oldest = slot
+    }
+    if (waiting < ARP_PENDING_PER_NEIGHBOUR_MAX) return free
+    this.dropPending(oldest)
+    this.counters.dropUnresolved++
+    return oldest
+  }
+
+  private sendPending(entry: number): void {
+    // In the order they came; there are few of them.
+    for (;;) {
+      let first = NO_ENTRY
+      for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
+        if (this.pendingEntry[slot] !== entry) continue
+        if (first === NO_ENTRY || ((this.pendingOrder[slot]! - this.pendingOrder[first]!) | 0) < 0) first = slot
+      }
+      if (first === NO_ENTRY) return
+      const at = first * PENDING_WORDS
+      const buffer = this.pending[at]!
+      const header = this.pool.bufferStart(buffer) + this.pending[at + 1]!
+      writeEthernetTo(this.pool.bufferView(buffer), header, this.macsHigh[entry]!, this.macsLow[entry]!)
+      this.transmitter.pushWithdrawn(this.pending, at, this.pendingCount[first]!)
+      this.pendingEntry[first] = NO_ENTRY
+    }
+  }
+
+  private dropPending(slot: number): void {
+    this.releaseDescriptors(this.pending, slot * PENDING_WORDS, this.pendingCount[slot]!)
+    this.pendingEntry[slot] = NO_ENTRY
+  }
+
+  private releaseDescriptors(descriptors: Int32Array, at: number, count: number): void {
+    for (let index = 0; index < count; index++) this.pool.releaseBuffer(descriptors[at + index * DESCRIPTOR_WORDS]!)
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * What the stack counts: one object a layer that lives as long as the host, one counter for every reason to drop.
+ * Plain numbers that only grow; whoever reports reads them in place.
+ */
+
+export class EthernetCounters {
+  received = 0
+  /** Shorter than an Ethernet header. */
+  dropShort = 0
+  /** Addressed to another station. */
+  dropOther = 0
+  /** An EtherType nobody here speaks. */
+  dropType = 0
+}
+
+export class ArpCounters {
+  received = 0
+  requestsSent = 0
+  repliesSent = 0
+  /** Not ARP for IPv4 over Ethernet, short, or an unknown operation. */
+  dropMalformed = 0
+  /** Somebody else claims our address (RFC 5227 2.4). */
+  conflicts = 0
+  /** Frames that waited for a neighbour that did not answer, or for which there was no room to wait. */
+  dropUnresolved = 0
+}
+
+export class Ipv4Counters {
+  received = 0
+  sent = 0
+  dropShort = 0
+  dropVersion = 0
+  dropHeaderLength = 0
+  dropTotalLength = 0
+  dropChecksum = 0
+  /** Source is no unicast address of somebody else (RFC 1122 3.2.1.3). */
+  dropSource = 0
+  /** For another host, or broadcast and multicast that nobody here listens to. */
+  dropDestination = 0
+  dropFragment = 0
+  dropProtocol = 0
+  /** Sending: no route to the destination. */
+  dropNoRoute = 0
+  /** Sending: the pool had no buffer for headers. */
+  dropNoBuffer = 0
+}
+
+export class IcmpCounters {
+  received = 0
+  echoRequests = 0
+  echoReplies = 0
+  errorsReceived = 0
+  errorsSent = 0
+  dropShort = 0
+  dropChecksum = 0
+  dropType = 0
+  /** Errors not sent because of the rate limit. */
+  dropRate = 0
+}
+
+export class TcpCounters {
+  received = 0
+  sent = 0
+  /** Segments with payload that went to a connection in order. */
+  receivedInOrder = 0
+  receivedOutOfOrder = 0
+  retransmitted = 0
+  /** Time-outs of the retransmission timer. */
+  timeouts = 0
+  fastRetransmits = 0
+  zeroWindowProbes = 0
+  keepAliveProbes = 0
+  delayedAcks = 0
+  challengeAcks = 0
+  resetsSent = 0
+  resetsReceived = 0
+  activeOpens = 0
+  passiveOpens = 0
+  established = 0
+  timeWaits = 0
+  timeWaitsReused = 0
+
+  dropShort = 0
+  dropChecksum = 0
+  /** No connection and no listener: answered by RST. */
+  dropNoConnection = 0
+  dropBacklog = 0
+  dropConnectionsMax = 0
+  /** Old duplicate by its timestamp (RFC 7323 5). */
+  dropPaws = 0
+  /** Outside the window; answered by an ACK. */
+  dropSequence = 0
+  /** Acknowledges what was never sent, or is too old (RFC 5961 5.2). */
+  dropAck = 0
+  /** No ACK flag where one must be. */
+  dropNoAck = 0
+  /** RST that is not exactly where it has to be (RFC 5961 3.2). */
+  dropReset = 0
+  /** SYN on an established connection (RFC 5961 4.2). */
+  dropSyn = 0
+  /** Data after this side can no longer deliver it. */
+  dropData = 0
+  /** No free line or buffer, or over the reassembly limit. */
+  dropNoMemory = 0
+  /** Bytes that were received before. */
+  duplicateBytes = 0
+  /** Out-of-order bytes given up because the pool ran dry. */
+  prunedBuffers = 0
+}
+
+export class StackCounters {
+  readonly ethernet = new EthernetCounters()
+  readonly arp = new ArpCounters()
+  readonly ipv4 = new Ipv4Counters()
+  readonly icmp = new IcmpCounters()
+  readonly tcp = new TcpCounters()
+}

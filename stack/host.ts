@@ -1,0 +1,269 @@
+/**
+ * One host: a device, a pool, ARP, IPv4, ICMP and TCP, and the loop step that drives them.
+ *
+ *   poll(now)   device.receive ─► each frame in ─► onReceive … ─► burst hooks ─► TCP output ─► device.transmit
+ *               ─► timers that are due ─► output again
+ *   flush(now)  output and transmit only: after asynchronous commits, and for what was sent between bursts
+ *
+ * The program around it decides when to call: at once while poll returns frames, else when the device is readable or
+ * nextDeadlineUs has come.
+ *
+ * Buffer accounting: when all connections are closed and no TIME-WAIT holds anything (it never does),
+ * pool.freeBuffers + device.idleBuffers + what the application holds = pool.totalBuffers.
+ *
+ * Called by: tools (the daemon's loop), tests. Calls: everything below.
+ */
+import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
+import { sumBytes } from '../storage/checksum.ts'
+import type { Pool } from '../storage/pool.ts'
+import { parseCidr, parseIpv4 } from './address.ts'
+import { Arp } from './arp.ts'
+import type { WallClock } from './clock.ts'
+import { StackCounters } from './counters.ts'
+import type { HostOptions, SumBurst } from './host-options.ts'
+import { Icmp } from './icmp.ts'
+import { Ipv4 } from './ipv4.ts'
+import { CONNECTIONS_MAX, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
+import { ReceivedPacket } from './packet.ts'
+import { Reno } from './tcp/congestion/reno.ts'
+import { IsnGenerator } from './tcp/isn.ts'
+import { NewReno } from './tcp/recovery.ts'
+import { Tcp } from './tcp/tcp.ts'
+import { TIMERS_PER_CONNECTION } from './tcp/timer-arming.ts'
+import { TimerWheel } from './timer-wheel.ts'
+import { Transmitter } from './transmitter.ts'
+import {
+  ETHERNET_HEADER_BYTES,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ethernetToHigh,
+  ethernetToLow,
+  ethernetType,
+} from './wire/ethernet.ts'
+import { UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
+import { ipv4Protocol, PROTOCOL_ICMP, PROTOCOL_TCP } from './wire/ipv4.ts'
+
+/* Timers of the wheel. */
+const TIMER_ARP = 0
+const TIMER_TIME_WAIT = 1
+const TIMER_CONNECTIONS = 2
+
+/** Called once a burst between delivery and output: the store commits here. */
+export type BurstHook = () => void
+
+export class Host {
+  readonly tcp: Tcp
+  readonly counters = new StackCounters()
+  readonly device: Device
+  readonly pool: Pool
+
+  private readonly transmitter: Transmitter
+  private readonly timers: TimerWheel
+  private readonly arp: Arp
+  private readonly ipv4: Ipv4
+  private readonly icmp: Icmp
+  private readonly wallClock: WallClock
+  private readonly sumBurst: SumBurst | undefined
+  private readonly burst = new ReceiveBurst()
+  private readonly packet: ReceivedPacket
+  private readonly hooks: BurstHook[] = []
+  private announced = false
+  private starvedBefore = 0
+  private nowMs = 0
+
+  /** @param nowUs the time from which the host lives */
+  constructor(options: HostOptions, nowUs: number) {
+    const { device, pool } = options
+    const tcp = options.tcp ?? {}
+    const connectionsMax = tcp.connectionsMax ?? CONNECTIONS_MAX
+    const { address, prefixLength } = parseCidr(options.address)
+    const gateway = options.gateway === undefined ? 0 : parseIpv4(options.gateway)
+    const sumView = options.sumView ?? ((buffer, offset, length) => sumOfView(pool, buffer, offset, length))
+    this.device = device
+    this.pool = pool
+    this.wallClock = options.wallClock
+    this.sumBurst = device.capabilities.receiveSum
+      ? undefined
+      : (options.sumBurst ?? ((descriptors, count) => sumOfBurst(pool, descriptors, count)))
+    this.packet = new ReceivedPacket(pool.views[0]!)
+    this.transmitter = new Transmitter(device, pool)
+    const timerCount = TIMER_CONNECTIONS + connectionsMax * TIMERS_PER_CONNECTION
+    this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
+    this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
+    this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
+    const congestion = new Reno()
+    this.tcp = new Tcp({
+      pool,
+      transmitter: this.transmitter,
+      ipv4: this.ipv4,
+      timers: this.timers,
+      firstTimer: TIMER_CONNECTIONS,
+      timeWaitTimer: TIMER_TIME_WAIT,
+      counters: this.counters.tcp,
+      random: options.random,
+      initialSequence: tcp.initialSequence ?? new IsnGenerator(options.secret),
+      congestion,
+      recovery: new NewReno(congestion, this.counters.tcp),
+      sumView,
+      mtu: Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu),
+      connectionsMax,
+      timeWaitsMax: tcp.timeWaitsMax ?? TIME_WAITS_MAX,
+      timeWaitMs: tcp.timeWaitMs ?? TIME_WAIT_MS,
+      reserveBuffers: tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS,
+      timestamps: tcp.timestamps ?? true,
+      windowScaling: tcp.windowScaling ?? true,
+      sack: tcp.sack ?? true,
+    })
+    this.icmp = new Icmp(pool, this.ipv4, this.transmitter, this.tcp, this.counters.icmp)
+    this.setNow(nowUs)
+  }
+
+  /** Adds a hook that runs in every poll that brought frames or callbacks, in the order of adding. */
+  addBurstHook(hook: BurstHook): void {
+    this.hooks.push(hook)
+  }
+
+  /** One turn of the loop. @returns number of frames received */
+  poll(nowUs: number): number {
+    this.setNow(nowUs)
+    if (!this.announced) {
+      this.announced = true
+      this.arp.announce()
+    }
+    const frames = this.device.receive(this.burst)
+    if (frames > 0) this.input(frames)
+    else if (this.device.counters.receiveStarved !== this.starvedBefore) this.relieve()
+    this.finishTurn(frames > 0)
+    this.timers.advance(this.nowMs)
+    this.finishTurn(false)
+    return frames
+  }
+
+  /** Sends what applications have queued since the last turn. */
+  flush(nowUs: number): void {
+    this.setNow(nowUs)
+    this.finishTurn(false)
+  }
+
+  /** When poll has to be called even if no frame comes: microseconds, Infinity for never. May be early. */
+  nextDeadlineUs(): number {
+    const left = this.timers.msUntilNext(this.nowMs)
+    return left < 0 ? Number.POSITIVE_INFINITY : (Math.floor(this.nowUs / 1000) + left) * 1000
+  }
+
+  /** Timers that are armed; for tests. */
+  get armedTimers(): number {
+    return this.timers.armedTimers
+  }
+
+  /** Resets all connections and gives every buffer back. The device stays open. */
+  close(nowUs: number): void {
+    this.setNow(nowUs)
+    this.tcp.close()
+    this.arp.close()
+    this.finishTurn(false)
+  }
+
+  private nowUs = 0
+
+  private setNow(nowUs: number): void {
+    this.nowUs = nowUs
+    this.nowMs = Math.floor(nowUs / 1000) | 0
+    this.tcp.setNow(nowUs)
+    this.arp.setNow(this.nowMs)
+    this.icmp.setNow(this.nowMs)
+  }
+
+  /** Callbacks, hooks, output, transmission. */
+  private finishTurn(hadFrames: boolean): void {
+    const hadNews = this.tcp.hasNews
+    if (hadNews) this.tcp.deliver()
+    if (hadFrames || hadNews) for (let index = 0; index < this.hooks.length; index++) this.hooks[index]!()
+    this.tcp.output()
+    this.transmitter.flush()
+  }
+
+  private input(frames: number): void {
+    const descriptors = this.burst.descriptors
+    this.sumBurst?.(descriptors, frames)
+    this.wallClock.read()
+    this.tcp.setArrival(this.wallClock.low, this.wallClock.high)
+    for (let frame = 0; frame < frames; frame++) {
+      const at = frame * DESCRIPTOR_WORDS
+      const buffer = descriptors[at + D_BUFFER]!
+      const taken = this.inputFrame(
+        buffer,
+        descriptors[at + D_OFFSET]!,
+        descriptors[at + D_LENGTH]!,
+        descriptors[at + D_SUM]!,
+      )
+      if (!taken) this.pool.releaseBuffer(buffer)
+    }
+  }
+
+  /** @returns true if the buffer's reference was taken over */
+  private inputFrame(buffer: number, offset: number, length: number, sum: number): boolean {
+    const counters = this.counters.ethernet
+    counters.received++
+    if (length < ETHERNET_HEADER_BYTES) {
+      counters.dropShort++
+      return false
+    }
+    const packet = this.packet
+    packet.buffer = buffer
+    packet.frameOffset = offset
+    packet.view = this.pool.bufferView(buffer)
+    packet.bufferAt = this.pool.bufferStart(buffer)
+    const at = packet.bufferAt + offset
+    const type = ethernetType(packet.view, at)
+    if (type === ETHERTYPE_ARP) {
+      this.arp.input(packet.view, at + ETHERNET_HEADER_BYTES, length - ETHERNET_HEADER_BYTES)
+      return false
+    }
+    // RFC 9293 3.9.2.3, RFC 1122 3.3.6: nothing above answers what was sent to more than one station.
+    if (ethernetToLow(packet.view, at) !== this.arp.macLow || ethernetToHigh(packet.view, at) !== this.arp.macHigh) {
+      counters.dropOther++
+      return false
+    }
+    if (type !== ETHERTYPE_IPV4) {
+      counters.dropType++
+      return false
+    }
+    packet.headerAt = at + ETHERNET_HEADER_BYTES
+    if (!this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)) return false
+    const protocol = ipv4Protocol(packet.view, packet.headerAt)
+    if (protocol === PROTOCOL_TCP) return this.tcp.input(packet)
+    if (protocol === PROTOCOL_ICMP) this.icmp.input(packet)
+    else {
+      this.counters.ipv4.dropProtocol++
+      this.icmp.sendUnreachable(packet, UNREACHABLE_PROTOCOL)
+    }
+    return false
+  }
+
+  /** The device starves: what can be had again from peers is given up. */
+  private relieve(): void {
+    this.starvedBefore = this.device.counters.receiveStarved
+    this.tcp.releasePressure()
+  }
+
+  private onTimer(timer: number): void {
+    if (timer >= TIMER_CONNECTIONS) this.tcp.onTimer(timer - TIMER_CONNECTIONS)
+    else if (timer === TIMER_ARP) this.arp.onTimer()
+    else this.tcp.onTimeWaitTimer()
+  }
+}
+
+function sumOfView(pool: Pool, buffer: number, offset: number, length: number): number {
+  return sumBytes(pool.bufferView(buffer), pool.bufferStart(buffer) + offset, length)
+}
+
+function sumOfBurst(pool: Pool, descriptors: Int32Array, count: number): void {
+  for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS)
+    descriptors[at + D_SUM] = sumOfView(
+      pool,
+      descriptors[at + D_BUFFER]!,
+      descriptors[at + D_OFFSET]! + ETHERNET_HEADER_BYTES,
+      descriptors[at + D_LENGTH]! - ETHERNET_HEADER_BYTES,
+    )
+}

@@ -1,0 +1,178 @@
+/**
+ * ICMP (RFC 792, RFC 1122 3.2.2): answers echo requests, reports unreachable protocols at a limited rate, and hands
+ * errors about our own segments to TCP.
+ *
+ * The echo reply is the request's own bytes: a new header in a slot, the data as a view of the arrival buffer, and a
+ * checksum that follows from the request's by the one word that changed (RFC 1624).
+ *
+ * Called by: Host. Calls: ipv4.ts, transmitter.ts, and the transport through TransportErrors.
+ */
+import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
+import type { Pool } from '../storage/pool.ts'
+import type { IcmpCounters } from './counters.ts'
+import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
+import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
+import type { ReceivedPacket } from './packet.ts'
+import type { Transmitter } from './transmitter.ts'
+import {
+  ICMP_ECHO,
+  ICMP_ECHO_REPLY,
+  ICMP_HEADER_BYTES,
+  ICMP_UNREACHABLE,
+  icmpChecksum,
+  icmpCode,
+  icmpMtu,
+  icmpRest,
+  icmpType,
+  UNREACHABLE_FRAGMENTATION_NEEDED,
+  writeIcmpHeader,
+} from './wire/icmp.ts'
+import {
+  IPV4_HEADER_BYTES,
+  ipv4Destination,
+  ipv4HeaderLength,
+  ipv4Protocol,
+  ipv4Source,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+} from './wire/ipv4.ts'
+import { tcpDestinationPort, tcpSequence, tcpSourcePort } from './wire/tcp.ts'
+
+/** What TCP wants to know about errors. Nothing in them is trusted beyond what the receiver can check. */
+export interface TransportErrors {
+  /** A segment of ours could not be delivered. `code` as in RFC 792. */
+  onUnreachable(remote: number, localPort: number, remotePort: number, sequence: number, code: number): void
+  /** A segment of ours was too big for a link; `mtu` is what the router says, or 0. */
+  onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void
+}
+
+/** Of the offending packet an error quotes the header and 8 bytes at least (RFC 792). */
+const QUOTED_TRANSPORT_BYTES = 8
+
+export class Icmp {
+  private readonly pool: Pool
+  private readonly ipv4: Ipv4
+  private readonly transmitter: Transmitter
+  private readonly transport: TransportErrors
+  private readonly counters: IcmpCounters
+  private nowMs = 0
+  /** Token bucket of the errors sent: what is left of this second. */
+  private errorsLeft = ICMP_ERRORS_PER_SECOND
+  private errorsSinceMs = 0
+
+  constructor(pool: Pool, ipv4: Ipv4, transmitter: Transmitter, transport: TransportErrors, counters: IcmpCounters) {
+    this.pool = pool
+    this.ipv4 = ipv4
+    this.transmitter = transmitter
+    this.transport = transport
+    this.counters = counters
+  }
+
+  setNow(nowMs: number): void {
+    this.nowMs = nowMs
+  }
+
+  input(packet: ReceivedPacket): void {
+    const counters = this.counters
+    counters.received++
+    if (packet.length < ICMP_HEADER_BYTES) {
+      counters.dropShort++
+      return
+    }
+    if (packet.sum !== 0xffff) {
+      counters.dropChecksum++
+      return
+    }
+    const type = icmpType(packet.view, packet.at)
+    if (type === ICMP_ECHO) this.echo(packet)
+    else if (type === ICMP_UNREACHABLE) this.unreachable(packet)
+    else counters.dropType++
+  }
+
+  /** Answers `packet` with destination unreachable, unless too many were sent this second (RFC 1812 4.3.2.8). */
+  sendUnreachable(packet: ReceivedPacket, code: number): void {
+    if (!this.takeErrorToken()) {
+      this.counters.dropRate++
+      return
+    }
+    const quoted = packet.headerLength + Math.min(packet.length, QUOTED_TRANSPORT_BYTES)
+    const at = this.ipv4.begin(packet.source, PROTOCOL_ICMP, ICMP_HEADER_BYTES + quoted)
+    if (at < 0) return
+    const sum = addSums(foldSum((ICMP_UNREACHABLE << 8) | code), sumBytes(packet.view, packet.headerAt, quoted))
+    this.reply(packet, at, ICMP_UNREACHABLE, code, ~sum & 0xffff, 0, packet.headerAt - packet.bufferAt, quoted)
+    this.counters.errorsSent++
+  }
+
+  private echo(packet: ReceivedPacket): void {
+    this.counters.echoRequests++
+    const dataLength = packet.length - ICMP_HEADER_BYTES
+    const rest = icmpRest(packet.view, packet.at)
+    const old = icmpChecksum(packet.view, packet.at)
+    const code = icmpCode(packet.view, packet.at)
+    const at = this.ipv4.begin(packet.source, PROTOCOL_ICMP, packet.length)
+    if (at < 0) return
+    // RFC 1624 eqn. 3: only the type changes, from 8 to 0.
+    const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff
+    const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
+    this.reply(packet, at, ICMP_ECHO_REPLY, code, checksum, rest, data, dataLength)
+    this.counters.echoReplies++
+  }
+
+  /** Completes the frame: the ICMP header, and a view of the arrival buffer. */
+  private reply(
+    packet: ReceivedPacket,
+    at: number,
+    type: number,
+    code: number,
+    checksum: number,
+    rest: number,
+    dataOffset: number,
+    dataLength: number,
+  ): void {
+    const tx = this.transmitter
+    writeIcmpHeader(tx.view, at, type, code, checksum, rest)
+    tx.push(tx.buffer, tx.offset, IPV4_FRAME_HEADER_BYTES + ICMP_HEADER_BYTES, dataLength > 0)
+    if (dataLength > 0) {
+      this.pool.retainBuffer(packet.buffer)
+      tx.releaseLater(packet.buffer)
+      tx.push(packet.buffer, dataOffset, dataLength, false)
+    }
+    this.ipv4.end()
+  }
+
+  private unreachable(packet: ReceivedPacket): void {
+    const view = packet.view
+    const quoted = packet.at + ICMP_HEADER_BYTES
+    const left = packet.length - ICMP_HEADER_BYTES
+    if (left < IPV4_HEADER_BYTES) {
+      this.counters.dropShort++
+      return
+    }
+    const headerLength = ipv4HeaderLength(view, quoted)
+    if (headerLength < IPV4_HEADER_BYTES || left < headerLength + QUOTED_TRANSPORT_BYTES) {
+      this.counters.dropShort++
+      return
+    }
+    this.counters.errorsReceived++
+    if (ipv4Protocol(view, quoted) !== PROTOCOL_TCP || ipv4Source(view, quoted) !== this.ipv4.address) return
+    const remote = ipv4Destination(view, quoted)
+    const segment = quoted + headerLength
+    const localPort = tcpSourcePort(view, segment)
+    const remotePort = tcpDestinationPort(view, segment)
+    const sequence = tcpSequence(view, segment)
+    const code = icmpCode(view, packet.at)
+    if (code === UNREACHABLE_FRAGMENTATION_NEEDED)
+      this.transport.onTooBig(remote, localPort, remotePort, sequence, icmpMtu(view, packet.at))
+    else this.transport.onUnreachable(remote, localPort, remotePort, sequence, code)
+  }
+
+  private takeErrorToken(): boolean {
+    if (((this.nowMs - this.errorsSinceMs) | 0) >= 1000) {
+      this.errorsSinceMs = this.nowMs
+      this.errorsLeft = ICMP_ERRORS_PER_SECOND
+    }
+    if (this.errorsLeft === 0) return false
+    this.errorsLeft--
+    return true
+  }
+}

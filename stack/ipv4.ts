@@ -1,0 +1,159 @@
+/**
+ * IPv4 (RFC 791, RFC 1122 3.2): input checks in strict order, cheapest first, one counter a reason; output with
+ * routing to the link or to the one gateway.
+ *
+ * Output of a frame, for ICMP and TCP:
+ *
+ *   at = begin(destination, protocol, length)   takes a header slot, writes Ethernet and IPv4 headers
+ *   … write the transport header at `at`, push header and views …
+ *   end()                                       parks the frame if the neighbour is not resolved yet
+ *
+ * Called by: Host (accept), icmp.ts, tcp/output.ts (begin, end). Calls: arp.ts, transmitter.ts.
+ */
+import { addSums, subtractSums, sumBytes, swapSum } from '../storage/checksum.ts'
+import { prefixMask } from './address.ts'
+import type { Arp } from './arp.ts'
+import type { Ipv4Counters } from './counters.ts'
+import type { ReceivedPacket } from './packet.ts'
+import type { Transmitter } from './transmitter.ts'
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from './wire/ethernet.ts'
+import {
+  IPV4_HEADER_BYTES,
+  ipv4Destination,
+  ipv4HeaderLength,
+  ipv4HeaderSumIsRight,
+  ipv4IsFragment,
+  ipv4Source,
+  ipv4TotalLength,
+  ipv4Version,
+  writeIpv4Header,
+} from './wire/ipv4.ts'
+
+/** Bytes in front of the transport header in every frame sent. */
+export const IPV4_FRAME_HEADER_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES
+
+export class Ipv4 {
+  readonly address: number
+  private readonly mask: number
+  private readonly gateway: number
+  private readonly arp: Arp
+  private readonly transmitter: Transmitter
+  private readonly counters: Ipv4Counters
+  /** Entry of the frame being built. */
+  private entry = 0
+
+  /** @param gateway next hop for what is not on the link; 0 for none */
+  constructor(
+    address: number,
+    prefixLength: number,
+    gateway: number,
+    arp: Arp,
+    transmitter: Transmitter,
+    counters: Ipv4Counters,
+  ) {
+    this.address = address
+    this.mask = prefixMask(prefixLength)
+    this.gateway = gateway
+    this.arp = arp
+    this.transmitter = transmitter
+    this.counters = counters
+  }
+
+  /**
+   * Checks the packet at packet.headerAt and fills in addresses, payload and the payload's sum.
+   * @param length bytes behind the Ethernet header
+   * @param sum Internet sum of those bytes
+   */
+  accept(packet: ReceivedPacket, length: number, sum: number): boolean {
+    const view = packet.view
+    const at = packet.headerAt
+    const counters = this.counters
+    counters.received++
+    if (length < IPV4_HEADER_BYTES) {
+      counters.dropShort++
+      return false
+    }
+    if (ipv4Version(view, at) !== 4) {
+      counters.dropVersion++
+      return false
+    }
+    const headerLength = ipv4HeaderLength(view, at)
+    if (headerLength < IPV4_HEADER_BYTES || headerLength > length) {
+      counters.dropHeaderLength++
+      return false
+    }
+    const totalLength = ipv4TotalLength(view, at)
+    if (totalLength < headerLength || totalLength > length) {
+      counters.dropTotalLength++
+      return false
+    }
+    if (!ipv4HeaderSumIsRight(view, at, headerLength)) {
+      counters.dropChecksum++
+      return false
+    }
+    const source = ipv4Source(view, at)
+    if (!this.isForeignUnicast(source)) {
+      counters.dropSource++
+      return false
+    }
+    if (ipv4Destination(view, at) !== this.address) {
+      counters.dropDestination++
+      return false
+    }
+    if (ipv4IsFragment(view, at)) {
+      counters.dropFragment++
+      return false
+    }
+
+    packet.source = source
+    packet.destination = this.address
+    packet.headerLength = headerLength
+    packet.at = at + headerLength
+    packet.length = totalLength - headerLength
+    // The header is one's-complement zero: what is left is the payload, and the padding of a short Ethernet frame.
+    packet.sum = totalLength === length ? sum : this.withoutPadding(view, at, totalLength, length, sum)
+    return true
+  }
+
+  /** A frame to `destination` with `length` bytes behind the IPv4 header. Where these start in transmitter.view; -1 if it cannot be sent. */
+  begin(destination: number, protocol: number, length: number): number {
+    const onLink = ((destination ^ this.address) & this.mask) === 0
+    const nextHop = onLink ? destination : this.gateway
+    if (nextHop === 0) {
+      this.counters.dropNoRoute++
+      return -1
+    }
+    // Resolve first: it may send a request of its own.
+    this.entry = this.arp.resolve(nextHop)
+    const tx = this.transmitter
+    if (!tx.begin()) {
+      this.counters.dropNoBuffer++
+      return -1
+    }
+    this.arp.writeHeader(tx.view, tx.at, this.entry, ETHERTYPE_IPV4)
+    const at = tx.at + ETHERNET_HEADER_BYTES
+    writeIpv4Header(tx.view, at, IPV4_HEADER_BYTES + length, protocol, this.address, destination)
+    return at + IPV4_HEADER_BYTES
+  }
+
+  /** The frame is pushed completely. */
+  end(): void {
+    this.counters.sent++
+    if (!this.arp.isResolved(this.entry)) this.arp.park(this.entry)
+  }
+
+  /** Not multicast, reserved, broadcast, loopback, "this network" or ourselves (RFC 1122 3.2.1.3). */
+  private isForeignUnicast(source: number): boolean {
+    const first = source >>> 24
+    if (first === 0 || first === 127 || first >= 224) return false
+    if (source === this.address) return false
+    const onLink = ((source ^ this.address) & this.mask) === 0
+    return !(onLink && (source | this.mask) === -1 && this.mask < -2)
+  }
+
+  private withoutPadding(view: DataView, at: number, totalLength: number, length: number, sum: number): number {
+    const padding = sumBytes(view, at + totalLength, length - totalLength)
+    const left = subtractSums(sum, totalLength & 1 ? swapSum(padding) : padding)
+    return addSums(left, 0)
+  }
+}

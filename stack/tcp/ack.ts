@@ -1,0 +1,139 @@
+/**
+ * The ACK field of an acceptable segment (RFC 9293 3.10.7.4, fifth step): frees what the peer has, takes round-trip
+ * samples, feeds recovery, moves the send window, and the states that wait for the ACK of our FIN.
+ *
+ * Called by: input.ts. Calls: send-queue.ts, rtt.ts, the recovery of the context, close.ts.
+ */
+import { FLAG_FIN, FLAG_RST } from '../wire/tcp.ts'
+import { challengeAck } from './challenge.ts'
+import { enterClosed, enterFinWait2, enterTimeWait } from './close.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { establish } from './handshake.ts'
+import { sampleRtt } from './rtt.ts'
+import type { Segment } from './segment.ts'
+import { acknowledgeSent } from './send-queue.ts'
+import { seqAdd, seqDiff, seqLess } from './seq.ts'
+import { sendReset } from './stateless.ts'
+import { STATE_CLOSING, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_LAST_ACK, STATE_SYN_RECEIVED } from './states.ts'
+import { armRetransmission, disarmRetransmission } from './timer-arming.ts'
+
+/** @returns false if the segment is done with: refused, or the connection has ended */
+export function processAck(context: TcpContext, c: Connection, segment: Segment): boolean {
+  const ack = segment.acknowledgement
+  if (c.state === STATE_SYN_RECEIVED && !acknowledgeSyn(context, c, segment)) return false
+  if (seqLess(c.sndMax, ack)) {
+    // RFC 9293: acknowledges what was never sent.
+    context.counters.dropAck++
+    challengeAck(context, c)
+    return false
+  }
+  const acked = seqDiff(ack, c.sndUna)
+  if (acked < 0) {
+    // RFC 5961 5.2: older than the largest window can explain.
+    if (-acked <= c.sndWndMax) return true
+    context.counters.dropAck++
+    challengeAck(context, c)
+    return false
+  }
+  if (acked > 0) acknowledgeNew(context, c, segment, acked)
+  else if (isDuplicate(c, segment)) {
+    context.recovery.onDuplicateAck(c)
+    context.queueOutput(c)
+  }
+  updateWindow(context, c, segment)
+  if (acked > 0 && c.finQueued !== 0 && ack === seqAdd(c.sendEnd, 1)) return finAcknowledged(context, c)
+  return true
+}
+
+/** The ACK of our SYN: established (RFC 9293 3.10.7.4, SYN-RECEIVED). */
+function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): boolean {
+  const ack = segment.acknowledgement
+  if (seqDiff(ack, c.sndUna) <= 0 || seqLess(c.sndMax, ack)) {
+    context.counters.dropAck++
+    sendReset(context, segment, ack, 0, FLAG_RST)
+    return false
+  }
+  sampleRtt(c, ack, context.nowUs32, echoAge(context, c, segment))
+  c.sndUna = seqAdd(c.iss, 1)
+  establish(context, c)
+  c.sndWnd = segment.window << c.sendScale
+  if (c.listener !== undefined) {
+    c.halfOpen = 0
+    c.listener.halfOpen--
+    c.listener.accepted++
+  }
+  if (c.finQueued !== 0) c.state = STATE_FIN_WAIT_1 // shutdown was called meanwhile
+  context.queueOutput(c)
+  c.application.onAccept(c)
+  return c.state !== 0
+}
+
+function acknowledgeNew(context: TcpContext, c: Connection, segment: Segment, acked: number): void {
+  const ack = segment.acknowledgement
+  sampleRtt(c, ack, context.nowUs32, echoAge(context, c, segment))
+  c.sndUna = ack
+  // The FIN's number is no byte of the queue.
+  const bytes = seqDiff(ack, c.sendEnd) > 0 ? acked - 1 : acked
+  acknowledgeSent(context, c, bytes)
+  if (seqLess(c.sndNxt, ack)) c.sndNxt = ack
+  context.recovery.onAck(c, acked)
+  c.backoff = 0
+  c.progressMs = context.nowMs
+  // RFC 6298 (5.2), (5.3).
+  if (c.sndUna === c.sndMax) disarmRetransmission(context, c)
+  else armRetransmission(context, c)
+  context.queueOutput(c)
+}
+
+/** RFC 5681 2: nothing new, nothing in it, the window as before, while data is outstanding. */
+function isDuplicate(c: Connection, segment: Segment): boolean {
+  return (
+    c.sndUna !== c.sndMax &&
+    segment.payloadLength === 0 &&
+    (segment.flags & FLAG_FIN) === 0 &&
+    segment.window << c.sendScale === c.sndWnd
+  )
+}
+
+/** RFC 9293 3.10.7.4: only from a segment that is not older than the last one that set the window. */
+function updateWindow(context: TcpContext, c: Connection, segment: Segment): void {
+  const newer = seqLess(c.sndWl1, segment.sequence)
+  if (!newer && !(c.sndWl1 === segment.sequence && !seqLess(segment.acknowledgement, c.sndWl2))) return
+  const window = segment.window << c.sendScale
+  c.sndWl1 = segment.sequence
+  c.sndWl2 = segment.acknowledgement
+  if (window === c.sndWnd) return
+  if (window > c.sndWnd) {
+    if (c.persisting !== 0) {
+      c.backoff = 0
+      disarmRetransmission(context, c)
+    }
+    context.queueOutput(c)
+  }
+  c.sndWnd = window
+  if (window > c.sndWndMax) c.sndWndMax = window
+}
+
+/** @returns false if that was the end of the connection */
+function finAcknowledged(context: TcpContext, c: Connection): boolean {
+  switch (c.state) {
+    case STATE_FIN_WAIT_1:
+      enterFinWait2(context, c)
+      return true
+    case STATE_CLOSING:
+      enterTimeWait(context, c, false)
+      return false
+    case STATE_LAST_ACK:
+      enterClosed(context, c)
+      return false
+    default:
+      return c.state >= STATE_ESTABLISHED
+  }
+}
+
+/** Age of the timestamp that the peer echoes, or -1. */
+function echoAge(context: TcpContext, c: Connection, segment: Segment): number {
+  if (segment.hasTimestamps === 0 || c.timestampsOn === 0) return -1
+  return (context.nowMs + c.tsOffset - segment.timestampEcho) | 0
+}

@@ -1,0 +1,126 @@
+/**
+ * The payload and the FIN of an acceptable segment (RFC 9293 3.10.7.4, seventh and eighth step). The payload becomes
+ * one metadata line on the arrival buffer; no byte is copied.
+ *
+ *   in order      -> receive queue, then whatever it connects with in the reassembly queue
+ *   out of order  -> reassembly queue, and an ACK at once (RFC 5681 3.2)
+ *
+ * Called by: input.ts. Calls: receive-queue.ts, reassembly.ts, close.ts.
+ */
+import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
+import { FLAG_FIN } from '../wire/tcp.ts'
+import { enterTimeWait } from './close.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
+import { appendReceived } from './receive-queue.ts'
+import type { Segment } from './segment.ts'
+import { seqAdd, seqDiff } from './seq.ts'
+import {
+  ACK_DELAYED,
+  ACK_NONE,
+  ACK_NOW,
+  NEWS_RECEIVE,
+  STATE_CLOSE_WAIT,
+  STATE_CLOSING,
+  STATE_ESTABLISHED,
+  STATE_FIN_WAIT_1,
+  STATE_FIN_WAIT_2,
+} from './states.ts'
+
+/** RFC 9293 3.8.6.3: an ACK for at least every second full segment. */
+const ACK_EVERY_SEGMENTS = 2
+
+export function receiveData(context: TcpContext, c: Connection, segment: Segment): void {
+  if (c.receiveFinished !== 0) {
+    // Behind a FIN there is nothing: a peer gone wrong. What it sent before and again was refused by its number.
+    context.counters.dropData++
+    return
+  }
+  trimToWindow(context, c, segment)
+  if ((segment.flags & FLAG_FIN) !== 0) {
+    c.peerFinKnown = 1
+    c.peerFin = seqAdd(segment.sequence, segment.payloadLength)
+  }
+  if (segment.payloadLength > 0) receivePayload(context, c, segment)
+  if (c.peerFinKnown !== 0) {
+    if (c.rcvNxt === c.peerFin) receiveFin(context, c)
+    else acknowledge(context, c, ACK_NOW) // data before the FIN is missing
+  }
+}
+
+/** Cuts off what was received before, and what lies beyond the window that was offered. */
+function trimToWindow(context: TcpContext, c: Connection, segment: Segment): void {
+  const old = seqDiff(c.rcvNxt, segment.sequence)
+  const beyond = seqDiff(seqAdd(segment.sequence, segment.payloadLength), c.rcvAdvertised)
+  if (old <= 0 && beyond <= 0) return
+  if (old > 0) {
+    const cut = Math.min(old, segment.payloadLength)
+    context.counters.duplicateBytes += cut
+    segment.payloadOffset += cut
+    segment.payloadLength -= cut
+    segment.sequence = seqAdd(segment.sequence, old)
+    acknowledge(context, c, ACK_NOW)
+  }
+  if (beyond > 0) {
+    segment.payloadLength = Math.max(segment.payloadLength - beyond, 0)
+    segment.flags &= ~FLAG_FIN
+    acknowledge(context, c, ACK_NOW)
+  }
+  if (segment.payloadLength > 0)
+    segment.payloadSum = context.sumView(segment.buffer, segment.payloadOffset, segment.payloadLength)
+}
+
+function receivePayload(context: TcpContext, c: Connection, segment: Segment): void {
+  const length = segment.payloadLength
+  const sum = segment.payloadSum | (segment.frameOffset << 16)
+  const meta = context.pool.createView(segment.buffer, segment.payloadOffset, length, sum)
+  if (meta === NO_META) {
+    context.counters.dropNoMemory++
+    return
+  }
+  segment.bufferTaken = 1
+  context.pool.set(meta, W_ARRIVAL_LOW, context.arrivalLow)
+  context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
+  if (length > c.peerSegmentBytes) c.peerSegmentBytes = length
+  if (segment.sequence !== c.rcvNxt) {
+    context.counters.receivedOutOfOrder++
+    insertOutOfOrder(context, c, meta, segment.sequence)
+    acknowledge(context, c, ACK_NOW) // RFC 5681 3.2
+    return
+  }
+  context.counters.receivedInOrder++
+  appendReceived(context, c, meta, length)
+  context.queueNews(c, NEWS_RECEIVE)
+  c.ackBytes += length
+  let urgency = c.quickAcks > 0 || c.ackBytes >= ACK_EVERY_SEGMENTS * c.peerSegmentBytes ? ACK_NOW : ACK_DELAYED
+  if (c.reassemblyHead !== NO_META) {
+    drainReassembly(context, c)
+    urgency = ACK_NOW // RFC 5681 3.2: a segment that fills a gap
+  }
+  acknowledge(context, c, urgency)
+}
+
+/** Everything before the FIN is there. */
+function receiveFin(context: TcpContext, c: Connection): void {
+  c.rcvNxt = seqAdd(c.rcvNxt, 1)
+  c.receiveFinished = 1
+  context.queueNews(c, NEWS_RECEIVE)
+  acknowledge(context, c, ACK_NOW)
+  switch (c.state) {
+    case STATE_ESTABLISHED:
+      c.state = STATE_CLOSE_WAIT
+      break
+    case STATE_FIN_WAIT_1: // its ACK would have moved us to FIN-WAIT-2
+      c.state = STATE_CLOSING
+      break
+    case STATE_FIN_WAIT_2:
+      enterTimeWait(context, c, true)
+      break
+  }
+}
+
+function acknowledge(context: TcpContext, c: Connection, urgency: number): void {
+  if (c.ackPending === ACK_NONE || urgency === ACK_NOW) c.ackPending = urgency
+  context.queueOutput(c)
+}

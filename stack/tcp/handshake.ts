@@ -1,0 +1,127 @@
+/**
+ * From SYN to established: what both sides offer, what follows from what they offered, and the numbers that a
+ * connection starts with. Passive opens come from listen.ts, active ones from connect in tcp.ts.
+ */
+import {
+  KEEP_ALIVE_IDLE_MS,
+  KEEP_ALIVE_INTERVAL_MS,
+  KEEP_ALIVE_PROBES,
+  MSS_DEFAULT,
+  PATH_MTU_MIN,
+  QUICK_ACKS,
+  RECEIVE_LIMIT_BYTES,
+  SEND_LIMIT_BYTES,
+  WINDOW_SCALE_MAX,
+} from '../limits.ts'
+import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts'
+import { TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import type { ConnectionOptions } from './application.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { TIMESTAMPS_PADDED_BYTES } from './options.ts'
+import { availableBytes } from './receive-queue.ts'
+import { initializeRtt } from './rtt.ts'
+import type { Segment } from './segment.ts'
+import { seqAdd } from './seq.ts'
+import { STATE_ESTABLISHED } from './states.ts'
+import { armKeepAlive, disarmRetransmission } from './timer-arming.ts'
+
+/** Headers of a segment without options, IPv4. */
+const HEADERS_BYTES = IPV4_HEADER_BYTES + TCP_HEADER_BYTES
+/** Largest window that a SYN can offer: its field is never scaled (RFC 7323 2.2). */
+const SYN_WINDOW_MAX = 65_535
+
+/** Everything that does not depend on the peer. The addresses are set. */
+export function initializeConnection(context: TcpContext, c: Connection, options: ConnectionOptions): void {
+  context.initialSequence.generate(c, context.nowUs)
+  c.iss = context.initialSequence.sequence
+  c.tsOffset = context.initialSequence.timestampOffset
+  c.sndUna = c.iss
+  c.sndNxt = seqAdd(c.iss, 1)
+  c.sndMax = c.sndNxt
+  c.sendEnd = c.sndNxt
+  c.recoverSequence = c.iss
+  c.receiveLimitBytes = options.receiveLimitBytes ?? RECEIVE_LIMIT_BYTES
+  c.sendLimitBytes = options.sendLimitBytes ?? SEND_LIMIT_BYTES
+  c.sendLowMarkBytes = options.sendLowMarkBytes ?? c.sendLimitBytes >> 1
+  c.noDelay = options.noDelay === true ? 1 : 0
+  c.keepAliveOn = options.keepAlive === true ? 1 : 0
+  c.keepAliveIdleMs = options.keepAliveIdleMs ?? KEEP_ALIVE_IDLE_MS
+  c.keepAliveIntervalMs = options.keepAliveIntervalMs ?? KEEP_ALIVE_INTERVAL_MS
+  c.keepAliveProbesMax = options.keepAliveProbes ?? KEEP_ALIVE_PROBES
+  c.userTimeoutMs = options.userTimeoutMs ?? 0
+  c.announcedMss = options.mss ?? 0
+  c.receiveScale = context.windowScaling ? scaleFor(c.receiveLimitBytes) : 0
+  c.quickAcks = QUICK_ACKS
+  c.progressMs = context.nowMs
+  c.lastHeardMs = context.nowMs
+  c.peerMss = MSS_DEFAULT
+  c.sendMss = MSS_DEFAULT
+  // The SYN of an active open offers what its own options allow; negotiation may take them back.
+  c.timestampsOn = context.timestamps ? 1 : 0
+  c.sackOn = context.sack ? 1 : 0
+  initializeRtt(c)
+}
+
+/** Segment size to announce: what the device takes, or what the application wants. */
+export function maximumSegmentSize(context: TcpContext, c: Connection): number {
+  const fits = context.mtu - HEADERS_BYTES
+  return c.announcedMss > 0 && c.announcedMss < fits ? c.announcedMss : fits
+}
+
+/** Takes over what the peer's SYN, with or without ACK, says. */
+export function negotiate(context: TcpContext, c: Connection, segment: Segment): void {
+  c.irs = segment.sequence
+  c.rcvNxt = seqAdd(segment.sequence, 1)
+  c.lastAckSent = c.rcvNxt
+  c.rcvAdvertised = seqAdd(c.rcvNxt, Math.min(availableBytes(context, c), SYN_WINDOW_MAX))
+  c.timestampsOn = context.timestamps && segment.hasTimestamps !== 0 ? 1 : 0
+  if (c.timestampsOn !== 0) {
+    c.tsRecent = segment.timestampValue
+    c.tsRecentMs = context.nowMs
+  }
+  c.sackOn = context.sack && segment.sackPermitted !== 0 ? 1 : 0
+  // RFC 7323 2.2: both sides scale, or none.
+  const scaling = context.windowScaling && segment.windowScale >= 0
+  c.sendScale = scaling ? segment.windowScale : -1
+  if (!scaling) c.receiveScale = 0
+  c.peerMss = segment.mss === 0 ? MSS_DEFAULT : segment.mss // RFC 9293 MUST-15
+  updateSendMss(c, maximumSegmentSize(context, c))
+  c.sndWnd = segment.window // RFC 7323 2.2: the window of a SYN is not scaled
+  c.sndWndMax = c.sndWnd
+  c.sndWl1 = segment.sequence
+  c.sndWl2 = c.sndUna
+}
+
+/** Payload of a full segment: RFC 9293 3.7.1, less the options that every segment carries (RFC 6691). */
+export function updateSendMss(c: Connection, ownMss: number): void {
+  const mss = Math.min(c.peerMss, ownMss)
+  c.sendMss = mss - (c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0)
+}
+
+/** A router says that segments of ours are too big (RFC 1191). Never believed below PATH_MTU_MIN. */
+export function lowerPathMtu(context: TcpContext, c: Connection, mtu: number): boolean {
+  const mss = Math.max(mtu, PATH_MTU_MIN) - HEADERS_BYTES
+  if (mss >= Math.min(c.peerMss, maximumSegmentSize(context, c))) return false
+  c.peerMss = mss
+  updateSendMss(c, mss)
+  return true
+}
+
+/** The handshake is over. */
+export function establish(context: TcpContext, c: Connection): void {
+  c.state = STATE_ESTABLISHED
+  if (c.sendScale < 0) c.sendScale = 0
+  c.backoff = 0
+  disarmRetransmission(context, c)
+  context.congestion.initialize(c)
+  context.counters.established++
+  if (c.keepAliveOn !== 0) armKeepAlive(context, c, c.keepAliveIdleMs)
+}
+
+/** Smallest scale with which the window field can say `bytes`. */
+function scaleFor(bytes: number): number {
+  let scale = 0
+  while (scale < WINDOW_SCALE_MAX && bytes >>> scale > SYN_WINDOW_MAX) scale++
+  return scale
+}

@@ -1,0 +1,231 @@
+/**
+ * A TCP segment comes in (RFC 9293 3.10.7). Checks in strict order, cheapest first, one counter a reason:
+ *
+ *   tcpInput ─► checksum ─► table ─► nobody: listenInput, or RST
+ *                                ─► TIME-WAIT row: timeWaitInput
+ *                                ─► connection: synSentInput
+ *                                               connectionInput: PAWS, sequence, RST, SYN, ACK (ack.ts), data (data.ts)
+ *
+ * Called by: tcp.ts, once per segment. Only marks what is to be sent or told; that happens at the end of the burst.
+ */
+import { INVALID_ACK_INTERVAL_MS, PAWS_AGE_MS } from '../limits.ts'
+import type { ReceivedPacket } from '../packet.ts'
+import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { processAck } from './ack.ts'
+import { CLOSE_REFUSED, CLOSE_RESET } from './application.ts'
+import { challengeAck } from './challenge.ts'
+import { endConnection } from './close.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { receiveData } from './data.ts'
+import { segmentSumIsRight } from './frame.ts'
+import { establish, negotiate } from './handshake.ts'
+import { listenInput } from './listen.ts'
+import { sampleRtt } from './rtt.ts'
+import { Segment } from './segment.ts'
+import { seqAdd, seqDiff, seqInWindow, seqLess, seqLessEqual } from './seq.ts'
+import { NO_SLOT } from './slots.ts'
+import { sendResetFor, sendTimeWaitAck } from './stateless.ts'
+import { ACK_NOW, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+
+const segment = new Segment()
+
+/** @returns true if the arrival buffer's reference was taken over */
+export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
+  const counters = context.counters
+  counters.received++
+  if (packet.length < TCP_HEADER_BYTES) {
+    counters.dropShort++
+    return false
+  }
+  if (!segmentSumIsRight(packet.source, packet.destination, packet.length, packet.sum)) {
+    counters.dropChecksum++
+    return false
+  }
+  if (!segment.read(packet)) {
+    counters.dropShort++
+    return false
+  }
+  const slot = context.demux.lookup(segment)
+  if (slot === NO_SLOT) noConnection(context)
+  else if (slot >= context.connectionsMax) timeWaitInput(context, context.timeWaits.rowOfSlot(slot))
+  else {
+    const c = context.connections[slot]!
+    if (c.state === STATE_SYN_SENT) synSentInput(context, c)
+    else connectionInput(context, c)
+  }
+  return segment.bufferTaken !== 0
+}
+
+/** RFC 9293 3.10.7.1, 3.10.7.2. */
+function noConnection(context: TcpContext): void {
+  const listener = context.listeners.get(segment.localPort)
+  if (listener !== undefined) {
+    listenInput(context, listener, segment)
+    return
+  }
+  context.counters.dropNoConnection++
+  sendResetFor(context, segment)
+}
+
+/** RFC 9293 3.10.7.3. */
+function synSentInput(context: TcpContext, c: Connection): void {
+  const flags = segment.flags
+  const acknowledged = (flags & FLAG_ACK) !== 0
+  // First: the ACK. Only our SYN can be acknowledged.
+  if (acknowledged && segment.acknowledgement !== c.sndNxt) {
+    context.counters.dropAck++
+    sendResetFor(context, segment)
+    return
+  }
+  if ((flags & FLAG_RST) !== 0) {
+    if (!acknowledged) {
+      context.counters.dropReset++
+      return
+    }
+    context.counters.resetsReceived++
+    endConnection(context, c, CLOSE_REFUSED)
+    return
+  }
+  if ((flags & FLAG_SYN) === 0) {
+    context.counters.dropNoAck++
+    return
+  }
+  negotiate(context, c, segment)
+  c.lastHeardMs = context.nowMs
+  if (!acknowledged) {
+    // Simultaneous open: our SYN again, now with an ACK.
+    c.state = STATE_SYN_RECEIVED
+    c.synPending = 1
+    context.queueOutput(c)
+    return
+  }
+  const echoMs = segment.hasTimestamps !== 0 ? (context.nowMs + c.tsOffset - segment.timestampEcho) | 0 : -1
+  sampleRtt(c, segment.acknowledgement, context.nowUs32, echoMs)
+  c.sndUna = segment.acknowledgement
+  establish(context, c)
+  c.ackPending = ACK_NOW
+  context.queueOutput(c)
+  c.application.onAccept(c)
+}
+
+/** RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. */
+function connectionInput(context: TcpContext, c: Connection): void {
+  const flags = segment.flags
+  if (c.state === STATE_SYN_RECEIVED && (flags & FLAG_SYN) !== 0 && segment.sequence === c.irs) {
+    if ((flags & FLAG_ACK) === 0) {
+      // The SYN again: our SYN-ACK was lost.
+      c.synPending = 1
+      context.queueOutput(c)
+      return
+    }
+    // Simultaneous open: the peer's SYN-ACK. Its SYN is known, its ACK is what counts.
+    segment.sequence = c.rcvNxt
+    segment.flags = flags & ~FLAG_SYN
+  }
+  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0 && isOldByTimestamp(context, c)) {
+    context.counters.dropPaws++
+    acknowledgeInvalid(context, c)
+    return
+  }
+  if (!isAcceptable(c)) {
+    context.counters.dropSequence++
+    if ((flags & FLAG_RST) === 0) acknowledgeInvalid(context, c)
+    return
+  }
+  if ((flags & FLAG_RST) !== 0) {
+    resetInput(context, c)
+    return
+  }
+  if ((segment.flags & FLAG_SYN) !== 0) {
+    context.counters.dropSyn++ // RFC 5961 4.2
+    challengeAck(context, c)
+    return
+  }
+  if ((flags & FLAG_ACK) === 0) {
+    context.counters.dropNoAck++
+    return
+  }
+  c.lastHeardMs = context.nowMs
+  c.keepAliveProbes = 0
+  c.probesUnanswered = 0
+  // RFC 7323 4.3: the timestamp of the segment that spans the last ACK sent.
+  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0 && seqLessEqual(segment.sequence, c.lastAckSent)) {
+    c.tsRecent = segment.timestampValue
+    c.tsRecentMs = context.nowMs
+  }
+  if (!processAck(context, c, segment)) return
+  if (segment.payloadLength > 0 || (segment.flags & FLAG_FIN) !== 0) receiveData(context, c, segment)
+}
+
+/** PAWS, RFC 7323 5.3 (R1); a tsRecent older than 24 days proves nothing (5.5). RST is exempt (5.2). */
+function isOldByTimestamp(context: TcpContext, c: Connection): boolean {
+  if (((segment.timestampValue - c.tsRecent) | 0) >= 0 || (segment.flags & FLAG_RST) !== 0) return false
+  return ((context.nowMs - c.tsRecentMs) | 0) < PAWS_AGE_MS
+}
+
+/**
+ * RFC 9293 table 6, with two allowances: an empty segment may stand exactly at the right edge, where a peer that has
+ * filled the window acknowledges from; and a probe into a closed window is accepted for its ACK, without its byte.
+ */
+function isAcceptable(c: Connection): boolean {
+  const window = seqDiff(c.rcvAdvertised, c.rcvNxt)
+  const length = segment.sequenceLength
+  const distance = seqDiff(segment.sequence, c.rcvNxt)
+  if (length === 0) return distance >= 0 && distance <= window
+  if (window === 0) {
+    if (distance !== 0 || (segment.flags & FLAG_SYN) !== 0) return false
+    segment.payloadLength = 0
+    segment.flags &= ~FLAG_FIN
+    c.ackPending = ACK_NOW
+    c.context.queueOutput(c)
+    return true
+  }
+  return (distance >= 0 && distance < window) || seqInWindow(seqAdd(segment.sequence, length - 1), c.rcvNxt, window)
+}
+
+/** An ACK tells the peer where we are; empty segments get one at most every 500 ms, so that two ends cannot ping-pong. */
+function acknowledgeInvalid(context: TcpContext, c: Connection): void {
+  if (segment.sequenceLength === 0) {
+    if (((context.nowMs - c.invalidAckMs) | 0) < INVALID_ACK_INTERVAL_MS) return
+    c.invalidAckMs = context.nowMs
+  } else context.counters.duplicateBytes += segment.payloadLength
+  c.ackPending = ACK_NOW
+  context.queueOutput(c)
+}
+
+/** RFC 5961 3.2: only the exact next number resets; anything else in the window is asked back. */
+function resetInput(context: TcpContext, c: Connection): void {
+  if (segment.sequence !== c.rcvNxt) {
+    context.counters.dropReset++
+    challengeAck(context, c)
+    return
+  }
+  context.counters.resetsReceived++
+  const refused = c.state === STATE_SYN_RECEIVED && c.halfOpen === 0
+  endConnection(context, c, refused ? CLOSE_REFUSED : CLOSE_RESET)
+}
+
+/** RFC 9293 3.10.7.4 for TIME-WAIT, RFC 1337, RFC 6191. */
+function timeWaitInput(context: TcpContext, row: number): void {
+  const rows = context.timeWaits
+  const flags = segment.flags
+  if ((flags & FLAG_RST) !== 0) {
+    context.counters.dropReset++ // RFC 1337 fix F1: nobody ends TIME-WAIT early
+    return
+  }
+  const withTimestamps = rows.timestampsOn[row] !== 0 && segment.hasTimestamps !== 0
+  const newer = withTimestamps && ((segment.timestampValue - rows.tsRecent[row]!) | 0) > 0
+  if ((flags & FLAG_SYN) !== 0 && (flags & FLAG_ACK) === 0) {
+    // RFC 6191 2: a new incarnation, if its timestamp or its number is beyond the old one's.
+    if (newer || (!withTimestamps && seqLess(rows.rcvNxt[row]!, segment.sequence))) {
+      rows.remove(row)
+      context.counters.timeWaitsReused++
+      noConnection(context)
+      return
+    }
+  }
+  if ((flags & FLAG_FIN) !== 0 && seqAdd(segment.sequence, segment.sequenceLength) === rows.rcvNxt[row])
+    rows.restart(row, context.nowMs)
+  if (segment.sequenceLength > 0 || segment.sequence !== rows.rcvNxt[row]) sendTimeWaitAck(context, segment, row)
+}

@@ -1,0 +1,98 @@
+/**
+ * The receive queue, lines in order that wait for the application, and the window that follows from it.
+ *
+ *   window = min( receiveLimitBytes - queued bytes,
+ *                 (free buffers - reserve) * WINDOW_BYTES_PER_BUFFER )
+ *
+ * A one-byte segment holds a whole buffer, so memory is counted in buffers: as the pool runs dry all windows close,
+ * and retention becomes back-pressure instead of lost frames. A promise is kept: the right edge never moves left.
+ *
+ * Called by: data.ts (append), Connection.takeReceived, output.ts (window).
+ */
+import { NO_META } from '../../storage/layout.ts'
+import { WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { seqAdd, seqDiff } from './seq.ts'
+import { ACK_NOW, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_FIN_WAIT_2 } from './states.ts'
+
+/** Largest number in the window field. */
+const WINDOW_FIELD_MAX = 65_535
+/** Smallest growth of the window that is worth a segment of its own (RFC 9293 3.8.6.2.2), in segments. */
+const WINDOW_UPDATE_SEGMENTS = 2
+
+/** Appends a line with the bytes at rcvNxt and moves rcvNxt behind them. */
+export function appendReceived(context: TcpContext, c: Connection, meta: number, length: number): void {
+  if (c.receiveTail === NO_META) c.receiveHead = meta
+  else context.pool.setNext(c.receiveTail, meta)
+  c.receiveTail = meta
+  c.receiveQueuedBytes += length
+  c.receiveQueuedBuffers++
+  c.rcvNxt = (c.rcvNxt + length) | 0
+}
+
+/** The queue's chain, now the caller's. */
+export function takeReceived(context: TcpContext, c: Connection): number {
+  const head = c.receiveHead
+  if (head === NO_META) return NO_META
+  c.receiveHead = NO_META
+  c.receiveTail = NO_META
+  c.receiveQueuedBytes = 0
+  c.receiveQueuedBuffers = 0
+  if (c.lingering !== 0)
+    context.queueOutput(c) // application.ts rule 3: now it can be closed
+  else offerWindow(context, c)
+  return head
+}
+
+/** Tells the peer at once if the window has opened far enough. */
+export function offerWindow(context: TcpContext, c: Connection): void {
+  if (c.state !== STATE_ESTABLISHED && c.state !== STATE_FIN_WAIT_1 && c.state !== STATE_FIN_WAIT_2) return
+  const growth = seqDiff(seqAdd(c.rcvNxt, availableBytes(context, c)), c.rcvAdvertised)
+  const segments = WINDOW_UPDATE_SEGMENTS * fullSegment(c)
+  if (growth < segments && growth < c.receiveLimitBytes >> 1) return
+  c.ackPending = ACK_NOW
+  context.queueOutput(c)
+}
+
+/**
+ * The window field for the next segment; moves rcvAdvertised. Not for SYNs, whose window is not scaled.
+ */
+export function windowField(context: TcpContext, c: Connection): number {
+  const offered = seqDiff(c.rcvAdvertised, c.rcvNxt)
+  const available = availableBytes(context, c)
+  // RFC 9293 3.8.6.2.2: open by a segment, or half of the buffer, or not at all. Never move left (3.8.6).
+  const worthwhile = available - offered >= Math.min(fullSegment(c), c.receiveLimitBytes >> 1)
+  if (available < fullSegment(c) && available < c.receiveLimitBytes) context.closedWindows.add(c.slot)
+  const scale = c.receiveScale
+  // Rounded down when it opens. Rounded up when it stays: the edge must not move left by less than a unit either.
+  let field = worthwhile ? available >> scale : (offered + (1 << scale) - 1) >> scale
+  if (field > WINDOW_FIELD_MAX) field = WINDOW_FIELD_MAX
+  const edge = seqAdd(c.rcvNxt, field << scale)
+  if (seqDiff(edge, c.rcvAdvertised) > 0) c.rcvAdvertised = edge
+  return field
+}
+
+/** Bytes that could be offered now. */
+export function availableBytes(context: TcpContext, c: Connection): number {
+  const buffers = context.pool.freeBuffers - context.reserveBuffers
+  if (buffers <= 0) return 0
+  const left = c.receiveLimitBytes - c.receiveQueuedBytes
+  if (left <= 0) return 0
+  const fromPool = buffers * WINDOW_BYTES_PER_BUFFER
+  return Math.min(fromPool, left)
+}
+
+/** Frees what waits. */
+export function releaseReceiveQueue(context: TcpContext, c: Connection): void {
+  context.pool.releaseChain(c.receiveHead)
+  c.receiveHead = NO_META
+  c.receiveTail = NO_META
+  c.receiveQueuedBytes = 0
+  c.receiveQueuedBuffers = 0
+}
+
+/** What a full segment from the peer brings. */
+function fullSegment(c: Connection): number {
+  return c.peerSegmentBytes > 0 ? c.peerSegmentBytes : c.sendMss
+}

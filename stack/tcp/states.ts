@@ -1,0 +1,45 @@
+/**
+ * States of a connection and of its acknowledgement, and what is news to its application: plain integers, in a file of
+ * their own so that every part of TCP can name them.
+ */
+
+/* States, RFC 9293 3.3.2. LISTEN and TIME-WAIT have their own, lighter representations (listen.ts, time-wait.ts). */
+export const STATE_CLOSED = 0
+export const STATE_SYN_SENT = 1
+export const STATE_SYN_RECEIVED = 2
+export const STATE_ESTABLISHED = 3
+export const STATE_FIN_WAIT_1 = 4
+export const STATE_FIN_WAIT_2 = 5
+export const STATE_CLOSING = 6
+export const STATE_CLOSE_WAIT = 7
+export const STATE_LAST_ACK = 8
+/** Only to report: a connection that reached TIME-WAIT has left its row in time-wait.ts. */
+export const STATE_TIME_WAIT = 9
+
+const STATE_NAMES = [
+  'CLOSED',
+  'SYN-SENT',
+  'SYN-RECEIVED',
+  'ESTABLISHED',
+  'FIN-WAIT-1',
+  'FIN-WAIT-2',
+  'CLOSING',
+  'CLOSE-WAIT',
+  'LAST-ACK',
+  'TIME-WAIT',
+]
+
+export function stateName(state: number): string {
+  return STATE_NAMES[state] ?? `unknown state ${state}`
+}
+
+/** What ackPending means. */
+export const ACK_NONE = 0
+/** An ACK may wait for the delayed-ACK timer or for data to ride on. */
+export const ACK_DELAYED = 1
+/** An ACK leaves with this burst. */
+export const ACK_NOW = 2
+
+/** Bits of `news`: which callbacks are due at the end of the burst. */
+export const NEWS_RECEIVE = 1
+export const NEWS_SEND_SPACE = 2

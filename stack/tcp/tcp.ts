@@ -1,0 +1,238 @@
+/**
+ * TCP as the host sees it: segments and timers in; listen and connect for applications; and the steps that close a
+ * burst. The rest of this folder is reached through here.
+ *
+ *   input ×n ─► deliver (onReceive, onSendSpace) ─► [burst hooks] ─► output
+ *
+ * Called by: Host, and applications (listen, connect). Calls: input.ts, output.ts, timers.ts, close.ts.
+ */
+import { PackratError } from '../../storage/errors.ts'
+import { MAPPED_WORD_2, parseIpv4 } from '../address.ts'
+import type { TransportErrors } from '../icmp.ts'
+import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST } from '../limits.ts'
+import type { ReceivedPacket } from '../packet.ts'
+import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from '../wire/icmp.ts'
+import { type Application, CLOSE_UNREACHABLE, type ConnectOptions, type ListenOptions } from './application.ts'
+import { abortConnection, endConnection, finishLingering } from './close.ts'
+import type { Connection } from './connection.ts'
+import { TcpContext, type TcpContextParts } from './context.ts'
+import type { Endpoints } from './demux.ts'
+import { initializeConnection, lowerPathMtu } from './handshake.ts'
+import { tcpInput } from './input.ts'
+import { createConnection, Listener } from './listen.ts'
+import { outputConnection } from './output.ts'
+import { releaseReassembly } from './reassembly.ts'
+import { availableBytes, offerWindow } from './receive-queue.ts'
+import { seqLess, seqLessEqual } from './seq.ts'
+import { NO_SLOT } from './slots.ts'
+import { NEWS_RECEIVE, NEWS_SEND_SPACE, STATE_SYN_SENT } from './states.ts'
+import { connectionTimer } from './timers.ts'
+
+export class Tcp implements TransportErrors {
+  private readonly context: TcpContext
+
+  constructor(parts: TcpContextParts) {
+    this.context = new TcpContext(parts)
+  }
+
+  /* --- for applications --- */
+
+  /** Accepts connections on a port. Throws EADDRINUSE. */
+  listen(port: number, application: Application, options: ListenOptions = {}): Listener {
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`port ${port} out of range`)
+    if (this.context.listeners.has(port))
+      throw new PackratError('EADDRINUSE', `port ${port} has a listener already: choose another one or close that`)
+    const listener = new Listener(port, application, options)
+    this.context.listeners.set(port, listener)
+    return listener
+  }
+
+  /** Stops accepting. Accepted connections live on; handshakes in progress are given up. */
+  closeListener(listener: Listener): void {
+    if (this.context.listeners.get(listener.port) === listener) this.context.listeners.delete(listener.port)
+    for (const c of this.context.connections)
+      if (c !== undefined && c.listener === listener && c.halfOpen !== 0) abortConnection(this.context, c)
+  }
+
+  /**
+   * Opens a connection; onAccept says that it is established, onClose that it is not.
+   * Throws EADDRNOTAVAIL when no local port or no connection is free.
+   */
+  connect(address: string, port: number, application: Application, options: ConnectOptions = {}): Connection {
+    const context = this.context
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`port ${port} out of range`)
+    const endpoints = {
+      localPort: options.localPort ?? 0,
+      remotePort: port,
+      localAddress0: 0,
+      localAddress1: 0,
+      localAddress2: MAPPED_WORD_2,
+      localAddress3: context.ipv4.address,
+      remoteAddress0: 0,
+      remoteAddress1: 0,
+      remoteAddress2: MAPPED_WORD_2,
+      remoteAddress3: parseIpv4(address),
+    }
+    if (endpoints.localPort === 0) this.chooseEphemeralPort(endpoints)
+    else if (context.demux.lookup(endpoints) !== NO_SLOT)
+      throw new PackratError('EADDRINUSE', `port ${endpoints.localPort} has a connection to ${address}:${port} already`)
+    const c = createConnection(context, application, endpoints)
+    if (c === undefined)
+      throw new PackratError('EADDRNOTAVAIL', 'no connection is free: close some, or raise connectionsMax')
+    initializeConnection(context, c, options)
+    c.state = STATE_SYN_SENT
+    c.rcvAdvertised = Math.min(availableBytes(context, c), 65_535)
+    c.synPending = 1
+    context.counters.activeOpens++
+    context.queueOutput(c)
+    return c
+  }
+
+  /* --- for the host --- */
+
+  setNow(nowUs: number): void {
+    this.context.setNow(nowUs)
+  }
+
+  /** Arrival of the burst that comes now, ns since the epoch. */
+  setArrival(low: number, high: number): void {
+    this.context.arrivalLow = low
+    this.context.arrivalHigh = high
+  }
+
+  /** @returns true if the arrival buffer's reference was taken over */
+  input(packet: ReceivedPacket): boolean {
+    return tcpInput(this.context, packet)
+  }
+
+  /** All frames of the burst are in: tells the applications. */
+  deliver(): void {
+    const context = this.context
+    const count = context.news.takeBatch()
+    for (let index = 0; index < count; index++) {
+      const c = context.connections[context.news.batch[index]!]
+      if (c === undefined || c.news === 0) continue
+      const news = c.news
+      c.news = 0
+      if ((news & NEWS_RECEIVE) !== 0) c.application.onReceive(c)
+      // onReceive may have ended the connection.
+      if ((news & NEWS_SEND_SPACE) !== 0 && context.connections[c.slot] === c) c.application.onSendSpace(c)
+    }
+  }
+
+  /** Sends what is due, on every connection that has something. */
+  output(): void {
+    const context = this.context
+    if (!context.closedWindows.isEmpty && context.pool.freeBuffers > context.reserveBuffers) this.reopenWindows()
+    while (!context.output.isEmpty) {
+      const count = context.output.takeBatch()
+      for (let index = 0; index < count; index++) {
+        const c = context.connections[context.output.batch[index]!]
+        if (c === undefined) continue
+        if (c.lingering !== 0) finishLingering(context, c)
+        else outputConnection(context, c)
+      }
+    }
+  }
+
+  /** Whether callbacks are due. */
+  get hasNews(): boolean {
+    return !this.context.news.isEmpty
+  }
+
+  /** @param index number of the timer behind firstTimer */
+  onTimer(index: number): void {
+    connectionTimer(this.context, index)
+  }
+
+  onTimeWaitTimer(): void {
+    this.context.timeWaits.expire(this.context.nowMs)
+  }
+
+  /** The device found no buffer: gives up what peers still have, all out-of-order data. Returns the buffers freed. */
+  releasePressure(): number {
+    let freed = 0
+    for (const c of this.context.connections) {
+      if (c === undefined || c.reassemblyBuffers === 0) continue
+      freed += c.reassemblyBuffers
+      releaseReassembly(this.context, c)
+    }
+    this.context.counters.prunedBuffers += freed
+    return freed
+  }
+
+  /** Connections that exist, lingering and half-open ones included. */
+  get connectionCount(): number {
+    return this.context.slots.used
+  }
+
+  get timeWaitCount(): number {
+    return this.context.timeWaits.size
+  }
+
+  /** Ends all connections with RST, and all TIME-WAITs silently. */
+  close(): void {
+    for (const listener of this.context.listeners.values()) this.closeListener(listener)
+    for (const c of this.context.connections) if (c !== undefined) abortConnection(this.context, c)
+    this.context.timeWaits.clear()
+  }
+
+  /* --- TransportErrors: only segments in flight can be reported on (RFC 5927 4) --- */
+
+  onUnreachable(remote: number, localPort: number, remotePort: number, sequence: number, code: number): void {
+    const c = this.inFlight(remote, localPort, remotePort, sequence)
+    if (c === undefined) return
+    c.unreachable = 1
+    // RFC 9293 3.9.2.2: soft for what is established; while connecting, nobody there is an answer (RFC 5461 4.1).
+    const hard = code === UNREACHABLE_PORT || code === UNREACHABLE_PROTOCOL
+    if (hard && c.state === STATE_SYN_SENT) endConnection(this.context, c, CLOSE_UNREACHABLE)
+  }
+
+  onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void {
+    const c = this.inFlight(remote, localPort, remotePort, sequence)
+    if (c === undefined || !lowerPathMtu(this.context, c, mtu)) return
+    c.retransmitHead = 1
+    this.context.queueOutput(c)
+  }
+
+  private inFlight(remote: number, localPort: number, remotePort: number, sequence: number): Connection | undefined {
+    const context = this.context
+    const slot = context.demux.lookup({
+      localPort,
+      remotePort,
+      localAddress0: 0,
+      localAddress1: 0,
+      localAddress2: MAPPED_WORD_2,
+      localAddress3: context.ipv4.address,
+      remoteAddress0: 0,
+      remoteAddress1: 0,
+      remoteAddress2: MAPPED_WORD_2,
+      remoteAddress3: remote,
+    })
+    const c = slot === NO_SLOT || slot >= context.connectionsMax ? undefined : context.connections[slot]
+    if (c === undefined) return undefined
+    return seqLessEqual(c.sndUna, sequence) && seqLess(sequence, c.sndMax) ? c : undefined
+  }
+
+  /** The pool has room again: windows that it held shut are offered anew. */
+  private reopenWindows(): void {
+    const closed = this.context.closedWindows
+    const count = closed.takeBatch()
+    for (let index = 0; index < count; index++) {
+      const c = this.context.connections[closed.batch[index]!]
+      if (c !== undefined) offerWindow(this.context, c)
+    }
+  }
+
+  /** RFC 6056 3.3.1: random, then the next that is free. */
+  private chooseEphemeralPort(endpoints: Endpoints & { localPort: number }): void {
+    const context = this.context
+    const count = EPHEMERAL_PORT_LAST - EPHEMERAL_PORT_FIRST + 1
+    const start = (context.random.next() >>> 0) % count
+    for (let step = 0; step < count; step++) {
+      endpoints.localPort = EPHEMERAL_PORT_FIRST + ((start + step) % count)
+      if (context.demux.lookup(endpoints) === NO_SLOT && !context.listeners.has(endpoints.localPort)) return
+    }
+    throw new PackratError('EADDRNOTAVAIL', 'no ephemeral port is free towards this destination: close connections')
+  }
+}

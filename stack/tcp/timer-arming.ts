@@ -1,0 +1,64 @@
+/**
+ * The three timers of a connection on the wheel; what happens when they fire stands in timers.ts.
+ *
+ *   firstTimer + slot * 3   + 0  retransmission, or persist while persisting is 1
+ *                           + 1  delayed ACK
+ *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
+ */
+
+import { DELAYED_ACK_MS } from '../limits.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { currentRtoMs } from './rtt.ts'
+
+export const TIMERS_PER_CONNECTION = 3
+export const TIMER_RETRANSMISSION = 0
+export const TIMER_DELAYED_ACK = 1
+export const TIMER_KEEP_ALIVE = 2
+
+function timerOf(context: TcpContext, c: Connection, timer: number): number {
+  return context.firstTimer + c.slot * TIMERS_PER_CONNECTION + timer
+}
+
+/** Starts the retransmission timer anew (RFC 6298 (5.1), (5.3), (5.6)). */
+export function armRetransmission(context: TcpContext, c: Connection): void {
+  c.persisting = 0
+  context.timers.arm(timerOf(context, c, TIMER_RETRANSMISSION), (context.nowMs + currentRtoMs(c)) | 0)
+}
+
+/** RFC 9293 3.8.6.1: first after one retransmission time-out, then doubling. */
+export function armPersist(context: TcpContext, c: Connection): void {
+  c.persisting = 1
+  context.timers.arm(timerOf(context, c, TIMER_RETRANSMISSION), (context.nowMs + currentRtoMs(c)) | 0)
+}
+
+export function disarmRetransmission(context: TcpContext, c: Connection): void {
+  c.persisting = 0
+  context.timers.disarm(timerOf(context, c, TIMER_RETRANSMISSION))
+}
+
+export function isRetransmissionArmed(context: TcpContext, c: Connection): boolean {
+  return context.timers.isArmed(timerOf(context, c, TIMER_RETRANSMISSION))
+}
+
+/** The first unacknowledged segment fixes the moment; later ones do not push it back. */
+export function armDelayedAck(context: TcpContext, c: Connection): void {
+  const timer = timerOf(context, c, TIMER_DELAYED_ACK)
+  if (!context.timers.isArmed(timer)) context.timers.arm(timer, (context.nowMs + DELAYED_ACK_MS) | 0)
+}
+
+export function disarmDelayedAck(context: TcpContext, c: Connection): void {
+  context.timers.disarm(timerOf(context, c, TIMER_DELAYED_ACK))
+}
+
+export function armKeepAlive(context: TcpContext, c: Connection, delayMs: number): void {
+  context.timers.arm(timerOf(context, c, TIMER_KEEP_ALIVE), (context.nowMs + delayMs) | 0)
+}
+
+export function disarmKeepAlive(context: TcpContext, c: Connection): void {
+  context.timers.disarm(timerOf(context, c, TIMER_KEEP_ALIVE))
+}
+
+export function disarmAll(context: TcpContext, c: Connection): void {
+  for (let timer = 0; timer < TIMERS_PER_CONNECTION; timer++) context.timers.disarm(timerOf(context, c, timer))
+}

@@ -1,0 +1,131 @@
+/**
+ * What happens when a connection's timer fires. Handlers only mark what output.ts shall send, except for the keep-alive
+ * probe, which is no part of the send sequence.
+ *
+ * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
+ */
+import { FIN_WAIT_2_MS, ORPHAN_RETRIES_MAX, RETRIES_MAX, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
+import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
+import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
+import { endConnection } from './close.ts'
+import type { Connection } from './connection.ts'
+import type { TcpContext } from './context.ts'
+import { sendKeepAlive } from './output.ts'
+import { cancelTiming } from './rtt.ts'
+import { rewindToHead } from './send-queue.ts'
+import { sendReset } from './stateless.ts'
+import {
+  ACK_DELAYED,
+  ACK_NOW,
+  STATE_CLOSING,
+  STATE_FIN_WAIT_2,
+  STATE_LAST_ACK,
+  STATE_SYN_RECEIVED,
+  STATE_SYN_SENT,
+} from './states.ts'
+import {
+  armKeepAlive,
+  TIMER_DELAYED_ACK,
+  TIMER_KEEP_ALIVE,
+  TIMER_RETRANSMISSION,
+  TIMERS_PER_CONNECTION,
+} from './timer-arming.ts'
+
+/** @param index number of the timer behind context.firstTimer */
+export function connectionTimer(context: TcpContext, index: number): void {
+  const c = context.connections[Math.trunc(index / TIMERS_PER_CONNECTION)]
+  if (c === undefined) return
+  switch (index % TIMERS_PER_CONNECTION) {
+    case TIMER_RETRANSMISSION:
+      if (c.state === STATE_SYN_SENT || c.state === STATE_SYN_RECEIVED) onSynTimeout(context, c)
+      else if (c.persisting !== 0) onPersist(context, c)
+      else onRetransmission(context, c)
+      break
+    case TIMER_DELAYED_ACK:
+      if (c.ackPending !== ACK_DELAYED) break
+      c.ackPending = ACK_NOW
+      context.counters.delayedAcks++
+      context.queueOutput(c)
+      break
+    case TIMER_KEEP_ALIVE:
+      onKeepAlive(context, c)
+      break
+  }
+}
+
+function onSynTimeout(context: TcpContext, c: Connection): void {
+  const max = c.state === STATE_SYN_SENT ? SYN_RETRIES_MAX : SYN_ACK_RETRIES_MAX
+  if (c.backoff >= max || userTimeoutIsOver(context, c)) {
+    endConnection(context, c, c.unreachable !== 0 ? CLOSE_UNREACHABLE : CLOSE_TIMEOUT)
+    return
+  }
+  context.counters.timeouts++
+  c.backoff++ // RFC 6298 (5.5)
+  cancelTiming(c)
+  c.synPending = 1
+  context.queueOutput(c)
+}
+
+/** RFC 6298 (5.4) to (5.6), RFC 9293 3.8.3. */
+function onRetransmission(context: TcpContext, c: Connection): void {
+  if (c.sndUna === c.sndMax) return
+  const closing = c.state === STATE_CLOSING || c.state === STATE_LAST_ACK
+  if (c.backoff >= (closing ? ORPHAN_RETRIES_MAX : RETRIES_MAX) || userTimeoutIsOver(context, c)) {
+    giveUp(context, c)
+    return
+  }
+  context.counters.timeouts++
+  context.recovery.onTimeout(c)
+  c.backoff++
+  cancelTiming(c)
+  // Everything in flight counts as lost: start again from the first unacknowledged byte.
+  c.sndNxt = c.sndUna
+  rewindToHead(c)
+  context.queueOutput(c)
+}
+
+/** RFC 9293 3.8.6.1: as long as the peer answers, probing goes on for ever. */
+function onPersist(context: TcpContext, c: Connection): void {
+  c.persisting = 0
+  if (c.probesUnanswered >= RETRIES_MAX || userTimeoutIsOver(context, c)) {
+    giveUp(context, c)
+    return
+  }
+  c.probesUnanswered++
+  c.backoff++
+  c.probePending = 1
+  context.queueOutput(c)
+}
+
+/** RFC 9293 3.8.4. In FIN-WAIT-2 every connection is probed: a peer that is gone would be waited for for ever. */
+function onKeepAlive(context: TcpContext, c: Connection): void {
+  const finWait = c.state === STATE_FIN_WAIT_2 && c.keepAliveOn === 0
+  const idleMs = finWait ? FIN_WAIT_2_MS : c.keepAliveIdleMs
+  const silentMs = (context.nowMs - c.lastHeardMs) | 0
+  if (c.sndUna !== c.sndMax) {
+    armKeepAlive(context, c, idleMs) // retransmission finds out
+    return
+  }
+  if (silentMs < idleMs) {
+    armKeepAlive(context, c, idleMs - silentMs)
+    return
+  }
+  if (c.keepAliveProbes >= c.keepAliveProbesMax) {
+    giveUp(context, c)
+    return
+  }
+  c.keepAliveProbes++
+  sendKeepAlive(context, c)
+  armKeepAlive(context, c, c.keepAliveIntervalMs)
+}
+
+/** RFC 9293 3.8.3: R2 has passed. The peer gets a RST in case it is alive and deaf. */
+function giveUp(context: TcpContext, c: Connection): void {
+  sendReset(context, c, c.sndMax, c.rcvNxt, FLAG_RST | FLAG_ACK)
+  endConnection(context, c, CLOSE_TIMEOUT)
+}
+
+/** RFC 5482. */
+function userTimeoutIsOver(context: TcpContext, c: Connection): boolean {
+  return c.userTimeoutMs > 0 && ((context.nowMs - c.progressMs) | 0) >= c.userTimeoutMs
+}

@@ -1,0 +1,87 @@
+/**
+ * IPv4 header (RFC 791 3.1).
+ *
+ *   0      2        4    6            8    9     10    12       16            20
+ *   |v|h|ds| length | id | flags+frag | ttl| prot| sum | source | destination | options …
+ */
+import { foldSum, sumBytes } from '../../storage/checksum.ts'
+import { IPV4_TTL } from '../limits.ts'
+
+export const IPV4_HEADER_BYTES = 20
+const LENGTH = 2
+const FRAGMENT = 6
+const PROTOCOL = 9
+const CHECKSUM = 10
+const SOURCE = 12
+const DESTINATION = 16
+
+export const PROTOCOL_ICMP = 1
+export const PROTOCOL_TCP = 6
+
+/** More-fragments bit and fragment offset: anything here makes the packet a fragment. */
+const FRAGMENT_MASK = 0x3fff
+/** Version 4, five words of header, no differentiated services. */
+const FIRST_WORD = 0x4500
+const DONT_FRAGMENT = 0x4000
+
+export function ipv4Version(view: DataView, at: number): number {
+  return view.getUint8(at) >>> 4
+}
+
+export function ipv4HeaderLength(view: DataView, at: number): number {
+  return (view.getUint8(at) & 15) << 2
+}
+
+export function ipv4TotalLength(view: DataView, at: number): number {
+  return view.getUint16(at + LENGTH)
+}
+
+export function ipv4IsFragment(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & FRAGMENT_MASK) !== 0
+}
+
+export function ipv4Protocol(view: DataView, at: number): number {
+  return view.getUint8(at + PROTOCOL)
+}
+
+export function ipv4Source(view: DataView, at: number): number {
+  return view.getInt32(at + SOURCE)
+}
+
+export function ipv4Destination(view: DataView, at: number): number {
+  return view.getInt32(at + DESTINATION)
+}
+
+/** A right header sums to one's-complement zero. */
+export function ipv4HeaderSumIsRight(view: DataView, at: number, headerLength: number): boolean {
+  return sumBytes(view, at, headerLength) === 0xffff
+}
+
+/** What source, destination and protocol add to a segment's sum (RFC 9293 3.1); the length is added by the caller. */
+export function ipv4PseudoSum(source: number, destination: number, protocol: number): number {
+  return (
+    (source >>> 16) + (source & 0xffff) + (destination >>> 16) + (destination & 0xffff) + protocol // < 2^19
+  )
+}
+
+/**
+ * Writes a header without options. Never fragmented: the identification of an atomic datagram means nothing
+ * (RFC 6864 4.1), so it is 0.
+ * @param totalLength header and payload, bytes
+ */
+export function writeIpv4Header(
+  view: DataView,
+  at: number,
+  totalLength: number,
+  protocol: number,
+  source: number,
+  destination: number,
+): void {
+  view.setInt32(at, (FIRST_WORD << 16) | totalLength)
+  view.setInt32(at + 4, DONT_FRAGMENT)
+  view.setUint16(at + 8, (IPV4_TTL << 8) | protocol)
+  const sum = FIRST_WORD + totalLength + DONT_FRAGMENT + (IPV4_TTL << 8) + ipv4PseudoSum(source, destination, protocol)
+  view.setUint16(at + CHECKSUM, ~foldSum(sum) & 0xffff)
+  view.setInt32(at + SOURCE, source)
+  view.setInt32(at + DESTINATION, destination)
+}
