@@ -6,10 +6,9 @@
  * in the same batch takes the place of the first. Nothing allocates once the arrays have grown to their working size.
  */
 
-import { EXTENT_BUFFERS_SHIFT, viewLength, viewOffset } from './layout.ts'
+import { keyEquals } from './key.ts'
 import { PersistProgram } from './persist-program.ts'
 import type { Pool } from './pool.ts'
-import { HEIGHT_MAX } from './skip-list.ts'
 
 export const CHANGE_PUT = 1
 export const CHANGE_DELETE = 2
@@ -53,9 +52,10 @@ export class Batch {
   existing = new Int32Array(INITIAL_CHANGES)
   /** Levels the node has or will have. */
   height = new Uint8Array(INITIAL_CHANGES)
-  /** Skip-list epoch at which `existing` and `predecessors` were right. */
+  /** Skip-list epoch at which `existing` and the place were right. */
   epoch = new Int32Array(INITIAL_CHANGES)
-  predecessors = new Int32Array(INITIAL_CHANGES * HEIGHT_MAX)
+  /** Place of a key that is new: the node before it. */
+  predecessor = new Int32Array(INITIAL_CHANGES)
   /** Change number + 1 by hash; 0 is empty. */
   private table = new Int32Array(INITIAL_CHANGES * 2)
 
@@ -65,7 +65,11 @@ export class Batch {
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const change = this.table[slot]! - 1
       if (change < 0) return -1
-      if (this.hash[change] === hash && this.keyEquals(pool, change, bytes, start, length)) return change
+      if (
+        this.hash[change] === hash &&
+        keyEquals(pool, this.keyBuffer[change]!, this.keyView[change]!, bytes, start, length)
+      )
+        return change
     }
   }
 
@@ -95,16 +99,6 @@ export class Batch {
     this.retired.length = 0
   }
 
-  private keyEquals(pool: Pool, change: number, bytes: Uint8Array, start: number, length: number): boolean {
-    const view = this.keyView[change]!
-    if (viewLength(view) !== length) return false
-    const buffer = this.keyBuffer[change]!
-    const own = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
-    const ownStart = pool.bufferStart(buffer) + viewOffset(view)
-    for (let i = 0; i < length; i++) if (own[ownStart + i] !== bytes[start + i]) return false
-    return true
-  }
-
   private index(change: number, hash: number): void {
     const mask = this.table.length - 1
     let slot = hash & mask
@@ -126,15 +120,8 @@ export class Batch {
     this.existing = widen(this.existing, new Int32Array(capacity))
     this.height = widen(this.height, new Uint8Array(capacity))
     this.epoch = widen(this.epoch, new Int32Array(capacity))
-    this.predecessors = widen(this.predecessors, new Int32Array(capacity * HEIGHT_MAX))
+    this.predecessor = widen(this.predecessor, new Int32Array(capacity))
     this.table = new Int32Array(capacity * 2)
     for (let change = 0; change < this.count; change++) this.index(change, this.hash[change]!)
   }
-}
-
-/** FNV-1a over the key bytes, as int32: only spreads keys over a batch's table. */
-export function hashKey(bytes: Uint8Array, start: number, length: number): number {
-  let hash = 0x811c9dc5 | 0
-  for (let i = start; i < start + length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193)
-  return hash ^ (hash >>> 15)
 }

@@ -18,8 +18,9 @@
  *  5. Every program has exactly two fences if it publishes, one if it only settles, none if it only flushes early.
  *  6. After a failed program nothing is published or released any more: `poisoned`.
  */
-import { Batch, CHANGE_DELETE, CHANGE_PUT, hashKey, LineList } from './batch.ts'
+import { Batch, CHANGE_DELETE, CHANGE_PUT, LineList } from './batch.ts'
 import { compareVersions, durableEnd, durableStart } from './entry.ts'
+import { hashKey } from './key.ts'
 import {
   EXTENT_BUFFERS_SHIFT,
   KIND_FRAGMENT,
@@ -39,12 +40,15 @@ import {
 } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
-import { HEIGHT_MAX, type SkipList } from './skip-list.ts'
+import type { SkipList } from './skip-list.ts'
 
 /** A program of flushes and fragment seals only, behind a large value being received, runs once it has this many words. */
 const EARLY_PROGRAM_WORDS = 1024
 /** Asynchronous barriers are dear: there it waits until about 16 MiB of a value are behind it. */
 const EARLY_PROGRAM_WORDS_ASYNCHRONOUS = 1 << 16
+
+/** No epoch of the list: the change's place has to be found when the batch is built. */
+const NEVER = -1
 
 /** How often the version floor in the header is raised: versions. */
 const VERSION_RESERVE = 1 << 20
@@ -143,6 +147,12 @@ export class Commit {
     return this.staging.count > 0
   }
 
+  /** The last batch with changes that is not durable yet, or 0. */
+  get pendingNumber(): number {
+    if (this.staging.count > 0) return this.stagingNumber
+    return this.inFlight !== undefined && this.inFlight.count > 0 ? this.inFlight.number : 0
+  }
+
   get busy(): boolean {
     return this.inFlight !== undefined
   }
@@ -185,7 +195,7 @@ export class Commit {
     const view = packView(offset, length)
     const current = this.pending(buffer, view)
     if (current === NO_META) return NO_META
-    if (current === -1 && this.locateKey(buffer, view) === NO_META) return NO_META
+    if (current === -1 && this.findKey(buffer, view) === NO_META) return NO_META
     return this.stage(CHANGE_DELETE, NO_META, buffer, view)
   }
 
@@ -298,10 +308,10 @@ export class Commit {
     this.staging.program.flushView(this.pool.get(meta, W_BUFFER), start, durableEnd(this.pool, meta) - start)
   }
 
-  private locateKey(buffer: number, view: number): number {
+  private findKey(buffer: number, view: number): number {
     const pool = this.pool
     const start = pool.bufferStart(buffer) + viewOffset(view)
-    return this.list.locate(pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!, start, viewLength(view))
+    return this.list.find(pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!, start, viewLength(view))
   }
 
   private stage(kind: number, head: number, buffer: number, view: number): number {
@@ -316,19 +326,19 @@ export class Commit {
     if (change >= 0) {
       // The second change of a key in one batch takes the first one's place: that one is never published.
       before = batch.kind[change] === CHANGE_PUT ? batch.head[change]! : NO_META
+      if (batch.existing[change] === NO_META && before === NO_META) batch.epoch[change] = NEVER
       this.dropKey(batch, change)
       if (before !== NO_META) this.discard(before)
     } else {
       const inFlight = this.inFlight === undefined ? -1 : this.inFlight.find(pool, hash, bytes, start, length)
-      const committed = this.list.locate(bytes, start, length)
+      const committed = this.list.findHashed(hash, bytes, start, length)
       before = committed
       if (inFlight >= 0)
         before = this.inFlight!.kind[inFlight] === CHANGE_PUT ? this.inFlight!.head[inFlight]! : NO_META
       change = batch.add(hash)
       batch.existing[change] = committed
       batch.epoch[change] = this.list.epoch
-      batch.height[change] = committed === NO_META ? this.list.drawHeight() : this.list.heights[committed]!
-      this.savePredecessors(batch, change)
+      if (committed === NO_META && kind === CHANGE_PUT) this.findPlace(batch, change, bytes, start, length)
     }
     batch.kind[change] = kind
     batch.head[change] = head
@@ -342,27 +352,26 @@ export class Commit {
     if (batch.kind[change] === CHANGE_DELETE) this.pool.releaseBuffer(batch.keyBuffer[change]!)
   }
 
-  private savePredecessors(batch: Batch, change: number): void {
-    const to = change * HEIGHT_MAX
-    for (let level = 0; level < HEIGHT_MAX; level++) batch.predecessors[to + level] = this.list.predecessors[level]!
+  /** The place where a new key will go, and the height its node will have. */
+  private findPlace(batch: Batch, change: number, bytes: Uint8Array, start: number, length: number): void {
+    const { list } = this
+    list.locate(bytes, start, length)
+    batch.height[change] = list.drawHeight()
+    batch.predecessor[change] = list.predecessor
   }
 
-  /** Brings a change's place up to date: existing entry, height and predecessors in `list.predecessors`. */
-  private replace(batch: Batch, change: number): number {
+  /** Another batch was published since the change was staged: finds its existing entry or its place again. */
+  private refresh(batch: Batch, change: number): void {
     const pool = this.pool
     const buffer = batch.keyBuffer[change]!
     const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
     const view = batch.keyView[change]!
     const start = pool.bufferStart(buffer) + viewOffset(view)
-    const levels = batch.height[change]!
-    const existing = this.list.relocate(batch.predecessors, change * HEIGHT_MAX, levels, bytes, start, viewLength(view))
-    if (existing !== batch.existing[change]) {
-      // Another batch published this key meanwhile: its node has a height of its own.
-      batch.existing[change] = existing
-      batch.height[change] = existing === NO_META ? this.list.drawHeight() : this.list.heights[existing]!
-      this.list.locate(bytes, start, viewLength(view))
-    }
-    return existing
+    const existing = this.list.findHashed(batch.hash[change]!, bytes, start, viewLength(view))
+    batch.existing[change] = existing
+    batch.epoch[change] = this.list.epoch
+    if (existing === NO_META && batch.kind[change] === CHANGE_PUT)
+      this.findPlace(batch, change, bytes, start, viewLength(view))
   }
 
   /** Completes the staged program and starts it. */
@@ -399,15 +408,11 @@ export class Commit {
 
   /** Before fence 1: the head's level-0 successor, which the fence makes durable with it. */
   private prepareChange(batch: Batch, change: number): void {
-    const list = this.list
-    if (batch.epoch[change] !== list.epoch) {
-      this.replace(batch, change)
-      this.savePredecessors(batch, change)
-      batch.epoch[change] = list.epoch
-    }
+    // A deletion that the key's put joined in the same batch was staged without a place: NEVER makes it be found here.
+    if (batch.epoch[change] !== this.list.epoch) this.refresh(batch, change)
     if (batch.kind[change] !== CHANGE_PUT) return
     const existing = batch.existing[change]!
-    const successor = list.next(existing === NO_META ? batch.predecessors[change * HEIGHT_MAX]! : existing)
+    const successor = this.list.next(existing === NO_META ? batch.predecessor[change]! : existing)
     this.pool.set(batch.head[change]!, W_NEXT, successor)
   }
 
@@ -454,7 +459,7 @@ export class Commit {
 
   private publishChange(batch: Batch, change: number): void {
     const list = this.list
-    const existing = this.replace(batch, change)
+    const existing = batch.existing[change]!
     this.counters.changes++
     if (batch.kind[change] === CHANGE_PUT) {
       const head = batch.head[change]!
@@ -463,7 +468,7 @@ export class Commit {
       }
       this.verified[head] = 1 // its TCP checksum held, or it was written from memory
       if (existing === NO_META) {
-        list.insert(head, batch.height[change]!)
+        this.insertNew(batch, change, head)
       } else {
         if (compareVersions(this.pool, existing, head) >= 0) throw new Error('a newer version is already published')
         list.replace(existing, head)
@@ -476,6 +481,18 @@ export class Commit {
       }
       this.pool.releaseBuffer(batch.keyBuffer[change]!)
     }
+  }
+
+  private insertNew(batch: Batch, change: number, head: number): void {
+    const pool = this.pool
+    const buffer = batch.keyBuffer[change]!
+    const view = batch.keyView[change]!
+    const start = pool.bufferStart(buffer) + viewOffset(view)
+    const height = batch.height[change]!
+    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
+    // The batch's earlier changes may stand between the place found and this key.
+    this.list.relocate(batch.predecessor[change]!, height, bytes, start, viewLength(view))
+    this.list.insert(head, height)
   }
 
   private countFences(publishes: boolean): void {

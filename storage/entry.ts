@@ -8,6 +8,7 @@
  * Called by: the HTTP service (adopting), store.ts, commit.ts, recovery.ts.
  */
 
+import { keyPrefix } from './key.ts'
 import {
   EXTENT_BUFFERS_SHIFT,
   LINE_WORDS_SHIFT,
@@ -31,7 +32,6 @@ import {
   W_VERSION_LOW,
 } from './layout.ts'
 import type { Pool } from './pool.ts'
-import { keyPrefix } from './skip-list.ts'
 
 /** Makes a line in transit the head of an entry: its data view is the first piece of the value, the key lies in the same buffer. */
 export function adoptHead(pool: Pool, meta: number, keyOffset: number, keyLength: number): void {

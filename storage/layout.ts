@@ -26,7 +26,7 @@ export const LINE_WORDS_SHIFT = 4
 /** An extent holds at most 2^18 buffers, so that index >>> 18 is the extent and every byte offset inside stays below 2^30. */
 export const EXTENT_BUFFERS_SHIFT = 18
 export const EXTENT_BUFFERS_MAX = 1 << EXTENT_BUFFERS_SHIFT
-/** Buffers of an extent come in multiples of 32, which makes both of its areas whole 4 KiB pages for any number of lines a buffer. */
+/** Buffers of an extent come in multiples of 32: from 2 lines a buffer on, both areas are then whole 4 KiB pages. */
 export const EXTENT_BUFFERS_STEP = 32
 /** 64 extents are 32 GiB of buffers; line indices stay below 2^31 with 8 lines a buffer up to 2^10 extents. */
 export const EXTENTS_MAX = 64

@@ -17,6 +17,7 @@
  */
 import type { Commit } from './commit.ts'
 import { compareVersions, copyKey, keyLength, keyStart, valueLength } from './entry.ts'
+import { compareKey, keyPrefix } from './key.ts'
 import {
   ANCHOR_META,
   BUFFER_BYTES,
@@ -40,7 +41,7 @@ import {
 } from './layout.ts'
 import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID, type Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
-import { keyPrefix, type SkipList } from './skip-list.ts'
+import type { SkipList } from './skip-list.ts'
 
 /** A line or an entry that fails its check. */
 export interface CorruptEntry {
@@ -267,7 +268,7 @@ class Recovery {
     const start = keyStart(pool, b)
     const length = keyLength(pool, b)
     const bytes = pool.dataBytes(b)
-    return this.list.compareKey(a, bytes, start, length, keyPrefix(bytes, start, length))
+    return compareKey(pool, a, bytes, start, length, keyPrefix(bytes, start, length))
   }
 
   /** The whole list by sorting; of several versions of a key the newest. */
@@ -291,8 +292,9 @@ class Recovery {
 
   private insertUnmet(head: number): void {
     const { pool, list } = this
-    const other = list.locate(pool.dataBytes(head), keyStart(pool, head), keyLength(pool, head))
+    const other = list.find(pool.dataBytes(head), keyStart(pool, head), keyLength(pool, head))
     if (other === NO_META) {
+      list.locate(pool.dataBytes(head), keyStart(pool, head), keyLength(pool, head))
       list.insert(head, list.drawHeight())
       this.report.inserted++
     } else if (compareVersions(pool, head, other) > 0) {

@@ -87,7 +87,7 @@ export class Region implements Persistence {
       throwOnError(path, pmem.execute(handle, anchor.words, anchor.length))
       pmem.publishRegionFile(handle)
     } catch (error) {
-      pmem.abandonRegionFile(handle)
+      pmem.closeRegion(handle) // removes what was not published
       throw error
     }
     pmem.closeRegion(handle)

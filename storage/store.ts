@@ -136,6 +136,11 @@ export class Store {
     return this.commitment.stagingNumber
   }
 
+  /** The last batch with changes that is not durable yet, or 0: what a reply that saw those changes has to wait for. */
+  get pendingBatch(): number {
+    return this.commitment.pendingNumber
+  }
+
   /** The version that the next staged put gets. */
   get nextVersion(): number {
     return this.commitment.nextVersion
@@ -169,7 +174,7 @@ export class Store {
 
   /** The published entry of a key, or NO_META. */
   find(bytes: Uint8Array, start: number, length: number): number {
-    return this.list.locate(bytes, start, length)
+    return this.list.find(bytes, start, length)
   }
 
   /**
@@ -179,7 +184,7 @@ export class Store {
   current(buffer: number, offset: number, length: number): number {
     const pending = this.commitment.pending(buffer, packView(offset, length))
     if (pending !== -1) return pending
-    return this.list.locate(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
+    return this.list.find(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
   }
 
   /** Links a received view behind the tail of an entry; the tail before it is complete and goes to the medium early. */
@@ -342,8 +347,7 @@ export class Store {
   private seekFirst(range: Range): number {
     const from = largerKey(range.prefix, range.start)
     if (from === undefined) return this.list.first()
-    const exact = this.list.locate(from, 0, from.length)
-    return exact !== NO_META ? exact : this.list.next(this.list.predecessors[0]!)
+    return this.list.locate(from, 0, from.length)
   }
 
   private seekLast(range: Range): number {
@@ -359,13 +363,13 @@ export class Store {
   /** The entry with the greatest key below `key`. */
   private before(key: Uint8Array): number {
     this.list.locate(key, 0, key.length)
-    return this.list.predecessors[0]!
+    return this.list.predecessor
   }
 
   /** The entry with the smallest key above `key`. */
   private behind(key: Uint8Array): number {
-    const exact = this.list.locate(key, 0, key.length)
-    return this.list.next(exact !== NO_META ? exact : this.list.predecessors[0]!)
+    const exact = this.list.find(key, 0, key.length)
+    return exact !== NO_META ? this.list.next(exact) : this.list.locate(key, 0, key.length)
   }
 
   /** Copies a value into buffers of its own and chains them. */

@@ -1,0 +1,87 @@
+/** `packrat inspect FILE`: header, durability, buffers, lines and entries of a region. */
+import { BUFFER_BYTES, EXTENTS_START, FORMAT_VERSION, LINE_BYTES } from '../storage/layout.ts'
+import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
+import { keyForJson } from './kv/key-codec.ts'
+import { type OpenedStore, openForReading } from './open-store.ts'
+import { formatSize } from './size.ts'
+
+const command = {
+  name: 'packrat inspect',
+  summary: 'what is in a region: header, durability, buffers, lines, entries',
+  operands: [{ name: 'FILE', help: 'the region' }],
+  flags: { json: toggle('print one JSON document') },
+}
+
+function describe({ region, store }: OpenedStore) {
+  const { header } = region
+  const { pool, report } = store
+  let valueBytes = 0
+  for (const entry of store.entries()) valueBytes += entry.size
+  const used = header.extents.reduce(
+    (sum, { buffers }) => sum + buffers * (BUFFER_BYTES + pool.linesPerBuffer * LINE_BYTES),
+    EXTENTS_START,
+  )
+  return {
+    file: region.path,
+    formatVersion: FORMAT_VERSION,
+    uuid: Buffer.from(header.uuid).toString('hex'),
+    created: new Date(Number(header.createdNs / 1_000_000n)).toISOString(),
+    cleanShutdown: header.cleanShutdown,
+    bytes: header.regionBytes,
+    unusedBytes: header.regionBytes - used,
+    extents: header.extents,
+    linesPerBuffer: header.linesPerBuffer,
+    durability: { class: region.durability.class, evidence: region.durability.evidence },
+    buffers: {
+      total: pool.totalBuffers,
+      free: pool.freeBuffers,
+      stored: pool.storedBuffers,
+      held: pool.totalBuffers - pool.freeBuffers - pool.storedBuffers,
+    },
+    metas: { total: pool.totalMetas, free: pool.freeMetas, committed: report.committedLines },
+    records: store.records,
+    valueBytes,
+    recovery: {
+      inserted: report.inserted,
+      superseded: report.superseded,
+      orphans: report.orphans,
+      relinked: report.relinked,
+    },
+    corrupt: report.corrupt.map(({ key, meta, buffer, reason }) => ({
+      ...(key === undefined ? {} : (JSON.parse(`{${keyForJson(key)}}`) as object)),
+      meta,
+      buffer,
+      reason,
+    })),
+  }
+}
+
+function print(found: ReturnType<typeof describe>): void {
+  const rows: [string, string][] = [
+    ['region', `${found.file}, ${formatSize(found.bytes)}, format version ${found.formatVersion}, UUID ${found.uuid}`],
+    ['created', `${found.created}; last shutdown ${found.cleanShutdown ? 'in order' : 'NOT in order'}`],
+    ['durability', `${found.durability.class} (${found.durability.evidence.join('; ')})`],
+    ['extents', found.extents.map(({ offset, buffers }) => `${buffers} buffers at ${offset}`).join(', ')],
+    [
+      'buffers',
+      `${found.buffers.total} total, ${found.buffers.free} free, ${found.buffers.stored} stored, ${found.buffers.held} held`,
+    ],
+    ['lines', `${found.metas.total} total, ${found.metas.free} free, ${found.metas.committed} committed`],
+    ['records', `${found.records}, ${found.valueBytes} bytes of values`],
+  ]
+  for (const [name, text] of rows) console.log(`${name.padEnd(11)} ${text}`)
+  for (const fault of found.corrupt) console.log(`CORRUPT     ${JSON.stringify(fault)}`)
+}
+
+export const inspect = (argv: string[]): number | Promise<number> =>
+  runCommand(command, argv, (flags, [file]) => {
+    const opened = openForReading(file!)
+    try {
+      const found = describe(opened)
+      if (flags.json) console.log(JSON.stringify(found))
+      else print(found)
+      return found.corrupt.length > 0 ? EXIT_PROBLEM : EXIT_OK
+    } finally {
+      opened.region.close()
+    }
+  })

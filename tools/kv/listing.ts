@@ -1,0 +1,124 @@
+/**
+ * GET /kv?…: the entries in key order, one JSON object a line, sent in parts as the socket has room.
+ *
+ *   {"key":"a","size":1024,"version":17,"arrival":1700000000000000000}
+ *
+ * The length is not known before the end, so the body is chunked (HTTP/1.0: ended by closing). Between parts writers
+ * go on; the iteration finds its place again by key.
+ *
+ * Called by: the service. Calls: store.entries, replies.
+ */
+import { NO_META } from '../../storage/layout.ts'
+import type { EntryInfo, Store } from '../../storage/store.ts'
+import { keyForJson, type ListingQuery, parseListingQuery } from './key-codec.ts'
+import type { Replies } from './replies.ts'
+import { METHOD_HEAD, type RequestHead } from './request-head.ts'
+import { chainOf } from './response-writer.ts'
+import { PHASE_HEAD, PHASE_LISTING, type Session } from './session.ts'
+
+/** Text of one part, bytes: a few buffers, so that a long listing does not keep others waiting. */
+const PART_BYTES = 16 * 1024
+
+const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
+
+const NDJSON_TYPE = bytesOf('Content-Type: application/x-ndjson\r\n')
+const CHUNKED = bytesOf('Transfer-Encoding: chunked\r\n')
+
+export function listingLine(entry: EntryInfo): string {
+  return `{${keyForJson(entry.key)},"size":${entry.size},"version":${entry.version},"arrival":${entry.arrival}}\n`
+}
+
+/** The entries that a query selects, in its order. */
+export function* select(store: Store, query: ListingQuery): Generator<EntryInfo> {
+  let left = query.limit ?? Number.POSITIVE_INFINITY
+  if (left === 0) return
+  const range = {
+    ...(query.prefix && { prefix: query.prefix }),
+    ...(query.start && { start: query.start }),
+    ...(query.end && { end: query.end }),
+    reverse: query.reverse,
+  }
+  for (const entry of store.entries(range)) {
+    if (query.since !== undefined && entry.arrival < query.since) continue
+    if (query.until !== undefined && entry.arrival >= query.until) continue
+    yield entry
+    if (--left === 0) return
+  }
+}
+
+export class Lister {
+  private readonly store: Store
+  private readonly replies: Replies
+
+  constructor(store: Store, replies: Replies) {
+    this.store = store
+    this.replies = replies
+  }
+
+  start(session: Session, bytes: Uint8Array, start: number, head: RequestHead): void {
+    const bodyless = head.method === METHOD_HEAD
+    const query = parseListingQuery(bytes, start + head.queryStart, head.queryLength)
+    if (typeof query === 'string') {
+      this.replies.json(session, 400, { error: query }, { bodyless })
+      return
+    }
+    session.listingChunked = head.version >= 11
+    if (!session.listingChunked) session.lastRequest = true
+    const { writer } = this.replies
+    let meta = NO_META
+    if (writer.begin(200)) {
+      writer.raw(NDJSON_TYPE)
+      if (session.listingChunked) writer.raw(CHUNKED)
+      if (session.lastRequest) writer.close()
+      writer.endHead()
+      meta = writer.finish()
+    }
+    if (meta === NO_META || bodyless) {
+      this.replies.respond(session, meta, 0)
+      return
+    }
+    session.connection.send(meta)
+    session.listing = select(this.store, query)
+    session.phase = PHASE_LISTING
+  }
+
+  /** Sends parts while there is room. True if the listing is complete. */
+  pump(session: Session): boolean {
+    while (session.connection.sendSpace > 0) {
+      let text = ''
+      let ended = false
+      while (text.length < PART_BYTES && !ended) {
+        const next = session.listing!.next()
+        if (next.done) ended = true
+        else text += listingLine(next.value)
+      }
+      if (!this.sendPart(session, text, ended)) return false
+      if (ended) {
+        session.listing = undefined
+        session.phase = PHASE_HEAD
+        if (session.lastRequest) this.replies.finish(session)
+        return true
+      }
+    }
+    return false
+  }
+
+  private sendPart(session: Session, text: string, ended: boolean): boolean {
+    const body = Buffer.from(text)
+    let part: Buffer = body
+    if (session.listingChunked) {
+      const pieces = body.length > 0 ? [Buffer.from(`${body.length.toString(16)}\r\n`), body, Buffer.from('\r\n')] : []
+      if (ended) pieces.push(Buffer.from('0\r\n\r\n'))
+      part = Buffer.concat(pieces)
+    }
+    if (part.length === 0) return true
+    const chain = chainOf(this.store.pool, part)
+    if (chain === NO_META) {
+      // A part of a listing is lost only together with its connection.
+      session.connection.abort()
+      return false
+    }
+    session.connection.send(chain)
+    return true
+  }
+}

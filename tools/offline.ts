@@ -1,0 +1,94 @@
+/** `packrat list FILE` and `packrat get FILE KEY`: reading a region without the daemon. */
+import { once } from 'node:events'
+import { CorruptionError } from '../storage/errors.ts'
+import { NO_META } from '../storage/layout.ts'
+import { count, EXIT_OK, EXIT_PROBLEM, runCommand, text, toggle } from './arguments.ts'
+import { percentDecode } from './kv/key-codec.ts'
+import { listingLine } from './kv/listing.ts'
+import { openForReading } from './open-store.ts'
+
+const FILE = { name: 'FILE', help: 'the region' }
+/** Larger than any number of entries. */
+const NO_LIMIT = Number.MAX_SAFE_INTEGER
+
+const listCommand = {
+  name: 'packrat list',
+  summary: 'the entries of a region, in key order',
+  operands: [FILE],
+  flags: {
+    prefix: text('TEXT', 'only keys that begin so'),
+    start: text('KEY', 'first key'),
+    end: text('KEY', 'the key behind the last one'),
+    limit: count('N', 'at most so many entries', { default: NO_LIMIT }),
+    reverse: toggle('from the last key to the first'),
+    json: toggle('one JSON document instead of a line for each entry'),
+  },
+}
+
+const bytesOf = (value: string): Uint8Array => new Uint8Array(Buffer.from(value))
+
+async function write(chunk: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(chunk)) await once(process.stdout, 'drain')
+}
+
+export const list = (argv: string[]): number | Promise<number> =>
+  runCommand(listCommand, argv, async (flags, [file]) => {
+    const { region, store } = openForReading(file!)
+    try {
+      const range = {
+        ...(flags.prefix !== undefined && { prefix: bytesOf(flags.prefix) }),
+        ...(flags.start !== undefined && { start: bytesOf(flags.start) }),
+        ...(flags.end !== undefined && { end: bytesOf(flags.end) }),
+        limit: flags.limit,
+        reverse: flags.reverse,
+      }
+      let separator = '{"entries":['
+      for (const entry of store.entries(range)) {
+        const line = listingLine(entry)
+        await write(flags.json ? separator + line.trimEnd() : line)
+        separator = ','
+      }
+      if (flags.json) await write(separator === ',' ? ']}\n' : '{"entries":[]}\n')
+      return EXIT_OK
+    } finally {
+      region.close()
+    }
+  })
+
+const getCommand = {
+  name: 'packrat get',
+  summary: 'one value of a region, to standard output',
+  operands: [FILE, { name: 'KEY', help: 'the key' }],
+  flags: { percent: toggle('the key is percent-encoded, for keys that are no text') },
+}
+
+export const get = (argv: string[]): number | Promise<number> =>
+  runCommand(getCommand, argv, async (flags, [file, given]) => {
+    const key = flags.percent ? decodeKey(given!) : bytesOf(given!)
+    if (key === undefined) {
+      console.error(`packrat get: '${given}' is not percent-encoded correctly`)
+      return EXIT_PROBLEM
+    }
+    const { region, store } = openForReading(file!)
+    try {
+      const head = store.find(key, 0, key.length)
+      if (head === NO_META) {
+        console.error(`packrat get: no such key: ${given}`)
+        return EXIT_PROBLEM
+      }
+      await write(store.read(head))
+      return EXIT_OK
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error
+      console.error(`packrat get: ${given}: ${error.message}; nothing was printed`)
+      return EXIT_PROBLEM
+    } finally {
+      region.close()
+    }
+  })
+
+function decodeKey(encoded: string): Uint8Array | undefined {
+  const bytes = bytesOf(encoded)
+  const length = percentDecode(bytes, 0, bytes.length, bytes, 0)
+  return length < 0 ? undefined : bytes.subarray(0, length)
+}

@@ -1,0 +1,52 @@
+#!/usr/bin/env node
+/** The command line: finds the command, runs it, and turns errors into one line and an exit status. */
+import { PackratError } from '../storage/errors.ts'
+import { EXIT_CANNOT, EXIT_OK, EXIT_USAGE } from './arguments.ts'
+
+type Run = (argv: string[]) => number | Promise<number>
+
+interface CommandEntry {
+  readonly summary: string
+  readonly load: () => Promise<Run>
+}
+
+const COMMANDS: Readonly<Record<string, CommandEntry>> = {
+  serve: {
+    summary: 'the daemon: a key-value store on its own TCP/IP stack',
+    load: async () => (await import('./serve.ts')).serve,
+  },
+  inspect: { summary: 'what is in a region', load: async () => (await import('./inspect.ts')).inspect },
+  list: { summary: 'the entries of a region, in key order', load: async () => (await import('./offline.ts')).list },
+  get: { summary: 'one value of a region', load: async () => (await import('./offline.ts')).get },
+  doctor: {
+    summary: 'what this machine offers, and what packrat would choose',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+}
+
+function usage(): string {
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  return ['usage: packrat COMMAND [flags]', '', ...lines, '', 'packrat COMMAND --help tells more.'].join('\n')
+}
+
+async function main(argv: string[]): Promise<number> {
+  const [name, ...rest] = argv
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    console.log(usage())
+    return name === undefined ? EXIT_USAGE : EXIT_OK
+  }
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (command === undefined) {
+    console.error(`packrat: unknown command '${name}'; one of ${Object.keys(COMMANDS).join(', ')}`)
+    return EXIT_USAGE
+  }
+  try {
+    return await (await command.load())(rest)
+  } catch (error) {
+    if (!(error instanceof PackratError)) throw error
+    console.error(`packrat ${name}: ${error.message}`)
+    return EXIT_CANNOT
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2))

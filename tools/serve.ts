@@ -1,0 +1,277 @@
+/**
+ * `packrat serve`: the daemon. Puts the parts together in the order in which they can fail without leaving anything
+ * behind: region, store, device, host, service, admin address.
+ */
+import { randomBytes, randomInt } from 'node:crypto'
+import { createServer, type Server } from 'node:http'
+import { TapDevice } from '../drivers/tap.ts'
+import { SystemClock, SystemWallClock } from '../stack/clock.ts'
+import { Host } from '../stack/host.ts'
+import { SeededRandom } from '../stack/random.ts'
+import { PackratError, RegionError } from '../storage/errors.ts'
+import { Region } from '../storage/region.ts'
+import { Store } from '../storage/store.ts'
+import {
+  choice,
+  count,
+  EXIT_CANNOT,
+  EXIT_OK,
+  type FlagValues,
+  runCommand,
+  size,
+  text,
+  UsageError,
+} from './arguments.ts'
+import { keyText, percentEncode } from './kv/key-codec.ts'
+import { KvService } from './kv/service.ts'
+import { Loop } from './loop.ts'
+import { readStats, type StatsSources } from './stats.ts'
+
+const GIB = 1 << 30
+const SEED_MAX = 0x7fffffff
+/** What one connection may have queued to send: bounds the lines that clones of a large value take. */
+const SEND_LIMIT_BYTES = 1 << 20
+
+const command = {
+  name: 'packrat serve',
+  summary: 'the daemon: a key-value store on its own TCP/IP stack',
+  operands: [],
+  flags: {
+    device: text('tap:NAME', 'the link', { default: 'tap:packrat0' }),
+    address: text('CIDR', "Packrat's own address", { default: '10.77.0.2/24' }),
+    'host-address': text('CIDR|none', 'address of the kernel on the other side of the TAP', {
+      default: '10.77.0.1/24',
+    }),
+    gateway: text('IP', 'next hop for what is not on the link'),
+    mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
+    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
+    pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
+    'pm-size': size('size of the region when it is created', { default: GIB, minimum: 1 << 20 }),
+    durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
+    integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
+      default: 'tcp',
+    }),
+    'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
+    admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
+    'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
+    'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
+      default: 200,
+      maximum: 10_000_000,
+    }),
+    seed: count('N', 'seed of ports, timestamps and tower heights; 0: drawn and printed', {
+      default: 0,
+      maximum: SEED_MAX,
+    }),
+  },
+}
+
+type ServeFlags = FlagValues<typeof command.flags>
+
+export const serve = (argv: string[]): number | Promise<number> =>
+  runCommand(command, argv, (flags) => new Daemon(flags).run())
+
+/** The region, created first if there is none. */
+function openRegion(flags: ServeFlags): Region {
+  const options = { durability: flags.durability }
+  try {
+    return new Region(flags.pm, options)
+  } catch (error) {
+    if (!(error instanceof RegionError) || error.code !== 'ENOENT') throw error
+  }
+  Region.create(flags.pm, { bytes: flags['pm-size'] })
+  return new Region(flags.pm, options)
+}
+
+function parseMac(mac: string): Uint8Array {
+  const parts = mac.split(':')
+  if (parts.length !== 6 || parts.some((part) => !/^[0-9a-f]{2}$/i.test(part))) {
+    throw new UsageError(`--mac '${mac}' is no Ethernet address; write it as 02:00:00:00:00:01`)
+  }
+  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16))
+}
+
+function openDevice(flags: ServeFlags, store: Store): TapDevice {
+  const [kind, name] = flags.device.split(':')
+  if (kind !== 'tap' || name === undefined || name === '') {
+    throw new PackratError('DEVICE', `--device '${flags.device}' is not known; write tap:NAME`)
+  }
+  return new TapDevice(store.pool, {
+    name,
+    mtu: flags.mtu,
+    ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
+    ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
+  })
+}
+
+class Daemon {
+  private readonly flags: ServeFlags
+  private readonly closers: (() => void)[] = []
+  private finish: (status: number) => void = () => {}
+
+  constructor(flags: ServeFlags) {
+    this.flags = flags
+  }
+
+  /** Serves until a signal or a fatal error; resolves with the exit status. */
+  async run(): Promise<number> {
+    const ended = new Promise<number>((resolve) => {
+      this.finish = resolve
+    })
+    const stop = (): void => this.finish(EXIT_OK)
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+    try {
+      await this.start()
+      return await ended
+    } finally {
+      process.off('SIGTERM', stop)
+      process.off('SIGINT', stop)
+      for (const close of this.closers.reverse()) close()
+    }
+  }
+
+  private async start(): Promise<void> {
+    const { flags } = this
+    const seed = flags.seed === 0 ? randomInt(1, SEED_MAX) : flags.seed
+    const random = new SeededRandom(seed)
+
+    const region = openRegion(flags)
+    let cleanVersion: number | undefined
+    this.closers.push(() => region.close(cleanVersion))
+    const store = new Store(region, { integrity: flags.integrity, random: () => random.next() })
+    reportRecovery(store)
+    region.markOpen()
+    this.closers.push(() => {
+      if (store.poisoned === 0 && store.isIdle) cleanVersion = store.nextVersion
+    })
+
+    const device = openDevice(flags, store)
+    store.idleBuffers = () => device.idleBuffers
+    this.closers.push(() => device.close())
+
+    const clock = new SystemClock()
+    const wallClock = new SystemWallClock()
+    const sumView = (buffer: number, offset: number, length: number): number => region.sumView(buffer, offset, length)
+    const hostOptions = {
+      device,
+      pool: store.pool,
+      address: flags.address,
+      ...(flags.gateway !== undefined && { gateway: flags.gateway }),
+      mtu: flags.mtu,
+      random,
+      secret: randomBytes(32),
+      wallClock,
+      sumView,
+    }
+    const host = new Host(hostOptions, clock.nowUs())
+    const sources: StatsSources = { region, store, device, host, service: () => service, startedAtMs: Date.now() }
+    const service = new KvService({
+      store,
+      sumView,
+      wallClock,
+      maxValue: flags['max-value'],
+      stats: () => readStats(sources),
+    })
+    host.tcp.listen(flags['http-port'], service, { noDelay: true, sendLimitBytes: SEND_LIMIT_BYTES })
+    host.addBurstHook(() => service.commitBurst())
+
+    const loop = new Loop({
+      host,
+      device,
+      clock,
+      busyPollUs: flags['busy-poll-us'],
+      onIdle: () => settle(store),
+      onError: (error) => this.fail(error),
+    })
+    const resume = (): void => {
+      service.commitBurst()
+      host.flush(clock.nowUs())
+      loop.wake()
+    }
+    store.onComplete((_batch, error) => {
+      if (error !== 0) console.error(`packrat serve: ${store.poisonError().message}`)
+      // The replies that this batch held are with their sockets now; nothing else may come to send them.
+      if (store.asynchronous) queueMicrotask(resume)
+    })
+    const admin = await openAdmin(flags.admin, () => readStats(sources))
+    this.closers.push(() => admin?.close())
+    this.closers.push(() => loop.stop())
+    this.closers.push(() => {
+      host.close(clock.nowUs())
+      while (!store.isIdle && !store.asynchronous && store.poisoned === 0) store.settle()
+    })
+    this.announce(region, store, seed)
+    loop.start()
+  }
+
+  private announce(region: Region, store: Store, seed: number): void {
+    const { flags } = this
+    const ip = flags.address.split('/')[0]
+    const port = flags['http-port'] === 80 ? '' : `:${flags['http-port']}`
+    const { durability } = region
+    console.log(
+      `packrat ready http://${ip}${port}/ device=${flags.device} pm=${flags.pm} records=${store.records} ` +
+        `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity} seed=${seed}`,
+    )
+    const url = `http://${ip}${port}/kv`
+    console.log(
+      [
+        'Try it from another terminal:',
+        `  curl -T README.md ${url}/readme     # store a value: 201 when it is durable`,
+        `  curl ${url}/readme                  # read it back`,
+        `  curl '${url}?limit=10'              # list, in key order`,
+        `  curl -X DELETE ${url}/readme        # remove it`,
+        `  curl http://${ip}${port}/stats             # counters`,
+        'Stop with Ctrl-C; kill -9 loses nothing that was acknowledged.',
+      ].join('\n'),
+    )
+  }
+
+  private fail(error: unknown): void {
+    console.error(`packrat serve: ${error instanceof PackratError ? error.message : ((error as Error).stack ?? error)}`)
+    this.finish(EXIT_CANNOT)
+  }
+}
+
+/** Cleans up behind the last batches. True while there is more to do. */
+function settle(store: Store): boolean {
+  if (store.isIdle || store.poisoned !== 0) return false
+  store.settle()
+  // An asynchronous program wakes the loop when it is through.
+  return !store.asynchronous && !store.isIdle
+}
+
+function reportRecovery(store: Store): void {
+  const { report } = store
+  if (report.relinked)
+    console.error('packrat serve: the links of the list led astray; it was linked anew by sorting, no entry is lost')
+  for (const { key, meta, buffer, reason } of report.corrupt) {
+    const name = key === undefined ? 'an entry with an unreadable key' : `key ${keyText(key) ?? percentEncode(key)}`
+    console.error(
+      `packrat serve: CORRUPT: ${name}: ${reason} (meta ${meta}, buffer ${buffer}); it is kept, and not served`,
+    )
+  }
+}
+
+/** /stats on the host's own network, for monitoring. */
+async function openAdmin(address: string, stats: () => object): Promise<Server | undefined> {
+  if (address === 'none') return undefined
+  const colon = address.lastIndexOf(':')
+  const port = Number(address.slice(colon + 1))
+  if (colon < 1 || !Number.isInteger(port) || port < 1 || port > 65535) {
+    throw new PackratError('ADMIN', `--admin '${address}' is no address and port; write 127.0.0.1:9177 or none`)
+  }
+  const server = createServer((request, response) => {
+    const found = request.url === '/stats' || request.url === '/'
+    response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' })
+    response.end(`${JSON.stringify(found ? stats() : { error: 'only /stats is here' })}\n`)
+  })
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        new PackratError('ADMIN', `cannot serve --admin ${address}: ${error.message}; choose another address or none`),
+      )
+    })
+    server.listen(port, address.slice(0, colon), () => resolve(server))
+  })
+}

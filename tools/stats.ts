@@ -1,0 +1,52 @@
+/** The /stats document: one JSON object of counters and gauges, the same over the stack and on the admin address. */
+import type { Device } from '../drivers/device.ts'
+import type { Host } from '../stack/host.ts'
+import type { Region } from '../storage/region.ts'
+import type { Store } from '../storage/store.ts'
+import type { KvService } from './kv/service.ts'
+
+export interface StatsSources {
+  readonly region: Region
+  readonly store: Store
+  readonly device: Device
+  readonly host: Host
+  readonly service: () => KvService
+  readonly startedAtMs: number
+}
+
+/** A reading of everything that counts. `buffers`: total = free + stored + inFlight. */
+export function readStats(sources: StatsSources): object {
+  const { region, store, device, host } = sources
+  const { pool } = store
+  const free = pool.freeBuffers + device.idleBuffers
+  return {
+    uptimeSeconds: Math.round((Date.now() - sources.startedAtMs) / 1000),
+    records: store.records,
+    buffers: {
+      total: pool.totalBuffers,
+      free,
+      stored: pool.storedBuffers,
+      inFlight: pool.totalBuffers - free - pool.storedBuffers,
+      reserved: store.reservedBuffers,
+    },
+    metas: { total: pool.totalMetas, free: pool.freeMetas },
+    commit: { ...store.counters },
+    payloadBytesCopied: store.payloadBytesCopied,
+    corruptReads: store.corruptReads,
+    poisoned: store.poisoned !== 0,
+    recovery: { ...store.report, corrupt: store.report.corrupt.length },
+    durability: {
+      class: region.durability.class,
+      evidence: region.durability.evidence,
+      flush: region.flushInstruction,
+    },
+    http: { ...sources.service().counters },
+    tcp: { connections: host.tcp.connectionCount, ...host.counters.tcp },
+    ipv4: { ...host.counters.ipv4 },
+    arp: { ...host.counters.arp },
+    icmp: { ...host.counters.icmp },
+    ethernet: { ...host.counters.ethernet },
+    device: { name: device.name, ...device.counters },
+    memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },
+  }
+}
