@@ -15,7 +15,7 @@ import {
 } from '../../storage/layout.ts'
 import type { Store } from '../../storage/store.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
-import { pump, type SumView, startDownload } from './download.ts'
+import { PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView, startDownload } from './download.ts'
 import { ByteRange, evaluatePreconditions, ifRangeHolds, parseRange } from './http-fields.ts'
 import { keyForJson, percentDecode } from './key-codec.ts'
 import type { Replies } from './replies.ts'
