@@ -52,6 +52,7 @@ class Client {
   acknowledged = 0
   /** Answers that contradict what was told before. */
   private readonly wrong: string[] = []
+  private cut = new AbortController()
   private readonly random: () => number
   private readonly prefix: string
 
@@ -60,25 +61,33 @@ class Client {
     this.prefix = `client-${number}/`
   }
 
-  /** Writes until the connection breaks. */
+  /** Writes until the connection breaks or is cut. */
   async load(): Promise<void> {
+    this.cut = new AbortController()
+    const { signal } = this.cut
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     try {
-      for (;;) await this.change(agent)
+      while (!signal.aborted) await this.change(agent, signal)
     } catch {
-      // The daemon was killed; what it had not answered stays under way.
+      // The daemon is gone; what it had not answered stays under way.
     } finally {
       agent.destroy()
     }
   }
 
-  private async change(agent: Agent): Promise<void> {
+  /** With the daemon its interface is gone, and with that all that would tell TCP so: do not wait for its time-outs. */
+  disconnect(): void {
+    this.cut.abort()
+  }
+
+  private async change(agent: Agent, signal: AbortSignal): Promise<void> {
     const key = `${this.prefix}${below(this.random, KEYS_PER_CLIENT)}`
     const isDelete = below(this.random, 8) === 0
     const body = randomBytes(this.random, below(this.random, 10) === 0 ? 0 : below(this.random, VALUE_BYTES_MAX))
     const state = isDelete ? undefined : sha256(body)
     this.underWay = { key, state }
-    const { status } = await send(isDelete ? 'DELETE' : 'PUT', keyUrl(key), isDelete ? { agent } : { agent, body })
+    const options = isDelete ? { agent, signal } : { agent, signal, body }
+    const { status } = await send(isDelete ? 'DELETE' : 'PUT', keyUrl(key), options)
     const before = this.told.get(key)
     const expected = before !== undefined ? 204 : isDelete ? 404 : 201
     if (status !== expected) this.wrong.push(`${isDelete ? 'DELETE' : 'PUT'} ${key}: ${status}, not ${expected}`)
@@ -136,7 +145,8 @@ test(`after each of ${ROUNDS} kills every acknowledged write is there, byte for 
     await sleep(LOAD_MS_MIN + below(random, LOAD_MS_SPREAD))
     assert.ok(daemon.alive, `daemon died by itself in round ${round}`)
     await daemon.kill()
-    await within(10_000, Promise.all(loads), 'clients did not notice the kill')
+    for (const client of clients) client.disconnect()
+    await within(10_000, Promise.all(loads), 'clients did not end after the kill')
     daemon = await start()
     await verifyAll(`round ${round}`)
   }
@@ -149,7 +159,8 @@ test('SIGTERM under load ends with status 0 and loses nothing', async () => {
   const loads = clients.map((client) => client.load())
   await sleep(200)
   assert.equal(await daemon.stop(), { status: 0, signal: null })
-  await within(10_000, Promise.all(loads), 'clients did not notice the stop')
+  for (const client of clients) client.disconnect()
+  await within(10_000, Promise.all(loads), 'clients did not end after the stop')
   daemon = await start()
   await verifyAll('after SIGTERM')
   assert.equal(await daemon.stop('SIGINT'), { status: 0, signal: null })
