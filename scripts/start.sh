@@ -24,8 +24,8 @@ bash "$here/scripts/setup.sh"
 if ! asks_for_help "$@" && ! may_make_interfaces; then
   cat >&2 <<'HINT'
 packrat: a TAP interface cannot be made without CAP_NET_ADMIN; use one of
-  sudo npm start                            on this machine's network
-  unshare -Urn bash -c 'npm start & bash'   in a private network, to try it out without root (end with: kill %1; exit)
+  sudo npm start       on this machine's network
+  unshare -Urn bash    a private network, to try it out without root; in its shell: ip link set lo up; npm start &
 HINT
   exit 3
 fi
