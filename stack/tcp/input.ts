@@ -23,7 +23,7 @@ import { establish, negotiate } from './handshake.ts'
 import { listenInput } from './listen.ts'
 import { sampleRtt } from './rtt.ts'
 import { Segment } from './segment.ts'
-import { seqAdd, seqDiff, seqInWindow, seqLess, seqLessEqual } from './seq.ts'
+import { seqAdd, seqDiff, seqInWindow, seqLess } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { sendResetFor, sendTimeWaitAck } from './stateless.ts'
 import { ACK_NOW, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
@@ -123,10 +123,13 @@ function connectionInput(context: TcpContext, c: Connection): void {
     segment.sequence = c.rcvNxt
     segment.flags = flags & ~FLAG_SYN
   }
-  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0 && isOldByTimestamp(context, c)) {
-    context.counters.dropPaws++
-    acknowledgeInvalid(context, c)
-    return
+  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0) {
+    if (isOldByTimestamp(context, c)) {
+      context.counters.dropPaws++
+      acknowledgeInvalid(context, c)
+      return
+    }
+    recordTimestamp(context, c)
   }
   if (!isAcceptable(c)) {
     context.counters.dropSequence++
@@ -149,11 +152,6 @@ function connectionInput(context: TcpContext, c: Connection): void {
   c.lastHeardMs = context.nowMs
   c.keepAliveProbes = 0
   c.probesUnanswered = 0
-  // RFC 7323 4.3: the timestamp of the segment that spans the last ACK sent.
-  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0 && seqLessEqual(segment.sequence, c.lastAckSent)) {
-    c.tsRecent = segment.timestampValue
-    c.tsRecentMs = context.nowMs
-  }
   if (!processAck(context, c, segment)) return
   if (segment.payloadLength > 0 || (segment.flags & FLAG_FIN) !== 0) receiveData(context, c, segment)
 }
@@ -162,6 +160,18 @@ function connectionInput(context: TcpContext, c: Connection): void {
 function isOldByTimestamp(context: TcpContext, c: Connection): boolean {
   if (((segment.timestampValue - c.tsRecent) | 0) >= 0 || (segment.flags & FLAG_RST) !== 0) return false
   return ((context.nowMs - c.tsRecentMs) | 0) < PAWS_AGE_MS
+}
+
+/**
+ * RFC 7323 4.3 and 5.3 (R3): the timestamp of the segment that spans the last ACK sent is the one to echo. Duplicates
+ * count, for else the ACK of a needless retransmission would echo the first copy's time; but only plausible ones, so
+ * that a blind guess at the number does not move tsRecent.
+ */
+function recordTimestamp(context: TcpContext, c: Connection): void {
+  const left = seqDiff(c.lastAckSent, segment.sequence)
+  if (left < 0 || left > c.receiveLimitBytes || (segment.flags & FLAG_RST) !== 0) return
+  c.tsRecent = segment.timestampValue
+  c.tsRecentMs = context.nowMs
 }
 
 /**

@@ -86,7 +86,7 @@ export class StreamApplication implements Application {
     }
   }
 
-  onSendSpace(): void {
+  onSendSpace(_c: Connection): void {
     this.events.push('space')
   }
 

@@ -39,6 +39,10 @@ export interface Impairment {
   corrupt?: number
 }
 
+function isIpv4(frame: Uint8Array): boolean {
+  return frame[12] === 0x08 && frame[13] === 0x00
+}
+
 /** Sees every frame before impairment; false drops it. Changes to the bytes arrive. */
 export type FrameFilter = (frame: Uint8Array, fromA: boolean) => boolean
 
@@ -204,8 +208,8 @@ export class VirtualNetwork {
     for (let copy = 0; copy < copies; copy++) {
       if (this.random.chance(loss)) continue
       const bytes = frame.slice()
-      // Behind the Ethernet header, which in reality has a CRC of its own.
-      if (this.random.chance(corrupt))
+      // Only what has a checksum of its own: on a real wire the Ethernet CRC guards ARP and the Ethernet header.
+      if (this.random.chance(corrupt) && isIpv4(bytes))
         bytes[ETHERNET_HEADER_BYTES + this.random.below(bytes.length - ETHERNET_HEADER_BYTES)]! ^=
           1 << this.random.below(8)
       const jitter = jitterUs > 0 ? this.random.below(jitterUs) : 0
