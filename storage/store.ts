@@ -35,10 +35,15 @@ import type { Pool } from './pool.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
 import { SkipList } from './skip-list.ts'
 
-/** Buffers that writes never take, so that the network keeps working when the store is full: 1/16 of all, within these bounds. */
+/**
+ * Buffers that writes never take, so that the network keeps working when the store is full: 1/16 of all, within these
+ * bounds, but never more than a quarter. The least is twice what a device keeps ready for reception, so that windows stay
+ * open.
+ */
 const RESERVE_SHARE = 16
-const RESERVE_MIN = 32
+const RESERVE_MIN = 256
 const RESERVE_MAX = 4096
+const RESERVE_SHARE_MAX = 4
 
 export interface StoreOptions {
   readonly integrity?: IntegrityMode
@@ -98,7 +103,9 @@ export class Store {
     this.report = recover(persistence, this.list, this.commitment, this.corruptHeads)
     this.commitment.startVersions(Math.max(this.report.nextVersion, persistence.versionFloor))
     this.commitment.onComplete = (batch, error) => this.completed(batch, error)
-    this.reserve = Math.min(Math.max(Math.floor(this.pool.totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
+    const { totalBuffers } = this.pool
+    const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
+    this.reserve = Math.min(share, Math.floor(totalBuffers / RESERVE_SHARE_MAX))
     // Superseded chains take two programs: heads first, then their fragments.
     while (this.commitment.hasDebts && !this.commitment.busy && this.commitment.poisoned === 0) this.commitment.settle()
   }

@@ -29,8 +29,12 @@ import { readStats, type StatsSources } from './stats.ts'
 
 const GIB = 1 << 30
 const SEED_MAX = 0x7fffffff
+/** Below this the network's reserve would leave nothing to store. */
+const REGION_BYTES_SERVED_MIN = 4 << 20
 /** What one connection may have queued to send: bounds the lines that clones of a large value take. */
 const SEND_LIMIT_BYTES = 1 << 20
+/** Buffers that windows never promise. Less than what a full store leaves beside the device's own, or all windows would close then. */
+const WINDOW_RESERVE_BUFFERS = 64
 
 const command = {
   name: 'packrat serve',
@@ -46,7 +50,7 @@ const command = {
     mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
-    'pm-size': size('size of the region when it is created', { default: GIB, minimum: 1 << 20 }),
+    'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
     durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
     integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
       default: 'tcp',
@@ -162,6 +166,7 @@ class Daemon {
       secret: randomBytes(32),
       wallClock,
       sumView,
+      tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS },
     }
     const host = new Host(hostOptions, clock.nowUs())
     const sources: StatsSources = { region, store, device, host, service: () => service, startedAtMs: Date.now() }

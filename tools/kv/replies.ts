@@ -28,8 +28,9 @@ export class Replies {
   readonly writer: ResponseWriter
   private readonly store: Store
   private readonly pool: Pool
-  /** Sessions with held replies. */
-  private waiting: Session[] = []
+  /** Sessions with held replies: the first `waitingCount`. Never shortened, which would cost an allocation a batch. */
+  private readonly waiting: Session[] = []
+  private waitingCount = 0
   /** Sessions whose replies went out and whose input may go on; the service empties it. */
   readonly resumable: Session[] = []
   /** Sessions whose response waits for a free line; the service tries them again with the next burst. */
@@ -153,13 +154,13 @@ export class Replies {
     session.heldBatch = batch
     if (session.waiting) return
     session.waiting = true
-    this.waiting.push(session)
+    this.waiting[this.waitingCount++] = session
   }
 
   /** A batch is durable (error 0), or will never be. */
   private completed(batch: number, error: number): void {
     let kept = 0
-    for (let i = 0; i < this.waiting.length; i++) {
+    for (let i = 0; i < this.waitingCount; i++) {
       const session = this.waiting[i]!
       if (session.open && session.heldBatch > batch && error === 0) {
         this.waiting[kept++] = session
@@ -168,7 +169,7 @@ export class Replies {
       session.waiting = false
       if (session.open) this.release(session, error)
     }
-    this.waiting.length = kept
+    this.waitingCount = kept
   }
 
   private release(session: Session, error: number): void {
