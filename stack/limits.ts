@@ -57,6 +57,7 @@ export const WINDOW_SCALE_MAX = 14 // RFC 7323 2.3
 export const RTO_INITIAL_MS = 1000 // RFC 6298 (2.1)
 export const RTO_MIN_MS = 200 // Linux TCP_RTO_MIN; RFC 6298 (2.4) says 1 s
 export const RTO_MAX_MS = 120_000 // Linux TCP_RTO_MAX; RFC 6298 (2.5) allows 60 s or more
+export const RTO_AFTER_SYN_LOSS_MS = 3000 // RFC 6298 (5.7): a SYN was lost and nothing could be measured
 export const SYN_RETRIES_MAX = 6 // Linux tcp_syn_retries: gives up after 127 s
 export const SYN_ACK_RETRIES_MAX = 5 // Linux tcp_synack_retries: gives up after 63 s
 export const RETRIES_MAX = 15 // Linux tcp_retries2: R2 of RFC 9293 3.8.3, about 15 minutes

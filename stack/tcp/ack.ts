@@ -86,10 +86,10 @@ function acknowledgeNew(context: TcpContext, c: Connection, segment: Segment, ac
   context.queueOutput(c)
 }
 
-/** RFC 5681 2: nothing new, nothing in it, the window as before, while data is outstanding. */
+/** RFC 5681 2: nothing new, nothing in it, the window as before, while data is in flight (a window probe is not). */
 function isDuplicate(c: Connection, segment: Segment): boolean {
   return (
-    c.sndUna !== c.sndMax &&
+    c.sndUna !== c.sndNxt &&
     segment.payloadLength === 0 &&
     (segment.flags & FLAG_FIN) === 0 &&
     segment.window << c.sendScale === c.sndWnd

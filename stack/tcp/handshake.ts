@@ -10,6 +10,7 @@ import {
   PATH_MTU_MIN,
   QUICK_ACKS,
   RECEIVE_LIMIT_BYTES,
+  RTO_AFTER_SYN_LOSS_MS,
   SEND_LIMIT_BYTES,
   WINDOW_SCALE_MAX,
 } from '../limits.ts'
@@ -19,7 +20,7 @@ import type { ConnectionOptions } from './application.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { TIMESTAMPS_PADDED_BYTES } from './options.ts'
-import { availableBytes } from './receive-queue.ts'
+import { availableBytes, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd } from './seq.ts'
@@ -28,8 +29,6 @@ import { armKeepAlive, disarmRetransmission } from './timer-arming.ts'
 
 /** Headers of a segment without options, IPv4. */
 const HEADERS_BYTES = IPV4_HEADER_BYTES + TCP_HEADER_BYTES
-/** Largest window that a SYN can offer: its field is never scaled (RFC 7323 2.2). */
-const SYN_WINDOW_MAX = 65_535
 
 /** Everything that does not depend on the peer. The addresses are set. */
 export function initializeConnection(context: TcpContext, c: Connection, options: ConnectionOptions): void {
@@ -74,7 +73,7 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
   c.irs = segment.sequence
   c.rcvNxt = seqAdd(segment.sequence, 1)
   c.lastAckSent = c.rcvNxt
-  c.rcvAdvertised = seqAdd(c.rcvNxt, Math.min(availableBytes(context, c), SYN_WINDOW_MAX))
+  c.rcvAdvertised = seqAdd(c.rcvNxt, Math.min(availableBytes(context, c), WINDOW_FIELD_MAX)) // not scaled in a SYN: RFC 7323 2.2
   c.timestampsOn = context.timestamps && segment.hasTimestamps !== 0 ? 1 : 0
   if (c.timestampsOn !== 0) {
     c.tsRecent = segment.timestampValue
@@ -85,6 +84,8 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
   const scaling = context.windowScaling && segment.windowScale >= 0
   c.sendScale = scaling ? segment.windowScale : -1
   if (!scaling) c.receiveScale = 0
+  // More than the window field can say would never be offered, and always look like a window to be opened.
+  c.receiveLimitBytes = Math.min(c.receiveLimitBytes, WINDOW_FIELD_MAX << c.receiveScale)
   c.peerMss = segment.mss === 0 ? MSS_DEFAULT : segment.mss // RFC 9293 MUST-15
   updateSendMss(c, maximumSegmentSize(context, c))
   c.sndWnd = segment.window // RFC 7323 2.2: the window of a SYN is not scaled
@@ -112,6 +113,7 @@ export function lowerPathMtu(context: TcpContext, c: Connection, mtu: number): b
 export function establish(context: TcpContext, c: Connection): void {
   c.state = STATE_ESTABLISHED
   if (c.sendScale < 0) c.sendScale = 0
+  if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)
   c.backoff = 0
   disarmRetransmission(context, c)
   context.congestion.initialize(c)
@@ -122,6 +124,6 @@ export function establish(context: TcpContext, c: Connection): void {
 /** Smallest scale with which the window field can say `bytes`. */
 function scaleFor(bytes: number): number {
   let scale = 0
-  while (scale < WINDOW_SCALE_MAX && bytes >>> scale > SYN_WINDOW_MAX) scale++
+  while (scale < WINDOW_SCALE_MAX && bytes >>> scale > WINDOW_FIELD_MAX) scale++
   return scale
 }

@@ -27,6 +27,7 @@ import { seqAdd, seqDiff, seqInWindow, seqLess } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { sendResetFor, sendTimeWaitAck } from './stateless.ts'
 import { ACK_NOW, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import { heardPeer } from './timer-arming.ts'
 
 const segment = new Segment()
 
@@ -149,9 +150,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
     context.counters.dropNoAck++
     return
   }
-  c.lastHeardMs = context.nowMs
-  c.keepAliveProbes = 0
-  c.probesUnanswered = 0
+  heardPeer(context, c)
   if (!processAck(context, c, segment)) return
   if (segment.payloadLength > 0 || (segment.flags & FLAG_FIN) !== 0) receiveData(context, c, segment)
 }

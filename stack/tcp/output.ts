@@ -26,7 +26,7 @@ import {
   writeTimestamps,
 } from './options.ts'
 import { collectSackBlocks } from './reassembly.ts'
-import { windowField } from './receive-queue.ts'
+import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
 import { cancelTiming, startTiming } from './rtt.ts'
 import { clearGather, Gather, gatherSegment, rewindToHead } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
@@ -73,7 +73,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
   c.synPending = 0
   armRetransmission(context, c)
   if (at < 0) return // no buffer: the timer tries again
-  const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), 65_535)
+  const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
   writeSynOptions(
     context.transmitter.view,
     at + TCP_HEADER_BYTES,

@@ -17,7 +17,7 @@ import { seqAdd, seqDiff } from './seq.ts'
 import { ACK_NOW, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_FIN_WAIT_2 } from './states.ts'
 
 /** Largest number in the window field. */
-const WINDOW_FIELD_MAX = 65_535
+export const WINDOW_FIELD_MAX = 65_535
 /** Smallest growth of the window that is worth a segment of its own (RFC 9293 3.8.6.2.2), in segments. */
 const WINDOW_UPDATE_SEGMENTS = 2
 

@@ -22,7 +22,7 @@ import { tcpInput } from './input.ts'
 import { createConnection, Listener } from './listen.ts'
 import { outputConnection } from './output.ts'
 import { releaseReassembly } from './reassembly.ts'
-import { availableBytes, offerWindow } from './receive-queue.ts'
+import { availableBytes, offerWindow, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { seqLess, seqLessEqual } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { NEWS_RECEIVE, NEWS_SEND_SPACE, STATE_SYN_SENT } from './states.ts'
@@ -81,7 +81,7 @@ export class Tcp implements TransportErrors {
       throw new PackratError('EADDRNOTAVAIL', 'no connection is free: close some, or raise connectionsMax')
     initializeConnection(context, c, options)
     c.state = STATE_SYN_SENT
-    c.rcvAdvertised = Math.min(availableBytes(context, c), 65_535)
+    c.rcvAdvertised = Math.min(availableBytes(context, c), WINDOW_FIELD_MAX)
     c.synPending = 1
     context.counters.activeOpens++
     context.queueOutput(c)

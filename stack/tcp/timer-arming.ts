@@ -6,10 +6,11 @@
  *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
  */
 
-import { DELAYED_ACK_MS } from '../limits.ts'
+import { DELAYED_ACK_MS, FIN_WAIT_2_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
+import { STATE_FIN_WAIT_2 } from './states.ts'
 
 export const TIMERS_PER_CONNECTION = 3
 export const TIMER_RETRANSMISSION = 0
@@ -55,8 +56,18 @@ export function armKeepAlive(context: TcpContext, c: Connection, delayMs: number
   context.timers.arm(timerOf(context, c, TIMER_KEEP_ALIVE), (context.nowMs + delayMs) | 0)
 }
 
-export function disarmKeepAlive(context: TcpContext, c: Connection): void {
-  context.timers.disarm(timerOf(context, c, TIMER_KEEP_ALIVE))
+/** Silence after which the peer is probed. In FIN-WAIT-2 every connection is: a peer that is gone would be waited for for ever. */
+export function keepAliveIdle(c: Connection): number {
+  return c.state === STATE_FIN_WAIT_2 && c.keepAliveOn === 0 ? FIN_WAIT_2_MS : c.keepAliveIdleMs
+}
+
+/** The peer was heard: no probe counts any more. */
+export function heardPeer(context: TcpContext, c: Connection): void {
+  c.lastHeardMs = context.nowMs
+  c.probesUnanswered = 0
+  if (c.keepAliveProbes === 0) return
+  c.keepAliveProbes = 0
+  armKeepAlive(context, c, keepAliveIdle(c))
 }
 
 export function disarmAll(context: TcpContext, c: Connection): void {

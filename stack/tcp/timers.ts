@@ -4,7 +4,7 @@
  *
  * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
  */
-import { FIN_WAIT_2_MS, ORPHAN_RETRIES_MAX, RETRIES_MAX, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
+import { ORPHAN_RETRIES_MAX, RETRIES_MAX, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
 import { endConnection } from './close.ts'
@@ -14,17 +14,10 @@ import { sendKeepAlive } from './output.ts'
 import { cancelTiming } from './rtt.ts'
 import { rewindToHead } from './send-queue.ts'
 import { sendReset } from './stateless.ts'
-import {
-  ACK_DELAYED,
-  ACK_NOW,
-  STATE_CLOSING,
-  STATE_FIN_WAIT_2,
-  STATE_LAST_ACK,
-  STATE_SYN_RECEIVED,
-  STATE_SYN_SENT,
-} from './states.ts'
+import { ACK_DELAYED, ACK_NOW, STATE_CLOSING, STATE_LAST_ACK, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
 import {
   armKeepAlive,
+  keepAliveIdle,
   TIMER_DELAYED_ACK,
   TIMER_KEEP_ALIVE,
   TIMER_RETRANSMISSION,
@@ -97,10 +90,9 @@ function onPersist(context: TcpContext, c: Connection): void {
   context.queueOutput(c)
 }
 
-/** RFC 9293 3.8.4. In FIN-WAIT-2 every connection is probed: a peer that is gone would be waited for for ever. */
+/** RFC 9293 3.8.4. */
 function onKeepAlive(context: TcpContext, c: Connection): void {
-  const finWait = c.state === STATE_FIN_WAIT_2 && c.keepAliveOn === 0
-  const idleMs = finWait ? FIN_WAIT_2_MS : c.keepAliveIdleMs
+  const idleMs = keepAliveIdle(c)
   const silentMs = (context.nowMs - c.lastHeardMs) | 0
   if (c.sndUna !== c.sndMax) {
     armKeepAlive(context, c, idleMs) // retransmission finds out
