@@ -1,12 +1,11 @@
 /** Reno: slow start and congestion avoidance (RFC 5681 3.1), counted in bytes (RFC 3465). */
 import { INITIAL_WINDOW_SEGMENTS } from '../../limits.ts'
 import type { Connection } from '../connection.ts'
+import { seqLess } from '../seq.ts'
 import type { CongestionControl } from './congestion.ts'
 
 /** Slow start until the first loss (RFC 5681 3.1: arbitrarily high). */
 const THRESHOLD_START = 0x3fffffff
-/** RFC 3465 2.2: at most two segments of growth per ACK in slow start. */
-const SLOW_START_SEGMENTS_PER_ACK = 2
 
 export class Reno implements CongestionControl {
   readonly name = 'reno'
@@ -22,8 +21,10 @@ export class Reno implements CongestionControl {
     if (c.congestionLimited === 0) return
     const mss = c.sendMss
     if (c.congestionWindow < c.slowStartThreshold) {
-      // One ACK of this stack's peers may stand for a whole burst: the limit of RFC 3465 applies per acknowledged pair.
-      const growth = Math.min(ackedBytes, Math.max(SLOW_START_SEGMENTS_PER_ACK * mss, ackedBytes >> 1))
+      // Every acknowledged byte counts, as in Linux: an ACK may stand for a whole burst. Only while a time-out is being
+      // repaired an ACK may cover what was never lost: one segment an ACK (RFC 3465 2.3).
+      const repairing = seqLess(c.sndUna, c.recoverSequence)
+      const growth = repairing ? Math.min(ackedBytes, mss) : ackedBytes
       c.congestionWindow = clampWindow(c.congestionWindow + growth)
       return
     }
