@@ -53,12 +53,6 @@ export const CLOSE_ABORTED = 4
 /** ICMP says the destination cannot be reached (while connecting). */
 export const CLOSE_UNREACHABLE = 5
 
-const CLOSE_NAMES = ['orderly', 'reset', 'timeout', 'refused', 'aborted', 'unreachable']
-
-export function closeReasonName(reason: number): string {
-  return CLOSE_NAMES[reason] ?? `unknown reason ${reason}`
-}
-
 /** Options of a connection; for a listener they hold for every connection that it accepts. */
 export interface ConnectionOptions {
   /** Bytes that may wait, unread, for the application (default RECEIVE_LIMIT_BYTES). Fixes the window scale. */

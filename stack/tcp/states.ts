@@ -13,25 +13,6 @@ export const STATE_FIN_WAIT_2 = 5
 export const STATE_CLOSING = 6
 export const STATE_CLOSE_WAIT = 7
 export const STATE_LAST_ACK = 8
-/** Only to report: a connection that reached TIME-WAIT has left its row in time-wait.ts. */
-export const STATE_TIME_WAIT = 9
-
-const STATE_NAMES = [
-  'CLOSED',
-  'SYN-SENT',
-  'SYN-RECEIVED',
-  'ESTABLISHED',
-  'FIN-WAIT-1',
-  'FIN-WAIT-2',
-  'CLOSING',
-  'CLOSE-WAIT',
-  'LAST-ACK',
-  'TIME-WAIT',
-]
-
-export function stateName(state: number): string {
-  return STATE_NAMES[state] ?? `unknown state ${state}`
-}
 
 /** What ackPending means. */
 export const ACK_NONE = 0

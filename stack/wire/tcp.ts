@@ -14,7 +14,6 @@ export const TCP_ACKNOWLEDGEMENT = 8
 export const TCP_OFFSET_FLAGS = 12
 export const TCP_WINDOW = 14
 export const TCP_CHECKSUM = 16
-export const TCP_URGENT = 18
 
 export const FLAG_FIN = 0x01
 export const FLAG_SYN = 0x02
