@@ -35,9 +35,9 @@ export class Batch {
   /** Lines given up before they were published; the program may seal some of them nevertheless. */
   readonly discarded = new LineList()
   /** Lines that are free once this batch's program has run: their clears and unlinks are part of it. */
-  releasable = new LineList()
+  readonly releasable = new LineList()
   /** Superseded heads that this batch's program clears; their fragments follow in a later one. */
-  retired = new LineList()
+  readonly retired = new LineList()
   number = 0
 
   count = 0

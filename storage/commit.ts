@@ -6,19 +6,15 @@
  *             program   clear superseded, flush links      FENCE 1     DRAM         program made
  *                       seal heads, clear deleted          FENCE 2                  reusable
  *
- * Called by: store.ts. Calls: persistence (the program), skip-list (places), pool (releases).
+ * Called by: store.ts. Calls: persistence (the program), skip-list (places), reclamation (what is released).
  *
  * Invariants:
  *  1. A head is sealed only behind a fence that made its payload, its fragments and its level-0 successor durable.
  *     (Its own fields need no earlier flush: they share the cache line with the commit word and were stored first.)
- *  2. A superseded entry is cleared only in a program behind the one that published its successor; a deleted one is
- *     cleared by the publishing fence itself. So an old version can never come back.
- *  3. A head is durably cleared before its fragments are: a committed head always has its whole chain.
- *  4. A line is released only when a program that cleared it AND flushed the links that led to it has run.
- *  5. Every program has exactly two fences if it publishes, one if it only settles, none if it only flushes early.
- *  6. After a failed program nothing is published or released any more: `poisoned`.
+ *  2. Every program has exactly two fences if it publishes, one if it only settles, none if it only flushes early.
+ *  3. After a failed program nothing is published or released any more: `poisoned`.
  */
-import { Batch, CHANGE_DELETE, CHANGE_PUT, LineList } from './batch.ts'
+import { Batch, CHANGE_DELETE, CHANGE_PUT } from './batch.ts'
 import { compareVersions, durableEnd, durableStart } from './entry.ts'
 import { hashKey } from './key.ts'
 import {
@@ -34,13 +30,13 @@ import {
   W_KEY,
   W_NEXT,
   W_NEXT_FRAGMENT,
-  W_STATE,
-  W_VERSION_HIGH,
   W_VERSION_LOW,
 } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
+import { Reclamation } from './reclamation.ts'
 import type { SkipList } from './skip-list.ts'
+import { Versions } from './versions.ts'
 
 /** A program of flushes and fragment seals only, behind a large value being received, runs once it has this many words. */
 const EARLY_PROGRAM_WORDS = 1024
@@ -49,9 +45,6 @@ const EARLY_PROGRAM_WORDS_ASYNCHRONOUS = 1 << 16
 
 /** No epoch of the list: the change's place has to be found when the batch is built. */
 const NEVER = -1
-
-/** How often the version floor in the header is raised: versions. */
-const VERSION_RESERVE = 1 << 20
 
 export type IntegrityMode = 'tcp' | 'crc32c'
 
@@ -78,6 +71,11 @@ export class Commit {
   completedNumber = 0
   /** Why the store takes no more writes, or 0. */
   poisoned = 0
+  readonly versions: Versions
+  /** What is out of use, on its way back to the pool. */
+  readonly reclamation: Reclamation
+  /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
+  readonly verified: Uint8Array
   /** Called when the changes of a batch are durable (error 0), or will never be. */
   onComplete: (batch: number, error: number) => void = () => {}
 
@@ -90,23 +88,6 @@ export class Commit {
   private inFlight: Batch | undefined
   private readonly executed: (error: number) => void
 
-  /** Lines to clear in the next program. */
-  private readonly clears = new LineList()
-  /** Lines that may be released when the next program has run. */
-  private releases = new LineList()
-  /** Superseded entries of several lines: the next program clears the head, and only a later one the fragments. */
-  private retiring = new LineList()
-  /** Entries being sent: how many readers, by head; and those retired meanwhile. */
-  private readonly pins = new Map<number, number>()
-  private readonly retiredWhilePinned = new Set<number>()
-  /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
-  readonly verified: Uint8Array
-  /** Fragments of entries with a broken chain, as recovery found them: never followed again. */
-  readonly brokenChains = new Map<number, number[]>()
-
-  private versionLow = 1
-  private versionHigh = 0
-  private versionsLeft = 0
   /** Fences of the persistence when they were last counted. */
   private countedFences = 0
 
@@ -115,32 +96,16 @@ export class Commit {
     this.pool = persistence.pool
     this.list = list
     this.integrity = integrity
+    this.versions = new Versions(persistence)
+    this.reclamation = new Reclamation(this.pool)
     this.verified = new Uint8Array(this.pool.metaIndexEnd)
     this.countedFences = persistence.counters.fences
     this.executed = (error) => this.finish(error)
   }
 
-  /** The next version to hand out, from recovery: above everything found and everything ever reserved. */
-  startVersions(next: number): void {
-    this.versionLow = next | 0
-    this.versionHigh = Math.floor(next / 2 ** 32) | 0
-    this.versionsLeft = 0
-  }
-
-  get nextVersion(): number {
-    return (this.versionHigh >>> 0) * 2 ** 32 + (this.versionLow >>> 0)
-  }
-
   /** Whether cleaning up is owed: lines and buffers that are free but for a flush. */
   get hasDebts(): boolean {
-    return (
-      this.clears.length +
-        this.releases.length +
-        this.retiring.length +
-        this.list.dirtyLinkCount +
-        this.staging.discarded.length >
-      0
-    )
+    return this.reclamation.hasDebts || this.list.dirtyLinkCount > 0 || this.staging.discarded.length > 0
   }
 
   get hasStaged(): boolean {
@@ -180,7 +145,7 @@ export class Commit {
    */
   stagePut(head: number, tail: number): number {
     const pool = this.pool
-    this.stampVersion(head)
+    this.versions.stamp(head)
     if (this.integrity === 'crc32c') this.staging.program.crcView(head)
     this.flushDurable(head)
     if (tail !== head) this.sealFragment(tail)
@@ -203,7 +168,7 @@ export class Commit {
   sealFragment(meta: number): void {
     if (this.integrity === 'crc32c') this.staging.program.crcView(meta)
     this.flushDurable(meta)
-    this.staging.program.sealLine(meta, packState(this.versionLow, KIND_FRAGMENT, 0))
+    this.staging.program.sealLine(meta, packState(this.versions.nextLow, KIND_FRAGMENT, 0))
   }
 
   /** Gives up an entry that was never staged: a broken upload. */
@@ -226,81 +191,8 @@ export class Commit {
     if (this.staging.count > 0 || this.hasDebts || this.staging.program.length > 0) this.run()
   }
 
-  /* --- readers of retired entries --- */
-
-  /** Keeps an entry's lines intact while it is being sent. */
-  pin(head: number): void {
-    this.pins.set(head, (this.pins.get(head) ?? 0) + 1)
-  }
-
-  unpin(head: number): void {
-    const left = this.pins.get(head)! - 1
-    if (left > 0) {
-      this.pins.set(head, left)
-      return
-    }
-    this.pins.delete(head)
-    if (this.retiredWhilePinned.delete(head)) this.releaseEntry(head)
-  }
-
-  /** Takes an entry out of use: recovery's losers and everything that publishing superseded. */
-  retire(head: number, cleared: boolean): void {
-    this.verified[head] = 0
-    const fragments = this.brokenChains.get(head)
-    if (fragments === undefined) {
-      for (let meta = head; meta !== NO_META; meta = this.pool.next(meta))
-        this.pool.unmarkStored(this.pool.buffer(meta))
-    } else {
-      this.pool.unmarkStored(this.pool.buffer(head))
-      for (const meta of fragments) this.pool.unmarkStored(this.pool.buffer(meta))
-    }
-    if (cleared) {
-      this.releaseUnlessPinned(head)
-      return
-    }
-    this.clears.push(head)
-    const single = this.pool.next(head) === NO_META && fragments === undefined
-    if (single) this.releaseUnlessPinned(head)
-    else this.retiring.push(head)
-  }
-
-  private releaseUnlessPinned(head: number): void {
-    if (this.pins.has(head)) this.retiredWhilePinned.add(head)
-    else this.releaseEntry(head)
-  }
-
-  /** Clears and releases a line that belongs to no entry. */
-  reclaim(meta: number): void {
-    this.clears.push(meta)
-    this.releases.push(meta)
-  }
-
-  private releaseEntry(head: number): void {
-    const fragments = this.brokenChains.get(head)
-    if (fragments !== undefined) {
-      this.brokenChains.delete(head)
-      this.releases.push(head)
-      for (const meta of fragments) this.reclaim(meta)
-      return
-    }
-    this.releases.push(head)
-    for (let meta = this.pool.next(head); meta !== NO_META; meta = this.pool.next(meta)) this.reclaim(meta)
-  }
-
   private earlyWords(): number {
     return this.persistence.asynchronous ? EARLY_PROGRAM_WORDS_ASYNCHRONOUS : EARLY_PROGRAM_WORDS
-  }
-
-  private stampVersion(head: number): void {
-    if (this.versionsLeft === 0) {
-      this.persistence.reserveVersions(this.nextVersion + VERSION_RESERVE)
-      this.versionsLeft = VERSION_RESERVE
-    }
-    this.versionsLeft--
-    this.pool.set(head, W_VERSION_LOW, this.versionLow)
-    this.pool.set(head, W_VERSION_HIGH, this.versionHigh)
-    this.versionLow = (this.versionLow + 1) | 0
-    if (this.versionLow === 0) this.versionHigh = (this.versionHigh + 1) | 0
   }
 
   private flushDurable(meta: number): void {
@@ -380,16 +272,9 @@ export class Commit {
     const { program } = batch
     const publishes = batch.count > 0
     const settles = this.hasDebts
-    for (let i = 0; i < this.clears.length; i++) program.clearLine(this.clears.lines[i]!)
-    this.clears.length = 0
+    this.reclamation.addTo(batch)
     for (let i = 0; i < this.list.dirtyLinkCount; i++) program.flushLine(this.list.dirtyLinks[i]!)
     this.list.clearDirtyLinks()
-    const { releasable, retired } = batch
-    batch.releasable = this.releases
-    this.releases = releasable
-    batch.retired = this.retiring
-    this.retiring = retired
-
     if (publishes) {
       for (let change = 0; change < batch.count; change++) this.prepareChange(batch, change)
       program.fence()
@@ -440,14 +325,7 @@ export class Commit {
       return
     }
     for (let change = 0; change < batch.count; change++) this.publishChange(batch, change)
-    for (let i = 0; i < batch.retired.length; i++) this.releaseUnlessPinned(batch.retired.lines[i]!)
-    for (let i = 0; i < batch.releasable.length; i++) this.pool.release(batch.releasable.lines[i]!)
-    for (let i = 0; i < batch.discarded.length; i++) {
-      const meta = batch.discarded.lines[i]!
-      // Sealed as a fragment by this program or an earlier one: it must be durably cleared before it is anybody else's.
-      if (this.pool.get(meta, W_STATE) !== 0) this.reclaim(meta)
-      else this.pool.release(meta)
-    }
+    this.reclamation.finish(batch)
     batch.reset()
     this.spare = batch
     this.inFlight = undefined
@@ -493,6 +371,11 @@ export class Commit {
     // The batch's earlier changes may stand between the place found and this key.
     this.list.relocate(batch.predecessor[change]!, height, bytes, start, viewLength(view))
     this.list.insert(head, height)
+  }
+
+  private retire(head: number, cleared: boolean): void {
+    this.verified[head] = 0
+    this.reclamation.retire(head, cleared)
   }
 
   private countFences(publishes: boolean): void {

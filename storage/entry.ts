@@ -123,7 +123,7 @@ export function durableEnd(pool: Pool, meta: number): number {
   const key = pool.get(meta, W_KEY)
   const keyEnd = viewOffset(key) + viewLength(key)
   const dataEnd = pool.dataOffset(meta) + pool.dataLength(meta)
-  return keyEnd > dataEnd ? keyEnd : dataEnd
+  return Math.max(keyEnd, dataEnd)
 }
 
 function joinWords(low: number, high: number): bigint {

@@ -15,7 +15,6 @@
  *  2. A line whose commit word is neither 0 nor valid is never reused or served: it is reported, and stays.
  *  3. recover(recover(x)) = recover(x): step 6 changes only what step 2 to 4 would find again.
  */
-import type { Commit } from './commit.ts'
 import { compareVersions, copyKey, keyLength, keyStart, valueLength } from './entry.ts'
 import { compareKey, keyPrefix } from './key.ts'
 import {
@@ -41,6 +40,7 @@ import {
 } from './layout.ts'
 import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID, type Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
+import type { Reclamation } from './reclamation.ts'
 import type { SkipList } from './skip-list.ts'
 
 /** A line or an entry that fails its check. */
@@ -85,7 +85,7 @@ class Recovery {
   private readonly persistence: Persistence
   private readonly pool: Pool
   private readonly list: SkipList
-  private readonly commit: Commit
+  private readonly reclamation: Reclamation
   /** One state a line index. */
   readonly states: Uint8Array
   /** Corrupt heads that keep their place in the index, so that their keys answer "corrupt", not "not found". */
@@ -104,11 +104,11 @@ class Recovery {
     nextVersion: 1,
   }
 
-  constructor(persistence: Persistence, list: SkipList, commit: Commit, corruptHeads: Set<number>) {
+  constructor(persistence: Persistence, list: SkipList, reclamation: Reclamation, corruptHeads: Set<number>) {
     this.persistence = persistence
     this.pool = persistence.pool
     this.list = list
-    this.commit = commit
+    this.reclamation = reclamation
     this.corruptHeads = corruptHeads
     this.states = new Uint8Array(this.pool.metaIndexEnd)
   }
@@ -220,7 +220,7 @@ class Recovery {
     this.reportCorrupt(head, reason)
     this.states[head] = HEAD
     this.corruptHeads.add(head)
-    this.commit.brokenChains.set(head, fragments)
+    this.reclamation.brokenChains.set(head, fragments)
   }
 
   private reportCorrupt(meta: number, reason: string): void {
@@ -322,7 +322,7 @@ class Recovery {
       const owner = pool.get(meta, W_VERSION_LOW)
       if (this.corruptHeads.has(owner)) {
         // What is left of a damaged entry stays until the key is written or deleted.
-        this.commit.brokenChains.get(owner)!.push(meta)
+        this.reclamation.brokenChains.get(owner)!.push(meta)
         states[meta] = TAKEN
         continue
       }
@@ -333,7 +333,7 @@ class Recovery {
       this.report.orphans++
       states[meta] = TAKEN
       pool.retainBuffer(pool.buffer(meta))
-      this.commit.reclaim(meta)
+      this.reclamation.reclaim(meta)
     }
   }
 
@@ -347,7 +347,7 @@ class Recovery {
     for (const head of this.heads) {
       if (states[head] === CORRUPT) continue
       hold(head)
-      const broken = this.commit.brokenChains.get(head)
+      const broken = this.reclamation.brokenChains.get(head)
       if (broken !== undefined) for (const meta of broken) hold(meta)
       else for (let meta = pool.next(head); meta !== NO_META; meta = pool.next(meta)) hold(meta)
     }
@@ -355,19 +355,19 @@ class Recovery {
       if (states[meta] === CORRUPT && pool.isBuffer(pool.buffer(meta))) pool.retainBuffer(pool.buffer(meta))
     }
     pool.buildFreeLists((meta) => states[meta] !== LINE_UNPUBLISHED)
-    for (const head of this.losers) this.commit.retire(head, false)
+    for (const head of this.losers) this.reclamation.retire(head, false)
   }
 }
 
 /**
- * Recovers a region into an empty list and commit. What has to be written (cleared lines, mended links) is left to
+ * Recovers a region into an empty list. What has to be written (cleared lines, mended links) is left to
  * `commit.settle`, which the caller runs before it serves.
  */
 export function recover(
   persistence: Persistence,
   list: SkipList,
-  commit: Commit,
+  reclamation: Reclamation,
   corruptHeads: Set<number>,
 ): RecoveryReport {
-  return new Recovery(persistence, list, commit, corruptHeads).run()
+  return new Recovery(persistence, list, reclamation, corruptHeads).run()
 }

@@ -15,21 +15,11 @@
 
 import { sumsEqual } from './checksum.ts'
 import { Commit, type CommitCounters, type IntegrityMode } from './commit.ts'
-import { adoptFragment, adoptHead, arrivalOf, copyKey, keyLength, keyStart, valueLength, versionOf } from './entry.ts'
+import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
+import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
-import {
-  BUFFER_BYTES,
-  KEY_LENGTH_MAX,
-  NO_BUFFER,
-  NO_FRAME,
-  NO_META,
-  packView,
-  W_ARRIVAL_HIGH,
-  W_ARRIVAL_LOW,
-  W_NEXT,
-  W_PAYLOAD_CRC,
-  W_PAYLOAD_CRC_COMPLEMENT,
-} from './layout.ts'
+import { type EntryInfo, iterate, type Range } from './iteration.ts'
+import { KEY_LENGTH_MAX, NO_BUFFER, NO_META, packView, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
@@ -51,26 +41,6 @@ export interface StoreOptions {
   readonly random: () => number
   /** Wall clock, ns since the epoch, for entries written through the library interface. */
   readonly clock?: () => bigint
-}
-
-export interface Range {
-  readonly prefix?: Uint8Array
-  /** First key, inclusive. */
-  readonly start?: Uint8Array
-  /** Last key, exclusive. */
-  readonly end?: Uint8Array
-  readonly limit?: number
-  readonly reverse?: boolean
-}
-
-export interface EntryInfo {
-  readonly key: Uint8Array
-  readonly size: number
-  readonly version: bigint
-  /** ns since the epoch. */
-  readonly arrival: bigint
-  /** Head line, valid until the next commit. */
-  readonly meta: number
 }
 
 export class Store {
@@ -100,8 +70,8 @@ export class Store {
     this.clock = options.clock ?? (() => BigInt(Date.now()) * 1_000_000n)
     this.list = new SkipList(this.pool, options.random)
     this.commitment = new Commit(persistence, this.list, options.integrity ?? 'tcp')
-    this.report = recover(persistence, this.list, this.commitment, this.corruptHeads)
-    this.commitment.startVersions(Math.max(this.report.nextVersion, persistence.versionFloor))
+    this.report = recover(persistence, this.list, this.commitment.reclamation, this.corruptHeads)
+    this.commitment.versions.start(Math.max(this.report.nextVersion, persistence.versionFloor))
     this.commitment.onComplete = (batch, error) => this.completed(batch, error)
     const { totalBuffers } = this.pool
     const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
@@ -150,7 +120,7 @@ export class Store {
 
   /** The version that the next staged put gets. */
   get nextVersion(): number {
-    return this.commitment.nextVersion
+    return this.commitment.versions.next
   }
 
   /** Whether anything waits for `commit` or `settle`. */
@@ -225,11 +195,11 @@ export class Store {
   }
 
   pin(head: number): void {
-    this.commitment.pin(head)
+    this.commitment.reclamation.pin(head)
   }
 
   unpin(head: number): void {
-    this.commitment.unpin(head)
+    this.commitment.reclamation.unpin(head)
   }
 
   /**
@@ -313,26 +283,8 @@ export class Store {
   }
 
   /** Published entries in key order. Entries written or removed while iterating may or may not be seen; all others are seen once. */
-  *entries(range: Range = {}): Generator<EntryInfo> {
-    let left = range.limit ?? Number.POSITIVE_INFINITY
-    let meta = range.reverse ? this.seekLast(range) : this.seekFirst(range)
-    while (meta !== NO_META && left-- > 0) {
-      const info = this.info(meta)
-      if (range.reverse ? isBefore(info.key, range) : isBehind(info.key, range)) return
-      yield info
-      // Found anew by key: the entry itself may have been replaced or removed meanwhile.
-      meta = range.reverse ? this.before(info.key) : this.behind(info.key)
-    }
-  }
-
-  info(meta: number): EntryInfo {
-    return {
-      key: copyKey(this.pool, meta),
-      size: valueLength(this.pool, meta),
-      version: versionOf(this.pool, meta),
-      arrival: arrivalOf(this.pool, meta),
-      meta,
-    }
+  entries(range: Range = {}): Generator<EntryInfo> {
+    return iterate(this.list, this.pool, range)
   }
 
   /** Resolves when everything staged is durable and everything free is usable. */
@@ -351,73 +303,15 @@ export class Store {
     )
   }
 
-  private seekFirst(range: Range): number {
-    const from = largerKey(range.prefix, range.start)
-    if (from === undefined) return this.list.first()
-    return this.list.locate(from, 0, from.length)
-  }
-
-  private seekLast(range: Range): number {
-    const end = smallerKey(range.prefix && keyBehindPrefix(range.prefix), range.end)
-    return end === undefined ? this.last() : this.before(end)
-  }
-
-  private last(): number {
-    // No key is longer than KEY_LENGTH_MAX, so this one is greater than all.
-    return this.before(new Uint8Array(KEY_LENGTH_MAX + 1).fill(0xff))
-  }
-
-  /** The entry with the greatest key below `key`. */
-  private before(key: Uint8Array): number {
-    this.list.locate(key, 0, key.length)
-    return this.list.predecessor
-  }
-
-  /** The entry with the smallest key above `key`. */
-  private behind(key: Uint8Array): number {
-    const exact = this.list.find(key, 0, key.length)
-    return exact !== NO_META ? this.list.next(exact) : this.list.locate(key, 0, key.length)
-  }
-
   /** Copies a value into buffers of its own and chains them. */
-  private write(key: Uint8Array, value: Uint8Array): { head: number; tail: number } {
+  private write(key: Uint8Array, value: Uint8Array): CopiedEntry {
     this.checkWritable()
     checkKey(key)
-    const first = Math.min(value.length, BUFFER_BYTES - key.length)
-    const buffers = 1 + Math.ceil((value.length - first) / BUFFER_BYTES)
+    const buffers = buffersFor(key.length, value.length)
     if (!this.hasRoom(buffers)) throw new FullError(`no room for ${value.length} bytes; delete something`)
-    const { pool } = this
-    const now = this.clock()
-    const head = this.fill(value, 0, first, key, now)
-    adoptHead(pool, head, 0, key.length)
-    let tail = head
-    for (let at = first; at < value.length; at += BUFFER_BYTES) {
-      const meta = this.fill(value, at, Math.min(BUFFER_BYTES, value.length - at), undefined, now)
-      this.appendFragment(head, tail, meta)
-      tail = meta
-    }
+    const entry = copyEntry(this, this.persistence, key, value, this.clock())
     this.payloadBytesCopied += value.length
-    return { head, tail }
-  }
-
-  private fill(value: Uint8Array, at: number, length: number, key: Uint8Array | undefined, now: bigint): number {
-    const { pool } = this
-    const buffer = pool.allocateBuffer()
-    const bytes = pool.bufferBytes(buffer)
-    const start = pool.bufferStart(buffer)
-    const offset = key === undefined ? 0 : key.length
-    if (key !== undefined) bytes.set(key, start)
-    bytes.set(value.subarray(at, at + length), start + offset)
-    const meta = pool.createView(
-      buffer,
-      offset,
-      length,
-      this.persistence.sumView(buffer, offset, length) | (NO_FRAME << 16),
-    )
-    pool.set(meta, W_ARRIVAL_LOW, Number(now & 0xffffffffn) | 0)
-    pool.set(meta, W_ARRIVAL_HIGH, Number(now >> 32n) | 0)
-    pool.set(meta, W_NEXT, NO_META)
-    return meta
+    return entry
   }
 
   private checkWritable(): void {
@@ -438,15 +332,6 @@ export class Store {
       for (const wait of due) error === 0 ? wait.resolve() : wait.reject(this.poisonError())
     }
   }
-
-  /** Length and place of a key, for callers that compare in place. */
-  keyStart(head: number): number {
-    return keyStart(this.pool, head)
-  }
-
-  keyLength(head: number): number {
-    return keyLength(this.pool, head)
-  }
 }
 
 function checkKey(key: Uint8Array): Uint8Array {
@@ -454,43 +339,4 @@ function checkKey(key: Uint8Array): Uint8Array {
     throw new PackratError('KEY_LENGTH', `keys have 1 to ${KEY_LENGTH_MAX} bytes, this one has ${key.length}`)
   }
   return key
-}
-
-function isBehind(key: Uint8Array, range: Range): boolean {
-  if (range.end !== undefined && compareBytes(key, range.end) >= 0) return true
-  return range.prefix !== undefined && !startsWith(key, range.prefix)
-}
-
-function isBefore(key: Uint8Array, range: Range): boolean {
-  if (range.start !== undefined && compareBytes(key, range.start) < 0) return true
-  return range.prefix !== undefined && !startsWith(key, range.prefix)
-}
-
-/** Unsigned bytewise order; a prefix sorts before its extensions. */
-export function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  return Buffer.compare(a, b)
-}
-
-function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
-  return key.length >= prefix.length && compareBytes(key.subarray(0, prefix.length), prefix) === 0
-}
-
-/** The smallest key greater than every key with this prefix; undefined if there is none (all bytes 0xff). */
-function keyBehindPrefix(prefix: Uint8Array): Uint8Array | undefined {
-  let length = prefix.length
-  while (length > 0 && prefix[length - 1] === 0xff) length--
-  if (length === 0) return undefined
-  const key = prefix.slice(0, length)
-  key[length - 1]!++
-  return key
-}
-
-function largerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
-  if (a === undefined || b === undefined) return a ?? b
-  return compareBytes(a, b) >= 0 ? a : b
-}
-
-function smallerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
-  if (a === undefined || b === undefined) return a ?? b
-  return compareBytes(a, b) <= 0 ? a : b
 }

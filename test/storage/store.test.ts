@@ -1,6 +1,7 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { compareBytes, Store } from '../../storage/store.ts'
+import { compareBytes } from '../../storage/iteration.ts'
+import { Store } from '../../storage/store.ts'
 import { seededRandom } from '../support/random.ts'
 import { TracingRegion } from '../support/tracing-region.ts'
 

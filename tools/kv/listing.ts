@@ -8,8 +8,10 @@
  *
  * Called by: the service. Calls: store.entries, replies.
  */
+
+import type { EntryInfo } from '../../storage/iteration.ts'
 import { NO_META } from '../../storage/layout.ts'
-import type { EntryInfo, Store } from '../../storage/store.ts'
+import type { Store } from '../../storage/store.ts'
 import { keyForJson, type ListingQuery, parseListingQuery } from './key-codec.ts'
 import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'

@@ -72,7 +72,7 @@ export class Putter {
     const length = head.chunked ? 0 : head.contentLength
     session.discardStatus = this.refusal(length)
     session.expectation = EXPECT_ANYTHING
-    session.bodyLeft = length > 0 ? length : 0
+    session.bodyLeft = Math.max(length, 0)
     if (session.discardStatus === 0) this.begin(session, bytes, start, meta)
     if (session.discardStatus !== 0) this.consumeHead(session, meta)
     if (head.expectContinue && session.inputHead === NO_META && !this.proceed(session)) return 0
@@ -89,7 +89,7 @@ export class Putter {
   takeBody(session: Session): void {
     const meta = session.inputHead
     const available = this.pool.dataLength(meta)
-    const take = available < session.bodyLeft ? available : session.bodyLeft
+    const take = Math.min(available, session.bodyLeft)
     this.takePiece(session, take)
     session.bodyLeft -= take
     if (session.bodyLeft === 0) this.complete(session)
@@ -145,7 +145,7 @@ export class Putter {
       if (session.discardStatus !== 0) return
       trimFront(pool, meta, head.headerLength)
       const rest = pool.dataLength(meta)
-      const first = this.takeFront(session, rest < session.bodyLeft ? rest : session.bodyLeft)
+      const first = this.takeFront(session, Math.min(rest, session.bodyLeft))
       if (first === NO_META) {
         session.discardStatus = 507
         return

@@ -8,8 +8,8 @@
  */
 
 import type { Connection } from '../../stack/tcp/connection.ts'
+import type { EntryInfo } from '../../storage/iteration.ts'
 import { NO_META } from '../../storage/layout.ts'
-import type { EntryInfo } from '../../storage/store.ts'
 import type { ChunkedDecoder } from './http-chunked.ts'
 import { HeadScan } from './http-parser.ts'
 

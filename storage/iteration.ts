@@ -1,0 +1,120 @@
+/**
+ * Ordered iteration over the published entries: by range or prefix, forward or backward.
+ *
+ * Between two steps anything may happen to the store, so an iteration remembers its place by key and finds it again:
+ * an entry that is written or removed meanwhile may or may not be seen, every other one is seen exactly once.
+ *
+ * Called by: store.ts. Calls: skip-list.ts.
+ */
+import { arrivalOf, copyKey, valueLength, versionOf } from './entry.ts'
+import { KEY_LENGTH_MAX, NO_META } from './layout.ts'
+import type { Pool } from './pool.ts'
+import type { SkipList } from './skip-list.ts'
+
+export interface Range {
+  readonly prefix?: Uint8Array
+  /** First key, inclusive. */
+  readonly start?: Uint8Array
+  /** Last key, exclusive. */
+  readonly end?: Uint8Array
+  readonly limit?: number
+  readonly reverse?: boolean
+}
+
+export interface EntryInfo {
+  readonly key: Uint8Array
+  readonly size: number
+  readonly version: bigint
+  /** ns since the epoch. */
+  readonly arrival: bigint
+  /** Head line, valid until the next commit. */
+  readonly meta: number
+}
+
+/** No key is longer than KEY_LENGTH_MAX, so this one is greater than all. */
+const BEHIND_ALL = new Uint8Array(KEY_LENGTH_MAX + 1).fill(0xff)
+
+/** The entries of a range in its order. */
+export function* iterate(list: SkipList, pool: Pool, range: Range): Generator<EntryInfo> {
+  let left = range.limit ?? Number.POSITIVE_INFINITY
+  let meta = range.reverse ? seekLast(list, range) : seekFirst(list, range)
+  while (meta !== NO_META && left-- > 0) {
+    const info = describeEntry(pool, meta)
+    if (range.reverse ? isBefore(info.key, range) : isBehind(info.key, range)) return
+    yield info
+    // Found anew by key: the entry itself may have been replaced or removed meanwhile.
+    meta = range.reverse ? entryBefore(list, info.key) : entryBehind(list, info.key)
+  }
+}
+
+export function describeEntry(pool: Pool, meta: number): EntryInfo {
+  return {
+    key: copyKey(pool, meta),
+    size: valueLength(pool, meta),
+    version: versionOf(pool, meta),
+    arrival: arrivalOf(pool, meta),
+    meta,
+  }
+}
+
+/** Unsigned bytewise order; a prefix sorts before its extensions. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  return Buffer.compare(a, b)
+}
+
+function seekFirst(list: SkipList, range: Range): number {
+  const from = largerKey(range.prefix, range.start)
+  if (from === undefined) return list.first()
+  return list.locate(from, 0, from.length)
+}
+
+function seekLast(list: SkipList, range: Range): number {
+  const end = smallerKey(range.prefix && keyBehindPrefix(range.prefix), range.end)
+  return entryBefore(list, end ?? BEHIND_ALL)
+}
+
+/** The entry with the greatest key below `key`. */
+function entryBefore(list: SkipList, key: Uint8Array): number {
+  list.locate(key, 0, key.length)
+  return list.predecessor
+}
+
+/** The entry with the smallest key above `key`. */
+function entryBehind(list: SkipList, key: Uint8Array): number {
+  const exact = list.find(key, 0, key.length)
+  return exact !== NO_META ? list.next(exact) : list.locate(key, 0, key.length)
+}
+
+function isBehind(key: Uint8Array, range: Range): boolean {
+  if (range.end !== undefined && compareBytes(key, range.end) >= 0) return true
+  return range.prefix !== undefined && !startsWith(key, range.prefix)
+}
+
+function isBefore(key: Uint8Array, range: Range): boolean {
+  if (range.start !== undefined && compareBytes(key, range.start) < 0) return true
+  return range.prefix !== undefined && !startsWith(key, range.prefix)
+}
+
+function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
+  return key.length >= prefix.length && compareBytes(key.subarray(0, prefix.length), prefix) === 0
+}
+
+/** The smallest key greater than every key with this prefix; undefined if there is none (all bytes 0xff). */
+function keyBehindPrefix(prefix: Uint8Array): Uint8Array | undefined {
+  let length = prefix.length
+  while (length > 0 && prefix[length - 1] === 0xff) length--
+  if (length === 0) return undefined
+  const key = prefix.slice(0, length)
+  key[length - 1]!++
+  return key
+}
+
+function largerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return compareBytes(a, b) >= 0 ? a : b
+}
+
+function smallerKey(a: Uint8Array | undefined, b: Uint8Array | undefined): Uint8Array | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return compareBytes(a, b) <= 0 ? a : b
+}
