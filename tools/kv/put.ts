@@ -75,7 +75,8 @@ export class Putter {
     session.bodyLeft = Math.max(length, 0)
     if (session.discardStatus === 0) this.begin(session, bytes, start, meta)
     if (session.discardStatus !== 0) this.consumeHead(session, meta)
-    if (head.expectContinue && session.inputHead === NO_META && !this.proceed(session)) return 0
+    const bodyIsDue = head.chunked || session.bodyLeft > 0
+    if (head.expectContinue && bodyIsDue && session.inputHead === NO_META && !this.proceed(session)) return 0
     if (head.chunked) {
       session.chunked ??= new ChunkedDecoder()
       session.chunked.reset()

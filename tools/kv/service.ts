@@ -239,7 +239,9 @@ export class KvService implements Application {
     session.gathered.set(bytes.subarray(start, stop), session.gatheredLength)
     session.gatheredLength += stop - start
     session.gatheredComplete = behind !== -1
-    trimFront(this.store.pool, session.inputHead, stop - start)
+    // No empty line may stay: whether input is left tells PUT if the body is still to come.
+    if (stop === end) session.inputHead = this.store.pool.release(session.inputHead)
+    else trimFront(this.store.pool, session.inputHead, stop - start)
   }
 
   private takeGathered(session: Session): boolean {
