@@ -114,6 +114,7 @@ export class Commit {
 
   /** The last batch with changes that is not durable yet, or 0. */
   get pendingNumber(): number {
+    if (this.poisoned !== 0) return 0 // what was staged will never be durable, nor visible
     if (this.staging.count > 0) return this.stagingNumber
     return this.inFlight !== undefined && this.inFlight.count > 0 ? this.inFlight.number : 0
   }

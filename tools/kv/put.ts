@@ -241,6 +241,8 @@ export class Putter {
 
   private complete(session: Session): void {
     session.phase = PHASE_HEAD
+    // A sync failed while the body came in: nobody would ever answer what is staged now.
+    if (session.discardStatus === 0 && this.store.poisoned !== 0) this.fail(session, 503)
     if (session.discardStatus === 0 && session.expectation === EXPECT_UNCHANGED && !this.isUnchanged(session)) {
       this.fail(session, 412)
     }
