@@ -349,7 +349,9 @@ export class Commit {
       if (existing === NO_META) {
         this.insertNew(batch, change, head)
       } else {
-        if (compareVersions(this.pool, existing, head) >= 0) throw new Error('a newer version is already published')
+        // What a damaged line says of its version means nothing.
+        if (!this.reclamation.brokenChains.has(existing) && compareVersions(this.pool, existing, head) >= 0)
+          throw new Error('a newer version is already published')
         list.replace(existing, head)
         this.retire(existing, false)
       }

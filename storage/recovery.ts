@@ -14,6 +14,7 @@
  *  1. The lines are the authority; a link can be wrong without losing an entry.
  *  2. A line whose commit word is neither 0 nor valid is never reused or served: it is reported, and stays.
  *  3. recover(recover(x)) = recover(x): step 6 changes only what step 2 to 4 would find again.
+ *  4. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
  */
 import { compareVersions, copyKey, keyLength, keyStart, valueLength } from './entry.ts'
 import { compareKey, keyPrefix } from './key.ts'
@@ -93,6 +94,8 @@ class Recovery {
   private readonly heads: number[] = []
   /** Older versions of a key. */
   private readonly losers: number[] = []
+  /** Heads that fail their CRC but read as if they had a key. */
+  private readonly damaged = new Set<number>()
   readonly report: RecoveryReport = {
     records: 0,
     committedLines: 0,
@@ -177,6 +180,7 @@ class Recovery {
   private checkChain(head: number): void {
     const { pool, states } = this
     if (states[head] === LINE_INVALID) {
+      this.damaged.add(head)
       this.keepCorruptHead(head, [], 'metadata line fails its CRC')
       return
     }
@@ -271,11 +275,17 @@ class Recovery {
     return compareKey(pool, a, bytes, start, length, keyPrefix(bytes, start, length))
   }
 
+  /** Orders two heads of one key: the one that counts first. */
+  private compareRank(a: number, b: number): number {
+    const soundness = Number(this.damaged.has(a)) - Number(this.damaged.has(b))
+    return soundness !== 0 ? soundness : compareVersions(this.pool, b, a)
+  }
+
   /** The whole list by sorting; of several versions of a key the newest. */
   private relinkSorted(): void {
-    const { pool, list, states } = this
+    const { list, states } = this
     const entries = this.heads.filter((head) => states[head] === HEAD || states[head] === IN_LIST)
-    entries.sort((a, b) => this.compareEntries(a, b) || compareVersions(pool, b, a))
+    entries.sort((a, b) => this.compareEntries(a, b) || this.compareRank(a, b))
     list.beginRebuild()
     let last = NO_META
     for (const head of entries) {
@@ -297,7 +307,7 @@ class Recovery {
       list.locate(pool.dataBytes(head), keyStart(pool, head), keyLength(pool, head))
       list.insert(head, list.drawHeight())
       this.report.inserted++
-    } else if (compareVersions(pool, head, other) > 0) {
+    } else if (this.compareRank(head, other) < 0) {
       list.replace(other, head)
       this.supersede(other)
     } else {
@@ -308,9 +318,15 @@ class Recovery {
   }
 
   private supersede(head: number): void {
+    this.corruptHeads.delete(head)
+    if (this.damaged.has(head)) {
+      // Perhaps it is not a version of this key at all: it stays, out of the index, and goes on being reported.
+      this.states[head] = CORRUPT
+      this.reclamation.brokenChains.delete(head)
+      return
+    }
     this.report.superseded++
     this.states[head] = TAKEN
-    this.corruptHeads.delete(head)
     this.losers.push(head)
   }
 
