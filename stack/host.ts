@@ -16,7 +16,7 @@
 import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
 import { sumBytes } from '../storage/checksum.ts'
 import type { Pool } from '../storage/pool.ts'
-import { parseCidr, parseIpv4 } from './address.ts'
+import { formatIpv4, parseCidr, parseIpv4 } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
@@ -56,6 +56,8 @@ export class Host {
   readonly counters = new StackCounters()
   readonly device: Device
   readonly pool: Pool
+  /** This host's address, without its prefix. */
+  readonly address: string
 
   private readonly transmitter: Transmitter
   private readonly timers: TimerWheel
@@ -81,6 +83,7 @@ export class Host {
     const sumView = options.sumView ?? ((buffer, offset, length) => sumOfView(pool, buffer, offset, length))
     this.device = device
     this.pool = pool
+    this.address = formatIpv4(address)
     this.wallClock = options.wallClock
     this.sumBurst = device.capabilities.receiveSum
       ? undefined

@@ -26,6 +26,10 @@ import type { Listener } from './listen.ts'
 import { takeReceived } from './receive-queue.ts'
 import { enqueueSend } from './send-queue.ts'
 import { ACK_NONE, STATE_CLOSED } from './states.ts'
+import { setKeepAlive } from './timer-arming.ts'
+
+/** No limit of takeReceived: more than any receive queue holds. */
+const EVERYTHING = 0x7fffffff
 
 export class Connection {
   /** The application's own slot: whatever it wants to find again. */
@@ -212,9 +216,12 @@ export class Connection {
     return (this.sndNxt - this.sndUna) | 0
   }
 
-  /** Head of the chain of lines received in order, now the caller's; NO_META if there is none. */
-  takeReceived(): number {
-    return takeReceived(this.context, this)
+  /**
+   * Head of the chain of lines received in order, now the caller's; NO_META if there is none.
+   * @param limitBytes takes no more lines than are needed for so many bytes; default all
+   */
+  takeReceived(limitBytes = EVERYTHING): number {
+    return takeReceived(this.context, this, limitBytes)
   }
 
   /** Queues a chain of lines; the stack owns it from now on. Sent with this burst, or with Host.flush. */
@@ -225,6 +232,18 @@ export class Connection {
   /** Sends FIN behind what is queued. Receiving goes on. */
   shutdown(): void {
     shutdownConnection(this.context, this)
+  }
+
+  /** Small segments leave at once (RFC 9293 3.7.4), those that wait now included. */
+  setNoDelay(noDelay: boolean): void {
+    this.noDelay = noDelay ? 1 : 0
+    if (noDelay && this.state !== STATE_CLOSED) this.context.queueOutput(this)
+  }
+
+  /** Probes a silent peer, or stops to (RFC 9293 3.8.4). @param idleMs silence before the first probe */
+  setKeepAlive(keepAlive: boolean, idleMs = this.keepAliveIdleMs): void {
+    this.keepAliveIdleMs = idleMs
+    setKeepAlive(this.context, this, keepAlive)
   }
 
   /** Ends the connection now, with RST where the peer has to know (RFC 9293 3.10.5). onClose(CLOSE_ABORTED) comes before this returns. */

@@ -31,18 +31,38 @@ export function appendReceived(context: TcpContext, c: Connection, meta: number,
   c.rcvNxt = (c.rcvNxt + length) | 0
 }
 
-/** The queue's chain, now the caller's. */
-export function takeReceived(context: TcpContext, c: Connection): number {
+/** The queue's chain, now the caller's; of a chain longer than `limitBytes` the lines in front, with that many bytes or a little more. */
+export function takeReceived(context: TcpContext, c: Connection, limitBytes: number): number {
   const head = c.receiveHead
   if (head === NO_META) return NO_META
-  c.receiveHead = NO_META
-  c.receiveTail = NO_META
-  c.receiveQueuedBytes = 0
-  c.receiveQueuedBuffers = 0
+  if (c.receiveQueuedBytes <= limitBytes) {
+    c.receiveHead = NO_META
+    c.receiveTail = NO_META
+    c.receiveQueuedBytes = 0
+    c.receiveQueuedBuffers = 0
+  } else cutReceiveQueue(context, c, limitBytes)
   if (c.lingering !== 0)
-    context.queueOutput(c) // application.ts rule 3: now it can be closed
+    context.queueOutput(c) // application.ts rule 3: when everything is taken it can be closed
   else offerWindow(context, c)
   return head
+}
+
+/** Parts the queue behind the line with byte `limitBytes`. */
+function cutReceiveQueue(context: TcpContext, c: Connection, limitBytes: number): void {
+  const pool = context.pool
+  let last = c.receiveHead
+  let bytes = pool.dataLength(last)
+  let buffers = 1
+  while (bytes < limitBytes) {
+    last = pool.next(last)
+    bytes += pool.dataLength(last)
+    buffers++
+  }
+  c.receiveHead = pool.next(last)
+  pool.setNext(last, NO_META)
+  if (c.receiveHead === NO_META) c.receiveTail = NO_META
+  c.receiveQueuedBytes -= bytes
+  c.receiveQueuedBuffers -= buffers
 }
 
 /** Tells the peer at once if the window has opened far enough. */

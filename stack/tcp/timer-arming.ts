@@ -10,7 +10,7 @@ import { DELAYED_ACK_MS, FIN_WAIT_2_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
-import { STATE_FIN_WAIT_2 } from './states.ts'
+import { STATE_CLOSED, STATE_FIN_WAIT_2, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
 
 export const TIMERS_PER_CONNECTION = 3
 export const TIMER_RETRANSMISSION = 0
@@ -54,6 +54,20 @@ export function disarmDelayedAck(context: TcpContext, c: Connection): void {
 
 export function armKeepAlive(context: TcpContext, c: Connection, delayMs: number): void {
   context.timers.arm(timerOf(context, c, TIMER_KEEP_ALIVE), (context.nowMs + delayMs) | 0)
+}
+
+/** Switches probing on or off. FIN-WAIT-2 probes in any case: its timer stays. */
+export function setKeepAlive(context: TcpContext, c: Connection, on: boolean): void {
+  c.keepAliveOn = on ? 1 : 0
+  c.keepAliveProbes = 0
+  if (c.state === STATE_FIN_WAIT_2 || !isSynchronized(c)) return
+  if (on) armKeepAlive(context, c, c.keepAliveIdleMs)
+  else context.timers.disarm(timerOf(context, c, TIMER_KEEP_ALIVE))
+}
+
+/** The handshake is over and the connection is not: RFC 9293 3.3.2. */
+function isSynchronized(c: Connection): boolean {
+  return c.state !== STATE_CLOSED && c.state !== STATE_SYN_SENT && c.state !== STATE_SYN_RECEIVED
 }
 
 /** Silence after which the peer is probed. In FIN-WAIT-2 every connection is: a peer that is gone would be waited for for ever. */

@@ -1,0 +1,383 @@
+/** Sockets in node:net's shape between two hosts over a memory pair: what node documents of them holds here. */
+import { once } from 'node:events'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { connect, createServer, type Server, type Socket } from '../../stack/sockets/index.ts'
+import { announceSeed } from '../support/random.ts'
+import { CLIENT, collect, pattern, SERVER, type SocketLab, until, withSocketLab } from '../support/socket-lab.ts'
+
+const seed = announceSeed('sockets', 31)
+const PORT = 7000
+
+async function listen(lab: SocketLab, onConnection: (socket: Socket) => void, options = {}): Promise<Server> {
+  const server = createServer({ network: lab.server, ...options }, onConnection)
+  server.listen(PORT)
+  await once(server, 'listening')
+  return server
+}
+
+function open(lab: SocketLab, options = {}): Socket {
+  return connect({ network: lab.client, host: SERVER, port: PORT, ...options })
+}
+
+async function closed(...emitters: (Socket | Server)[]): Promise<void> {
+  await Promise.all(emitters.map((emitter) => once(emitter, 'close')))
+}
+
+async function errorOf(socket: Socket): Promise<NodeJS.ErrnoException> {
+  const [error] = (await once(socket, 'error')) as [NodeJS.ErrnoException]
+  return error
+}
+
+test('addresses, states and counts are those of node:net', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    let accepted: Socket | undefined
+    const server = await listen(lab, (socket) => {
+      accepted = socket
+      socket.pipe(socket)
+    })
+    assert.equal(server.address(), { address: SERVER, family: 'IPv4', port: PORT })
+    const socket = open(lab)
+    assert.is(socket.connecting, true)
+    assert.is(socket.pending, true)
+    assert.is(socket.readyState, 'opening')
+    assert.equal(socket.address(), {})
+    await once(socket, 'connect')
+    assert.is(socket.connecting, false)
+    assert.is(socket.pending, false)
+    assert.is(socket.readyState, 'open')
+    assert.is(socket.remoteAddress, SERVER)
+    assert.is(socket.remotePort, PORT)
+    assert.is(socket.remoteFamily, 'IPv4')
+    assert.is(socket.localAddress, CLIENT)
+    socket.end('hello')
+    assert.is(socket.bytesWritten, 5, 'counts what waits')
+    assert.is((await collect(socket)).toString(), 'hello')
+    assert.is(socket.bytesRead, 5)
+    assert.is(socket.bytesWritten, 5)
+    assert.is(accepted!.remoteAddress, CLIENT)
+    assert.is(accepted!.remotePort, socket.localPort)
+    assert.equal(accepted!.address(), { address: SERVER, family: 'IPv4', port: PORT })
+    server.close()
+    await closed(server)
+    assert.is(socket.readyState, 'closed')
+  })
+})
+
+test('bulk data goes both ways at once, byte for byte', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const bytes = pattern(8 << 20, seed)
+    const server = await listen(lab, (socket) => socket.pipe(socket))
+    const socket = open(lab)
+    socket.end(bytes)
+    const got = await collect(socket)
+    assert.ok(got.equals(bytes))
+    server.close()
+    await closed(server)
+  })
+})
+
+test('a slow reader closes the window, and holds the writer back', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const receiveLimitBytes = 256 << 10
+    const total = 4 << 20
+    let slow: Socket | undefined
+    const server = await listen(
+      lab,
+      (socket) => {
+        slow = socket
+      },
+      { pauseOnConnect: true, tcp: { receiveLimitBytes } },
+    )
+    const sendLimitBytes = 128 << 10
+    const socket = open(lab, { tcp: { sendLimitBytes } })
+    const bytes = pattern(total, seed)
+    let written = false
+    socket.write(bytes, () => {
+      written = true
+    })
+    await until(() => lab.hostB.counters.tcp.zeroWindowProbes > 0, 'the sender probes a closed window')
+    assert.is(written, false)
+    const held = lab.poolB.totalBuffers - lab.poolB.freeBuffers
+    assert.ok(held * 1000 < 2 * sendLimitBytes, `${held} buffers held by the sender`)
+    assert.is(slow!.bytesRead, 0, 'nothing was copied before it was asked for')
+    socket.end()
+    slow!.resume()
+    const got = await collect(slow!)
+    assert.ok(got.equals(bytes))
+    assert.is(written, true)
+    slow!.end()
+    server.close()
+    await closed(server)
+  })
+})
+
+test('a write larger than the pool goes out as buffers come back', async () => {
+  await withSocketLab({ seed, buffers: 512 }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.resume().end())
+    const socket = open(lab, { allowHalfOpen: true })
+    socket.resume()
+    const bytes = pattern(3 << 20, seed)
+    socket.end(bytes)
+    await closed(socket)
+    assert.is(socket.bytesWritten, bytes.length)
+    server.close()
+    await closed(server)
+  })
+})
+
+test('half-open connections go on in one direction', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(
+      lab,
+      async (socket) => {
+        const request = await collect(socket)
+        assert.is(socket.readyState, 'writeOnly')
+        socket.end(`${request.length} bytes`)
+      },
+      { allowHalfOpen: true },
+    )
+    const socket = open(lab, { allowHalfOpen: true })
+    socket.end(pattern(100_000, seed))
+    assert.is((await collect(socket)).toString(), '100000 bytes')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('without allowHalfOpen the peer’s end is the end, and a write behind it is EPIPE', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    let error: NodeJS.ErrnoException | undefined
+    const server = await listen(lab, (socket) => {
+      socket.resume()
+      socket.on('error', (raised) => {
+        error = raised
+      })
+      socket.once('end', () => socket.write('late'))
+    })
+    const socket = open(lab, { allowHalfOpen: true })
+    socket.resume()
+    socket.end('x')
+    await closed(socket)
+    assert.is(error?.code, 'EPIPE')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('a reset reaches the peer as ECONNRESET', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.once('data', () => socket.resetAndDestroy()))
+    const socket = open(lab)
+    socket.write('x')
+    const error = await errorOf(socket)
+    assert.is(error.code, 'ECONNRESET')
+    assert.is(error.syscall, 'read')
+    assert.is(error.errno, -104)
+    server.close()
+    await closed(server)
+  })
+})
+
+test('resetAndDestroy while connecting waits for the connection', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, () => {})
+    const accepted = once(server, 'connection') as Promise<[Socket]>
+    const socket = open(lab)
+    socket.resetAndDestroy()
+    await closed(socket)
+    const [peer] = await accepted
+    assert.is((await errorOf(peer)).code, 'ECONNRESET')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('destroying with unread data resets, destroying without sends what is queued', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => {
+      socket.once('readable', () => {
+        if (socket.read(1)?.toString() === 'r') setTimeout(() => socket.destroy(), 20)
+        else {
+          socket.write('last words')
+          socket.destroy()
+        }
+      })
+    })
+    const unread = open(lab)
+    unread.write(Buffer.concat([Buffer.from('r'), pattern(1 << 20, seed)]))
+    assert.is((await errorOf(unread)).code, 'ECONNRESET')
+
+    const read = open(lab)
+    read.write('x')
+    assert.is((await collect(read)).toString(), 'last words')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('data for a socket that was destroyed is answered with RST', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.destroy())
+    const socket = open(lab, { allowHalfOpen: true })
+    socket.resume()
+    await once(socket, 'end')
+    socket.write('too late')
+    assert.is((await errorOf(socket)).code, 'ECONNRESET')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('nobody listens: ECONNREFUSED with address and port', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const error = await errorOf(open(lab))
+    assert.is(error.code, 'ECONNREFUSED')
+    assert.is(error.message, `connect ECONNREFUSED ${SERVER}:${PORT}`)
+  })
+})
+
+test('a peer that does not answer: ETIMEDOUT', async () => {
+  const filter = (frame: Uint8Array): 'drop' | 'pass' => (frame[12] === 8 && frame[13] === 0 ? 'drop' : 'pass')
+  await withSocketLab({ seed, filter }, async (lab) => {
+    const socket = open(lab, { tcp: { userTimeoutMs: 500 } })
+    assert.is((await errorOf(socket)).code, 'ETIMEDOUT')
+  })
+})
+
+test('names are resolved by the given lookup, and unknown without', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const unknown = open(lab, { host: 'server.test' })
+    assert.is((await errorOf(unknown)).code, 'ENOTFOUND')
+
+    const server = await listen(lab, (socket) => socket.end('hi'))
+    const socket = open(lab, {
+      host: 'server.test',
+      lookup: (_host: string, _options: object, callback: (error: null, address: string, family: number) => void) =>
+        setImmediate(callback, null, SERVER, 4),
+    })
+    assert.is((await collect(socket)).toString(), 'hi')
+    server.close()
+    await closed(server)
+  })
+})
+
+test('writes before the connection stands are sent when it does; destroying before leaves nothing', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.pipe(socket))
+    const socket = open(lab)
+    socket.cork()
+    socket.write('a')
+    socket.write('b')
+    socket.uncork()
+    socket.end('c')
+    assert.is((await collect(socket)).toString(), 'abc')
+
+    const given = open(lab)
+    given.end('never')
+    given.destroy()
+    await closed(given)
+    server.close()
+    await closed(server)
+  })
+})
+
+test('an idle socket says so, again and again, until something moves', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.pipe(socket))
+    const socket = open(lab)
+    let timeouts = 0
+    socket.setTimeout(40, () => timeouts++)
+    socket.on('timeout', () => timeouts++)
+    socket.resume()
+    for (let turn = 0; turn < 5; turn++) {
+      socket.write('x')
+      await new Promise((resolve) => setTimeout(resolve, 15))
+    }
+    assert.is(timeouts, 0)
+    await until(() => timeouts >= 2, 'time-outs')
+    socket.end()
+    server.close()
+    await closed(server)
+  })
+})
+
+test('a server refuses a port in use, more connections than it wants, and closes after its last socket', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const sockets: Socket[] = []
+    const server = await listen(lab, (socket) => sockets.push(socket.resume()))
+    const second = createServer({ network: lab.server })
+    second.listen(PORT)
+    const [inUse] = (await once(second, 'error')) as [NodeJS.ErrnoException]
+    assert.is(inUse.code, 'EADDRINUSE')
+
+    server.maxConnections = 1
+    const first = open(lab)
+    await once(first, 'connect')
+    const [[drop], reset] = await Promise.all([once(server, 'drop'), errorOf(open(lab))])
+    assert.is(drop.remoteAddress, CLIENT)
+    assert.is(reset.code, 'ECONNRESET')
+
+    let closedEarly = true
+    server.close(() => assert.is(closedEarly, false))
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    closedEarly = false
+    first.end()
+    await closed(server)
+    assert.is(sockets.length, 1)
+    const refused = open(lab)
+    assert.is((await errorOf(refused)).code, 'ECONNREFUSED')
+  })
+})
+
+test('100 connections at once', async () => {
+  await withSocketLab({ seed, buffers: 8192 }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.pipe(socket))
+    const bytes = pattern(20_000, seed)
+    const echoes = await Promise.all(
+      Array.from({ length: 100 }, () => {
+        const socket = open(lab)
+        socket.end(bytes)
+        return collect(socket)
+      }),
+    )
+    assert.ok(echoes.every((echo) => echo.equals(bytes)))
+    server.close()
+    await closed(server)
+  })
+})
+
+test('what a handler throws is uncaught, and harms neither the burst nor other sockets', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => {
+      socket.on('data', (data) => {
+        if (data.toString() === 'bad') throw new Error('handler failed')
+        socket.end(data)
+      })
+    })
+    const uncaught = once(process, 'uncaughtException') as Promise<[Error]>
+    const bad = open(lab)
+    const good = open(lab)
+    bad.write('bad')
+    good.write('good')
+    assert.is((await uncaught)[0].message, 'handler failed')
+    assert.is((await collect(good)).toString(), 'good')
+    bad.destroy()
+    server.close()
+    await closed(server)
+  })
+})
+
+test('closing the host ends its sockets with ECONNABORTED', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.resume().on('error', () => {}))
+    const socket = open(lab)
+    await once(socket, 'connect')
+    lab.hostB.close(lab.clock.nowUs())
+    assert.is((await errorOf(socket)).code, 'ECONNABORTED')
+    server.close()
+    await closed(server)
+  })
+})
+
+test.run()
