@@ -109,7 +109,7 @@ export function encodeHeader(header: Header, crc32c: Crc32c): Uint8Array {
  */
 function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Header | string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const copy = bytes.slice()
+  const copy = new Uint8Array(bytes) // not slice(): of a Buffer that would be the same memory
   new DataView(copy.buffer).setUint32(OFFSET_CRC, 0, true)
   if (crc32c(copy, 0, HEADER_BYTES) >>> 0 !== view.getUint32(OFFSET_CRC, true)) return 'its CRC does not match'
   const regionBytes = Number(view.getBigUint64(OFFSET_REGION_BYTES, true))
@@ -137,7 +137,7 @@ function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Hea
   }
   return {
     generation: Number(view.getBigUint64(OFFSET_GENERATION, true)),
-    uuid: bytes.slice(OFFSET_UUID, OFFSET_UUID + 16),
+    uuid: copy.slice(OFFSET_UUID, OFFSET_UUID + 16),
     regionBytes,
     linesPerBuffer,
     cleanShutdown: (view.getUint32(OFFSET_FLAGS, true) & FLAG_CLEAN) !== 0,
