@@ -9,10 +9,13 @@
  * Called by: store.ts. Calls: persistence (the program), skip-list (places), reclamation (what is released).
  *
  * Invariants:
- *  1. A head is sealed only behind a fence that made its payload, its fragments and its level-0 successor durable.
- *     (Its own fields need no earlier flush: they share the cache line with the commit word and were stored first.)
- *  2. Every program has exactly two fences if it publishes, one if it only settles, none if it only flushes early.
- *  3. After a failed program nothing is published or released any more: `poisoned`.
+ *  1. A head is sealed only behind a fence that made its payload and its fragments durable. (Its own fields, the
+ *     level-0 successor among them, need no earlier flush: they share the cache line with the commit word and were
+ *     stored before it. Links that lead to the head are stored only behind fence 2.)
+ *  2. Every program has exactly two fences if it publishes, one if it only settles; one that only flushes a large
+ *     value early has none, or one where barriers are asynchronous.
+ *  3. After a failed program nothing is published or released any more: `poisoned`. What is staged then is answered
+ *     with that error, never left waiting.
  */
 import { Batch, CHANGE_DELETE, CHANGE_PUT } from './batch.ts'
 import { compareVersions, durableEnd, durableStart } from './entry.ts'
@@ -146,7 +149,8 @@ export class Commit {
    */
   stagePut(head: number, tail: number): number {
     const pool = this.pool
-    this.versions.stamp(head)
+    const error = this.versions.stamp(head)
+    if (error !== 0) this.poisoned = error
     if (this.integrity === 'crc32c') this.staging.program.crcView(head)
     this.flushDurable(head)
     if (tail !== head) this.sealFragment(tail)
@@ -181,6 +185,7 @@ export class Commit {
 
   /** Commits what is staged. Synchronous classes have completed when this returns. */
   commit(): void {
+    if (this.poisoned !== 0) this.failStaged()
     if (this.inFlight !== undefined || this.poisoned !== 0) return
     if (this.staging.count > 0) this.run()
     else if (this.staging.program.length >= this.earlyWords()) this.run()
@@ -190,6 +195,13 @@ export class Commit {
   settle(): void {
     if (this.inFlight !== undefined || this.poisoned !== 0) return
     if (this.staging.count > 0 || this.hasDebts || this.staging.program.length > 0) this.run()
+  }
+
+  /** Poisoned while changes were staged: they never become durable. */
+  private failStaged(): void {
+    if (this.staging.count === 0) return
+    this.staging.reset()
+    this.onComplete(this.stagingNumber++, this.poisoned)
   }
 
   private earlyWords(): number {
@@ -292,7 +304,7 @@ export class Commit {
     else this.finish(this.persistence.execute(program.words, program.length))
   }
 
-  /** Before fence 1: the head's level-0 successor, which the fence makes durable with it. */
+  /** Before fence 1: the head's level-0 successor, which becomes durable with its seal. */
   private prepareChange(batch: Batch, change: number): void {
     // A deletion that the key's put joined in the same batch was staged without a place: NEVER makes it be found here.
     if (batch.epoch[change] !== this.list.epoch) this.refresh(batch, change)
@@ -350,7 +362,7 @@ export class Commit {
         this.insertNew(batch, change, head)
       } else {
         // What a damaged line says of its version means nothing.
-        if (!this.reclamation.brokenChains.has(existing) && compareVersions(this.pool, existing, head) >= 0)
+        if (!this.reclamation.isDamaged(existing) && compareVersions(this.pool, existing, head) >= 0)
           throw new Error('a newer version is already published')
         list.replace(existing, head)
         this.retire(existing, false)

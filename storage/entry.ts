@@ -10,7 +10,9 @@
 
 import { keyPrefix } from './key.ts'
 import {
+  BUFFER_BYTES,
   EXTENT_BUFFERS_SHIFT,
+  KEY_LENGTH_MAX,
   LINE_WORDS_SHIFT,
   NO_FRAME,
   NO_META,
@@ -91,6 +93,18 @@ export function keyStart(pool: Pool, head: number): number {
 export function copyKey(pool: Pool, head: number): Uint8Array {
   const start = keyStart(pool, head)
   return pool.dataBytes(head).slice(start, start + keyLength(pool, head))
+}
+
+/**
+ * A copy of the key of a line that may be damaged: undefined unless its view is plausible and the prefix word tells the
+ * same as the bytes.
+ */
+export function readableKey(pool: Pool, meta: number): Uint8Array | undefined {
+  const length = keyLength(pool, meta)
+  if (!pool.isBuffer(pool.get(meta, W_BUFFER)) || length > KEY_LENGTH_MAX || length === 0) return undefined
+  if (keyOffset(pool, meta) + length > BUFFER_BYTES) return undefined
+  const prefix = keyPrefix(pool.dataBytes(meta), keyStart(pool, meta), length)
+  return prefix === pool.get(meta, W_KEY_PREFIX) ? copyKey(pool, meta) : undefined
 }
 
 /** Commit sequence number; allocates, for listings and tools. */

@@ -12,7 +12,8 @@
  *     cleared by the publishing fence itself. So an old version can never come back.
  *  2. A head is durably cleared before its fragments are: a committed head always has its whole chain.
  *  3. A line is released only when a program that cleared it AND flushed the links that led to it has run.
- *  4. The lines of a pinned entry stay as they are, commit word apart, until the last reader has unpinned it.
+ *  4. What a damaged line says is not believed: neither lines nor buffers are released by it.
+ *  5. The lines of a pinned entry stay as they are, commit word apart, until the last reader has unpinned it.
  */
 import { type Batch, LineList } from './batch.ts'
 import { NO_META, W_STATE } from './layout.ts'
@@ -37,8 +38,21 @@ export class Reclamation {
   /** Fragments of entries with a broken chain, as recovery found them: their links are never followed. */
   readonly brokenChains = new Map<number, number[]>()
 
+  /** Entries with a line that was damaged while the store ran. */
+  private readonly quarantine = new Set<number>()
+
   constructor(pool: Pool) {
     this.pool = pool
+  }
+
+  /** What the lines of this entry name may not be followed: they and their buffers are kept back until the next open. */
+  quarantineEntry(head: number): void {
+    this.quarantine.add(head)
+  }
+
+  /** Whether the lines of a published entry, its version among them, mean nothing. */
+  isDamaged(head: number): boolean {
+    return this.brokenChains.has(head) || this.quarantine.has(head)
   }
 
   /** Whether lines wait for a program. */
@@ -52,6 +66,10 @@ export class Reclamation {
    */
   retire(head: number, cleared: boolean): void {
     const { pool } = this
+    if (this.quarantine.delete(head)) {
+      if (!cleared) this.heads.push(head)
+      return
+    }
     const fragments = this.brokenChains.get(head)
     if (fragments === undefined) {
       for (let meta = head; meta !== NO_META; meta = pool.next(meta)) pool.unmarkStored(pool.buffer(meta))

@@ -16,12 +16,11 @@
  *  3. recover(recover(x)) = recover(x): step 6 changes only what step 2 to 4 would find again.
  *  4. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
  */
-import { compareVersions, copyKey, keyLength, keyStart, valueLength } from './entry.ts'
+import { compareVersions, keyLength, keyStart, readableKey, valueLength } from './entry.ts'
 import { compareKey, keyPrefix } from './key.ts'
 import {
   ANCHOR_META,
   BUFFER_BYTES,
-  KEY_LENGTH_MAX,
   KIND_ANCHOR,
   KIND_FRAGMENT,
   KIND_HEAD,
@@ -31,8 +30,6 @@ import {
   viewOffset,
   W_BUFFER,
   W_DATA,
-  W_KEY,
-  W_KEY_PREFIX,
   W_NEXT,
   W_STATE,
   W_VALUE,
@@ -152,7 +149,7 @@ class Recovery {
     const { pool } = this
     if (this.states[meta] === LINE_INVALID) {
       // A fragment is reported with the entry that it breaks, if it still says that it is one.
-      if (this.keyIsReadable(meta)) this.heads.push(meta)
+      if (readableKey(pool, meta) !== undefined) this.heads.push(meta)
       else this.reportCorrupt(meta, 'metadata line fails its CRC')
       return
     }
@@ -164,16 +161,6 @@ class Recovery {
     } else if (kind !== KIND_FRAGMENT || !pool.isBuffer(pool.buffer(meta))) {
       this.reportCorrupt(meta, `metadata line of unexpected kind ${kind}`)
     }
-  }
-
-  /** Whether a damaged line reads as a head with a key: bounds in order and the prefix word telling the same as the bytes. */
-  private keyIsReadable(meta: number): boolean {
-    const { pool } = this
-    const key = pool.get(meta, W_KEY)
-    const length = viewLength(key)
-    if (!pool.isBuffer(pool.get(meta, W_BUFFER)) || length > KEY_LENGTH_MAX || length === 0) return false
-    if (viewOffset(key) + length > BUFFER_BYTES) return false
-    return keyPrefix(pool.dataBytes(meta), keyStart(pool, meta), length) === pool.get(meta, W_KEY_PREFIX)
   }
 
   /** Every view inside its buffer, every fragment valid, owned by this head and at its place, lengths adding up. */
@@ -228,7 +215,7 @@ class Recovery {
   }
 
   private reportCorrupt(meta: number, reason: string): void {
-    const key = meta !== ANCHOR_META && this.keyIsReadable(meta) ? copyKey(this.pool, meta) : undefined
+    const key = meta === ANCHOR_META ? undefined : readableKey(this.pool, meta)
     this.report.corrupt.push({ key, meta, buffer: this.pool.get(meta, W_BUFFER), reason })
     this.states[meta] = CORRUPT
   }

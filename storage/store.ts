@@ -47,7 +47,7 @@ export class Store {
   readonly pool: Pool
   readonly list: SkipList
   readonly report: RecoveryReport
-  /** Why `find` may return an entry that must not be served: heads that recovery found damaged. */
+  /** Why `find` may return an entry that must not be served: heads that recovery or the scrubber found damaged. */
   readonly corruptHeads = new Set<number>()
   /** Reads refused because bytes failed their check. */
   corruptReads = 0
@@ -106,6 +106,11 @@ export class Store {
 
   get asynchronous(): boolean {
     return this.persistence.asynchronous
+  }
+
+  /** A program is on its way: no other may start. */
+  get busy(): boolean {
+    return this.commitment.busy
   }
 
   /** The batch that changes are being staged into. */
@@ -208,7 +213,7 @@ export class Store {
    */
   verify(head: number): number {
     if (this.commitment.verified[head] === 1) return NO_META
-    if (this.corruptHeads.has(head)) return this.refuse(head)
+    if (this.isMarkedCorrupt(head)) return this.refuse(head)
     for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
       if (!this.verifyLine(meta)) return this.refuse(meta)
     }
@@ -227,6 +232,21 @@ export class Store {
     const complement = pool.get(meta, W_PAYLOAD_CRC_COMPLEMENT)
     if (crc === 0 && complement === 0) return true
     return complement === ~crc && persistence.crcView(buffer, offset, length) === crc
+  }
+
+  /**
+   * Takes a published entry that was found damaged out of service, until its key is written again.
+   * @param lines whether its metadata lines are damaged, not only its payload
+   */
+  markCorrupt(head: number, lines: boolean): void {
+    this.corruptHeads.add(head)
+    this.commitment.verified[head] = 0
+    if (lines) this.commitment.reclamation.quarantineEntry(head)
+  }
+
+  /** Whether reads of a published entry are refused without looking; a line that was reused since counts as verified. */
+  isMarkedCorrupt(head: number): boolean {
+    return this.commitment.verified[head] === 0 && this.corruptHeads.has(head)
   }
 
   private refuse(meta: number): number {

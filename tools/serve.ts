@@ -9,6 +9,7 @@ import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
 import { PackratError, RegionError } from '../storage/errors.ts'
+import type { CorruptEntry } from '../storage/recovery.ts'
 import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import {
@@ -25,6 +26,7 @@ import {
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { Loop } from './loop.ts'
+import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
 
 const GIB = 1 << 30
@@ -54,6 +56,9 @@ const command = {
     durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
     integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
       default: 'tcp',
+    }),
+    scrub: text('off|SECONDS', 'verify everything stored once in this time, in the pauses of the traffic', {
+      default: '3600',
     }),
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
@@ -138,6 +143,7 @@ class Daemon {
     const { flags } = this
     const seed = flags.seed === 0 ? randomInt(1, SEED_MAX) : flags.seed
     const random = new SeededRandom(seed)
+    const scrubPassMs = parseScrub(flags.scrub)
 
     const region = openRegion(flags)
     let cleanVersion: number | undefined
@@ -169,7 +175,17 @@ class Daemon {
       tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS },
     }
     const host = new Host(hostOptions, clock.nowUs())
-    const sources: StatsSources = { region, store, device, host, service: () => service, startedAtMs: Date.now() }
+    const scrubbing = scrubPassMs === 0 ? undefined : new Scrubbing(store, region, scrubPassMs, reportCorrupt)
+    this.closers.push(() => scrubbing?.close())
+    const sources: StatsSources = {
+      region,
+      store,
+      device,
+      host,
+      service: () => service,
+      scrub: scrubbing?.counters,
+      startedAtMs: Date.now(),
+    }
     const service = new KvService({
       store,
       sumView,
@@ -185,7 +201,7 @@ class Daemon {
       device,
       clock,
       busyPollUs: flags['busy-poll-us'],
-      onIdle: () => settle(store),
+      onIdle: () => settle(store) || (scrubbing?.slice() ?? false),
       onError: (error) => this.fail(error),
     })
     const resume = (): void => {
@@ -250,12 +266,14 @@ function reportRecovery(store: Store): void {
   const { report } = store
   if (report.relinked)
     console.error('packrat serve: the links of the list led astray; it was linked anew by sorting, no entry is lost')
-  for (const { key, meta, buffer, reason } of report.corrupt) {
-    const name = key === undefined ? 'an entry with an unreadable key' : `key ${keyText(key) ?? percentEncode(key)}`
-    console.error(
-      `packrat serve: CORRUPT: ${name}: ${reason} (meta ${meta}, buffer ${buffer}); it is kept, and not served`,
-    )
-  }
+  for (const entry of report.corrupt) reportCorrupt(entry)
+}
+
+function reportCorrupt({ key, meta, buffer, reason }: CorruptEntry): void {
+  const name = key === undefined ? 'an entry with an unreadable key' : `key ${keyText(key) ?? percentEncode(key)}`
+  console.error(
+    `packrat serve: CORRUPT: ${name}: ${reason} (meta ${meta}, buffer ${buffer}); it is kept, and not served`,
+  )
 }
 
 /** /stats on the host's own network, for monitoring. */

@@ -2,6 +2,7 @@
 import type { Device } from '../drivers/device.ts'
 import type { Host } from '../stack/host.ts'
 import type { Region } from '../storage/region.ts'
+import type { ScrubCounters } from '../storage/scrub.ts'
 import type { Store } from '../storage/store.ts'
 import type { KvService } from './kv/service.ts'
 
@@ -11,6 +12,8 @@ export interface StatsSources {
   readonly device: Device
   readonly host: Host
   readonly service: () => KvService
+  /** Undefined: not scrubbing. */
+  readonly scrub: ScrubCounters | undefined
   readonly startedAtMs: number
 }
 
@@ -33,6 +36,7 @@ export function readStats(sources: StatsSources): object {
     commit: { ...store.counters },
     payloadBytesCopied: store.payloadBytesCopied,
     corruptReads: store.corruptReads,
+    ...(sources.scrub !== undefined && { scrub: { ...sources.scrub } }),
     poisoned: store.poisoned !== 0,
     recovery: { ...store.report, corrupt: store.report.corrupt.length },
     durability: {

@@ -1,10 +1,11 @@
 /**
- * Crashes at every fence of random workloads: each possible image must recover to a state that the acknowledged
+ * Crashes at every fence of random workloads, scrubbing among them: each possible image must recover to a state that the acknowledged
  * replies allow, and leaving out any kind of step of the persist programs must be noticed.
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { OP_CLEAR_LINE, OP_FENCE, OP_FLUSH_LINE, OP_FLUSH_VIEW, OP_SEAL_LINE } from '../../storage/persist-program.ts'
+import { Scrubber } from '../../storage/scrub.ts'
 import { Store } from '../../storage/store.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { TracingRegion } from '../support/tracing-region.ts'
@@ -15,6 +16,9 @@ const KEYS = ['a', 'b', 'bb', 'c', 'longer-key']
 /** All subsets up to this many dirty lines, chosen ones beyond. */
 const EXHAUSTIVE_LINES = 6
 const RANDOM_SUBSETS = 12
+/** Every step of the clock is due for a whole pass of the scrubber. */
+const SCRUB_PASS_MS = 1
+const SCRUB_BYTES = 1 << 20
 
 type Model = Map<string, string>
 
@@ -69,6 +73,7 @@ function judge(image: Uint8Array, acknowledged: Model, inFlight: readonly Change
 
 interface Outcome {
   images: number
+  upgraded: number
   fault: string
 }
 
@@ -80,7 +85,7 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
   if (skip !== undefined) region.skip = skip
   const acknowledged: Model = new Map()
   let inFlight: Change[] = []
-  const outcome: Outcome = { images: 0, fault: '' }
+  const outcome: Outcome = { images: 0, upgraded: 0, fault: '' }
   const judgeImages = (): void => {
     if (outcome.fault !== '') return
     for (const lines of subsets(region.dirtyLines(), random)) {
@@ -94,33 +99,53 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
     }
   }
   region.onFence = judgeImages
-  for (let step = 0; step < steps && outcome.fault === ''; step++) {
-    const key = KEYS[(random() >>> 0) % KEYS.length]!
-    const size = [0, 1, 40, 1300, 2500, 5000][(random() >>> 0) % 6]!
-    const change: Change =
-      (random() >>> 0) % 4 === 0
-        ? { key, value: undefined }
-        : { key, value: `${step}`.padEnd(size, `${step}.`).slice(0, size) }
-    inFlight = [change]
-    void (change.value === undefined ? store.delete(bytes(key)) : store.put(bytes(key), bytes(change.value)))
-    if (change.value === undefined) acknowledged.delete(key)
-    else acknowledged.set(key, change.value)
-    inFlight = []
-    judgeImages() // a crash right behind the reply
-    if ((random() >>> 0) % 5 === 0) store.settle()
+  const scrubber = new Scrubber(store, region, {
+    passMs: SCRUB_PASS_MS,
+    upgradeMs: SCRUB_PASS_MS,
+    nowMs: 0,
+    onFinding: ({ reason }) => {
+      outcome.fault ||= `the scrubber found: ${reason}`
+    },
+  })
+  try {
+    for (let step = 0; step < steps && outcome.fault === ''; step++) {
+      const key = KEYS[(random() >>> 0) % KEYS.length]!
+      const size = [0, 1, 40, 1300, 2500, 5000][(random() >>> 0) % 6]!
+      const change: Change =
+        (random() >>> 0) % 4 === 0
+          ? { key, value: undefined }
+          : { key, value: `${step}`.padEnd(size, `${step}.`).slice(0, size) }
+      inFlight = [change]
+      void (change.value === undefined ? store.delete(bytes(key)) : store.put(bytes(key), bytes(change.value)))
+      if (change.value === undefined) acknowledged.delete(key)
+      else acknowledged.set(key, change.value)
+      inFlight = []
+      judgeImages() // a crash right behind the reply
+      if ((random() >>> 0) % 5 === 0) store.settle()
+      if ((random() >>> 0) % 4 === 0) {
+        scrubber.step((step + 1) * SCRUB_PASS_MS, SCRUB_BYTES)
+        judgeImages() // upgrades wait for the next fence
+      }
+    }
+  } catch (error) {
+    outcome.fault ||= String(error) // the store itself noticed
   }
+  outcome.upgraded = scrubber.counters.upgraded
   return outcome
 }
 
 test('every image of a crash at any fence keeps what was acknowledged and invents nothing', () => {
   let images = 0
+  let upgraded = 0
   for (let run = 0; run < 60; run++) {
     const outcome = runWorkload(SEED + run, 14)
     images += outcome.images
+    upgraded += outcome.upgraded
     assert.is(outcome.fault, '', `run ${run}: replay with PACKRAT_SEED=${SEED + run}`)
   }
-  console.log(`crash images judged: ${images}`)
+  console.log(`crash images judged: ${images}, among ${upgraded} upgrades of lines`)
   assert.ok(images > 5000)
+  assert.ok(upgraded > 100)
 })
 
 const MUTATIONS: [string, TracingRegion['skip']][] = [
