@@ -5,9 +5,10 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { HeldRegion } from '../support/held-region.ts'
 import { get, HOST, put, putChunked, remove, request } from '../support/http-requests.ts'
 import { parseResponses } from '../support/http-responses.ts'
-import { HeldRegion, KvBench, type KvClient } from '../support/kv-bench.ts'
+import { KvBench, type KvClient } from '../support/kv-bench.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
 const SEED = announceSeed('service fuzz', 0x0f5e_2021)

@@ -19,6 +19,7 @@ import type { Persistence } from '../../storage/persistence.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { Store } from '../../storage/store.ts'
 import { KvService } from '../../tools/kv/service.ts'
+import { HeldRegion } from './held-region.ts'
 import { type HttpResponse, parseResponses } from './http-responses.ts'
 import { chainOf, consumeChain } from './stream-application.ts'
 import { TracingRegion } from './tracing-region.ts'
@@ -34,27 +35,6 @@ const TURN_US = 10
 const EXCHANGE_LIMIT_US = 20_000_000
 /** Polls without a frame or a deadline between them: a loop that never ends is a fault. */
 const TURNS_MAX = 2_000_000
-
-/** A region whose asynchronous programs run when the test says so. */
-export class HeldRegion extends TracingRegion {
-  private held: { program: Int32Array; words: number; done: (error: number) => void } | undefined
-
-  override executeAsync(program: Int32Array, words: number, done: (error: number) => void): void {
-    if (this.held !== undefined) throw new Error('a second program while one is on its way')
-    this.held = { program, words, done }
-  }
-
-  get isHolding(): boolean {
-    return this.held !== undefined
-  }
-
-  /** Runs the program that is on its way, or lets it fail with a (negative) error number. */
-  complete(error = 0): void {
-    const { program, words, done } = this.held!
-    this.held = undefined
-    done(error === 0 ? this.execute(program, words) : error)
-  }
-}
 
 export interface KvBenchOptions {
   readonly region?: Persistence

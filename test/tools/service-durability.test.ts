@@ -1,9 +1,10 @@
 /** When replies leave: never before their batch is durable, in order, and never as a success if it is not. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { HeldRegion } from '../support/held-region.ts'
 import { get, HOST, put, remove } from '../support/http-requests.ts'
 import type { HttpResponse } from '../support/http-responses.ts'
-import { HeldRegion, KvBench } from '../support/kv-bench.ts'
+import { KvBench } from '../support/kv-bench.ts'
 
 const PAUSE_US = 20_000
 const EIO = -5

@@ -1,8 +1,9 @@
 /** A full store: writes are refused with nothing changed, reads go on, and a deletion makes room again. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { HeldRegion } from '../support/held-region.ts'
 import { get, put, putChunked, remove } from '../support/http-requests.ts'
-import { HeldRegion, KvBench } from '../support/kv-bench.ts'
+import { KvBench } from '../support/kv-bench.ts'
 import { TracingRegion } from '../support/tracing-region.ts'
 
 /** Some 450 buffers. */
