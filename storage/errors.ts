@@ -12,7 +12,7 @@ export class PackratError extends Error {
   }
 }
 
-/** A region that cannot be created, opened or trusted. Nothing was changed. */
+/** A region that cannot be created, opened or trusted. Opening has changed nothing; a failed creation leaves nothing, unless syncing the directory was what failed. */
 export class RegionError extends PackratError {
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(code, message, options)

@@ -1,7 +1,7 @@
 /**
  * Keys where they lie: in the frame (or buffer) of their entry's head. Comparison, prefixes, hashes; no copies.
  *
- * Called by: skip-list.ts, hash-index.ts, batch.ts, entry.ts. Order is by unsigned bytes; a prefix sorts before its
+ * Called by: skip-list.ts, hash-index.ts, batch.ts, commit.ts, entry.ts, recovery.ts. Order is by unsigned bytes; a prefix sorts before its
  * extensions.
  */
 import {

@@ -1,7 +1,7 @@
 /**
  * A persist program: what a batch commit does to persistent memory, as data.
  *
- * commit.ts and recovery.ts append operations; the region hands the whole array to ONE native call (or, in the
+ * commit.ts and reclamation.ts append operations (region.ts, when it creates the anchor); the region hands the whole array to ONE native call (or, in the
  * `msync` class, to a native thread); the crash tests interpret the very same array. An operation is four int32:
  *
  *   [FLUSH_VIEW, buffer, offset, length]   make a piece of a buffer durable at the next fence
@@ -9,7 +9,7 @@
  *   [FENCE, 0, 0, 0]                       everything flushed before is durable from here on
  *   [SEAL_LINE, meta, state, 0]            line CRC, then the commit word in one 8-byte store; flush the line
  *   [CLEAR_LINE, meta, 0, 0]               commit word := 0 in one 8-byte store; flush the line
- *   [CRC_VIEW, meta, 0, 0]                 payload CRC32C word of the line := CRC of its data view (no flush)
+ *   [CRC_VIEW, meta, 0, 0]                 payload CRC32C of the line and its complement := those of its data view (no flush)
  *
  * The native side checks a whole program before it executes the first operation.
  */

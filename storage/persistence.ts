@@ -29,8 +29,8 @@ export interface Persistence {
   sumView(buffer: number, offset: number, length: number): number
   /** CRC32C of a piece of a buffer, as int32. */
   crcView(buffer: number, offset: number, length: number): number
-  /** Durably raises the version floor. */
-  reserveVersions(floor: number): void
+  /** Durably raises the version floor. Returns 0, or a negative error number (the store is then poisoned). */
+  reserveVersions(floor: number): number
 }
 
 export const LINE_UNPUBLISHED = 0

@@ -2,7 +2,7 @@
  * The one gateway to the native package `@pm-kit/pmem-napi`: types, numbers, and errors that say what, why and
  * what to do. No policy. Persist programs are described in persist-program.ts.
  *
- * Called by: region, persist-program, commit, recovery, scrub. Per-packet functions are the native ones
+ * Called by: region.ts, and tools/doctor.ts. Per-packet functions are the native ones
  * themselves: they return negative numbers and never throw.
  */
 import * as native from '@pm-kit/pmem-napi'
@@ -118,7 +118,7 @@ export function readRegion(handle: RegionHandle, offset: number, length: number)
   return translated('cannot read the region', () => native.read(handle, offset, length))
 }
 
-/** Writes through the file; for creation, before the mapping is in use. @throws RegionError ERANGE, EROFS, EIO */
+/** Writes through the file: the header, at creation and when it changes. @throws RegionError ERANGE, EROFS, EIO */
 export function writeRegion(handle: RegionHandle, offset: number, bytes: Uint8Array): void {
   translated('cannot write the region', () => native.write(handle, offset, bytes))
 }

@@ -10,7 +10,7 @@
  * Invariants:
  *  1. A line or buffer on a free list is durably free: its commit word is 0 in persistent memory. Whoever
  *     releases a line that was sealed has cleared, flushed and fenced it before (see commit.ts).
- *  2. free + referenced = total, for buffers and for lines.
+ *  2. Buffers: free + referenced = total. Lines: free + handed out (or held back by recovery, if damaged) = total.
  *  3. Nothing here allocates after construction.
  */
 import {
@@ -249,7 +249,7 @@ export class Pool {
     return copy
   }
 
-  /** Frees a line in transit (never sealed) and its reference to the buffer. Returns the next line of its chain. */
+  /** Frees a line that is not committed (any more), and its reference to the buffer. Returns the next line of its chain. */
   release(meta: number): number {
     const next = this.get(meta, W_NEXT_FRAGMENT)
     this.releaseBuffer(this.get(meta, W_BUFFER))

@@ -7,7 +7,8 @@
  *  1. A region appears under its name complete and durable, or not at all.
  *  2. One writer: the file is locked; a region opened for reading is mapped privately, so that recovery may mend
  *     what it reads without the file ever changing.
- *  3. What `durability` says was observed on this mapping, not assumed.
+ *  3. What `durability` says was observed on this mapping, not assumed. (A private mapping is never MAP_SYNC: offline,
+ *     a DAX file shows as its file system.)
  */
 import { randomUUID } from 'node:crypto'
 import { statfsSync } from 'node:fs'
@@ -107,7 +108,13 @@ export class Region implements Persistence {
       if (!info.device) checkFileSystem(path, info.fsName)
       const copies = pmem.readRegion(this.handle, 0, Math.min(EXTENTS_START, info.bytes))
       this.header = readHeader(path, copies, info.bytes, pmem.crc32c)
-      const { mapSync } = pmem.mapRegion(this.handle)
+      const { mapSync, mapping } = pmem.mapRegion(this.handle)
+      if (mapping === 'read-only') {
+        throw new RegionError(
+          'READ_ONLY',
+          `${path}: a DAX device cannot be read offline yet: recovery needs a private mapping; copy it to a file`,
+        )
+      }
       setGeometry(this.handle, this.header)
       this.durability = chooseDurability(options.durability ?? 'auto', {
         path,
@@ -168,9 +175,14 @@ export class Region implements Persistence {
     pmem.sumDescriptors(this.handle, descriptors, count)
   }
 
-  reserveVersions(floor: number): void {
+  reserveVersions(floor: number): number {
     this.header.versionFloor = floor
-    this.writeHeader()
+    try {
+      this.writeHeader()
+      return 0
+    } catch {
+      return -EIO
+    }
   }
 
   /** From here on the region counts as not shut down in order, until `close`. */

@@ -18,7 +18,7 @@
  *
  * Invariants:
  *  1. Keys ascend strictly along every level.
- *  2. heights[meta] > 0 exactly for the nodes in the list; a node of height h is in the levels below h.
+ *  2. heights[meta] > 0 exactly for the anchor and the nodes in the list; a node of height h is in the levels below h.
  *  3. Every level-0 store is remembered in `dirtyLinks` until a persist program has flushed it.
  *  4. `locate` leaves the last node before the key in `predecessor`, and the last tower of each level in
  *     `towerPredecessors`; they hold until the next change (`epoch`).

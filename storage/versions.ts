@@ -37,10 +37,11 @@ export class Versions {
     return this.low
   }
 
-  /** Gives a line the next version. */
-  stamp(meta: number): void {
+  /** Gives a line the next version. Returns 0, or the negative error number with which the header could not be written. */
+  stamp(meta: number): number {
+    let error = 0
     if (this.left === 0) {
-      this.persistence.reserveVersions(this.next + RESERVE)
+      error = this.persistence.reserveVersions(this.next + RESERVE)
       this.left = RESERVE
     }
     this.left--
@@ -49,5 +50,6 @@ export class Versions {
     pool.set(meta, W_VERSION_HIGH, this.high)
     this.low = (this.low + 1) | 0
     if (this.low === 0) this.high = (this.high + 1) | 0
+    return error
   }
 }

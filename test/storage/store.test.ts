@@ -148,6 +148,18 @@ test('a failed sync poisons the store: writes fail, reads go on', async () => {
   assert.is(show(store.get(text('a'))), 'one')
 })
 
+test('a header that cannot be written poisons the store: the put fails, nothing hangs', async () => {
+  const region = new TracingRegion()
+  const store = open(region)
+  region.failure = -5 // the first put raises the version floor
+  let code = ''
+  await store.put(text('a'), text('one')).catch((error) => {
+    code = error.code
+  })
+  assert.is(code, 'POISONED')
+  assert.is(store.get(text('a')), undefined)
+})
+
 for (const integrity of ['tcp', 'crc32c'] as const) {
   test(`a flipped payload bit is refused after reopening, never served (${integrity})`, async () => {
     const region = new TracingRegion()

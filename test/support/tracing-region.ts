@@ -140,8 +140,10 @@ export class TracingRegion implements Persistence {
     return crc32cReference(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length) | 0
   }
 
-  reserveVersions(floor: number): void {
+  reserveVersions(floor: number): number {
+    if (this.failure !== 0) return this.failure
     this.versionFloor = floor
+    return 0
   }
 
   private step(op: number, a: number, b: number, c: number): void {

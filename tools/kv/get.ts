@@ -138,7 +138,7 @@ export class Getter {
       if (status === 206) writer.contentRange(this.range.first, this.range.first + this.range.length - 1, size)
       writer.contentLength(this.range.length)
     }
-    if (session.lastRequest) writer.close()
+    writer.connection(session.lastRequest, session.announceKeepAlive)
     writer.endHead()
     return writer.finish()
   }

@@ -71,7 +71,7 @@ export class Lister {
     if (writer.begin(200)) {
       writer.raw(NDJSON_TYPE)
       if (session.listingChunked) writer.raw(CHUNKED)
-      if (session.lastRequest) writer.close()
+      writer.connection(session.lastRequest, session.announceKeepAlive)
       writer.endHead()
       meta = writer.finish()
     }

@@ -68,7 +68,7 @@ export class Replies {
     if (writer.begin(created ? 201 : 204)) {
       writer.etag(pool.get(head, W_VERSION_HIGH), pool.get(head, W_VERSION_LOW))
       if (created) writer.raw(NO_CONTENT_LENGTH)
-      if (session.lastRequest) writer.close()
+      writer.connection(session.lastRequest, session.announceKeepAlive)
       writer.endHead()
       meta = writer.finish()
     }
@@ -80,7 +80,7 @@ export class Replies {
     const { writer } = this
     let meta = NO_META
     if (writer.begin(status)) {
-      if (session.lastRequest) writer.close()
+      writer.connection(session.lastRequest, session.announceKeepAlive)
       writer.endHead()
       meta = writer.finish()
     }
@@ -113,7 +113,7 @@ export class Replies {
       writer.raw(type)
       if (options.allow !== undefined) writer.raw(ALLOW[options.allow]!)
       writer.contentLength(body.length)
-      if (session.lastRequest) writer.close()
+      writer.connection(session.lastRequest, session.announceKeepAlive)
       writer.endHead()
       meta = writer.finish()
     }

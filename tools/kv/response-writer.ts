@@ -52,6 +52,7 @@ const DASH = bytesOf('-')
 const SLASH = bytesOf('/')
 const OCTETS = bytesOf('Content-Type: application/octet-stream\r\nAccept-Ranges: bytes\r\n')
 const CLOSE = bytesOf('Connection: close\r\n')
+const KEEP_ALIVE = bytesOf('Connection: keep-alive\r\n')
 
 export class ResponseWriter {
   private readonly pool: Pool
@@ -139,8 +140,10 @@ export class ResponseWriter {
     this.raw(OCTETS)
   }
 
-  close(): void {
-    this.raw(CLOSE)
+  /** What the connection does behind this response; nothing has to be said when it goes on in HTTP/1.1. */
+  connection(close: boolean, announceKeepAlive: boolean): void {
+    if (close) this.raw(CLOSE)
+    else if (announceKeepAlive) this.raw(KEEP_ALIVE)
   }
 
   /** Whole field lines, each with its CRLF. */

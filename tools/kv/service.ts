@@ -282,9 +282,11 @@ export class KvService implements Application {
   private dispatch(session: Session, bytes: Uint8Array, start: number, meta: number): boolean {
     const { head } = this
     const isWrite = head.target === TARGET_KEY && (head.method === METHOD_PUT || head.method === METHOD_DELETE)
-    if (this.replies.blocks(session, isWrite)) return false
+    // An interim response must not overtake an earlier reply, so a PUT that asks for one waits like a read.
+    if (this.replies.blocks(session, isWrite && !head.expectContinue)) return false
     this.counters.requests++
     session.lastRequest = !head.keepAlive
+    session.announceKeepAlive = head.keepAlive && head.version < 11
     if (isWrite && head.method === METHOD_PUT) {
       this.counters.puts++
       const status = this.putter.start(session, bytes, start, meta)

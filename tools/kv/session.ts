@@ -35,6 +35,8 @@ export class Session {
   phase = PHASE_HEAD
   /** The connection carries no request after this one. */
   lastRequest = false
+  /** The request was HTTP/1.0 and asked to keep the connection: the reply has to say so (RFC 9112 9.3, C.2.2). */
+  announceKeepAlive = false
 
   inputHead = NO_META
   /** A head that lies in several lines is gathered here; its length, and whether its end was found. */
