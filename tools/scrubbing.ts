@@ -1,8 +1,8 @@
 /**
  * When the scrubber of a daemon runs: in the pauses of the traffic as much as is due, under load a little at every tick.
  *
- *   loop idle ──► idle(): one slice, again and again while something is due       (a frame that arrives waits for a slice)
  *   timer     ──► one slice every TICK_MS, whatever the load
+ *   loop idle ──► more slices, while the last one left something due              (a frame that arrives waits for a slice)
  *   batch durable ──► one slice (asynchronous classes: the only moments without a program on its way)
  *
  * Called by: serve. Calls: storage/scrub.ts.
@@ -34,6 +34,8 @@ export function parseScrub(text: string): number {
 export class Scrubbing {
   private readonly scrubber: Scrubber
   private readonly timer: NodeJS.Timeout
+  /** The last slice ended before what was due was done. */
+  private behind = false
 
   /** @param passMs everything is verified once in this time; upgrades come no later than that either */
   constructor(store: Store, persistence: Persistence, passMs: number, onFinding: (finding: CorruptEntry) => void) {
@@ -47,12 +49,16 @@ export class Scrubbing {
     return this.scrubber.counters
   }
 
-  /** One slice. Returns whether more is due. */
-  slice(): boolean {
-    return this.scrubber.step(performance.now(), SLICE_BYTES)
+  /** The traffic pauses: catches up. Returns whether more is due. */
+  idle(): boolean {
+    if (this.behind) this.slice()
+    return this.behind
   }
 
   close(): void {
     clearInterval(this.timer)
+  }
+  private slice(): void {
+    this.behind = this.scrubber.step(performance.now(), SLICE_BYTES)
   }
 }

@@ -201,7 +201,7 @@ class Daemon {
       device,
       clock,
       busyPollUs: flags['busy-poll-us'],
-      onIdle: () => settle(store) || (scrubbing?.slice() ?? false),
+      onIdle: () => settle(store) || (scrubbing?.idle() ?? false),
       onError: (error) => this.fail(error),
     })
     const resume = (): void => {
