@@ -164,6 +164,24 @@ test('a failed sync of a synchronous region does the same', () => {
   assert.is(later.exchange(get('a'))[0]!.body.toString(), 'kept')
 })
 
+for (const asynchronous of [false, true]) {
+  test(`versions that cannot be reserved end the connection without an answer (asynchronous: ${asynchronous})`, () => {
+    const region = new HeldRegion({ regionBytes: 2 << 20, asynchronous })
+    const bench = new KvBench({ region })
+    region.failure = EIO
+    const client = bench.connect()
+    client.send(put('a', 'lost') + get('a'))
+    bench.runFor(PAUSE_US)
+    if (region.isHolding) completeAll(bench, region)
+    bench.runFor(PAUSE_US)
+    assert.is(client.bytes.length, 0)
+    assert.is(client.finished, true, 'it does not wait forever')
+    region.failure = 0
+    const later = bench.connect()
+    assert.equal(statuses(later.exchange(put('b', 'x') + get('a'), ['PUT', 'GET'])), [503, 404])
+  })
+}
+
 test('a connection that ends while its write is on its way leaves nothing behind, and the write stands', () => {
   const { bench, region } = openAsynchronous()
   for (const end of ['abort', 'close'] as const) {
