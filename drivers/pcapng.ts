@@ -13,7 +13,7 @@
  *
  * Invariants:
  *  1. A chunk consists of whole blocks: the chunks that reached the file are a valid capture, wherever writing ended.
- *  2. A chunk belongs to the sink; the writer never touches it again.
+ *  2. The bytes of a chunk belong to the sink; the writer never touches them again.
  *  3. For a packet without a comment nothing is allocated, but for a new chunk now and then.
  */
 
@@ -79,7 +79,8 @@ export class PcapngWriter {
   private readonly chunkBytes: number
   private chunk: Buffer
   private view: DataView
-  /** Bytes of the chunk that hold finished blocks, and the one being written. */
+  /** Bytes of the chunk before `given` belong to the sink; those up to `used` hold blocks that wait for it. */
+  private given = 0
   private used = 0
   private interfaces = 0
   /** The packet being written: where the next piece of its frame goes, where the frame ends (0: none), what follows. */
@@ -88,7 +89,7 @@ export class PcapngWriter {
   private packetFlags = 0
   private packetComment: Uint8Array | undefined
 
-  /** @param chunkBytes size from which a chunk goes to the sink; a larger block gets a chunk of its own */
+  /** @param chunkBytes a chunk has at most so many, but for a block that is larger than that */
   constructor(sink: PcapngSink, chunkBytes = CHUNK_BYTES_DEFAULT) {
     this.sink = sink
     this.chunkBytes = chunkBytes
@@ -98,7 +99,7 @@ export class PcapngWriter {
 
   /** Bytes written since the last chunk went to the sink. */
   get pendingBytes(): number {
-    return this.used
+    return this.used - this.given
   }
 
   /** Opens the file. Must come first. */
@@ -218,12 +219,10 @@ export class PcapngWriter {
 
   /** Gives what is written so far to the sink. */
   flush(): void {
-    if (this.used === 0) return
-    const full = this.chunk.subarray(0, this.used)
-    this.used = 0
-    this.chunk = Buffer.allocUnsafeSlow(this.chunkBytes)
-    this.view = viewOf(this.chunk)
-    this.sink(full)
+    if (this.used === this.given) return
+    const blocks = this.chunk.subarray(this.given, this.used)
+    this.given = this.used
+    this.sink(blocks)
   }
 
   /** Makes room for a block and writes its head and tail. @returns where it starts in the chunk */
@@ -232,10 +231,10 @@ export class PcapngWriter {
     const bytes = BLOCK_OVERHEAD_BYTES + bodyBytes
     if (this.used + bytes > this.chunk.length) {
       this.flush()
-      if (bytes > this.chunk.length) {
-        this.chunk = Buffer.allocUnsafeSlow(bytes)
-        this.view = viewOf(this.chunk)
-      }
+      this.chunk = Buffer.allocUnsafeSlow(Math.max(bytes, this.chunkBytes))
+      this.view = viewOf(this.chunk)
+      this.given = 0
+      this.used = 0
     }
     const start = this.used
     this.view.setUint32(start, type, true)

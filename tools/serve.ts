@@ -4,6 +4,8 @@
  */
 import { randomBytes, randomInt } from 'node:crypto'
 import { createServer, type Server } from 'node:http'
+import { CaptureDevice } from '../drivers/capture.ts'
+import { CaptureFile } from '../drivers/capture-file.ts'
 import { TapDevice } from '../drivers/tap.ts'
 import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
@@ -63,6 +65,7 @@ const command = {
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
     'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
+    capture: text('FILE.pcapng', 'write every frame that is received or sent to this file'),
     'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
       default: 200,
       maximum: 10_000_000,
@@ -155,7 +158,9 @@ class Daemon {
       if (store.poisoned === 0 && store.isIdle) cleanVersion = store.nextVersion
     })
 
-    const device = openDevice(flags, store)
+    const capture = this.openCapture()
+    const tap = openDevice(flags, store)
+    const device = capture === undefined ? tap : new CaptureDevice(tap, store.pool, capture)
     store.idleBuffers = () => device.idleBuffers
     this.closers.push(() => device.close())
 
@@ -223,6 +228,19 @@ class Daemon {
     })
     this.announce(region, store, seed)
     loop.start()
+  }
+
+  /** The file of --capture, closed behind the device. */
+  private openCapture(): CaptureFile | undefined {
+    const path = this.flags.capture
+    if (path === undefined) return undefined
+    const report = (message: string): void => console.error(`packrat serve: ${message}`)
+    const file = new CaptureFile({ path, application: 'packrat', clock: new SystemWallClock(), report })
+    this.closers.push(() => {
+      file.close()
+      if (file.missedFrames > 0) report(`the capture ${path} lacks ${file.missedFrames} frames`)
+    })
+    return file
   }
 
   private announce(region: Region, store: Store, seed: number): void {
