@@ -117,7 +117,7 @@ function openDevice(flags: ServeFlags, store: Store): TapDevice {
 
 class Daemon {
   private readonly flags: ServeFlags
-  private readonly closers: (() => void)[] = []
+  private readonly closers: (() => void | Promise<void>)[] = []
   private finish: (status: number) => void = () => {}
 
   constructor(flags: ServeFlags) {
@@ -138,7 +138,7 @@ class Daemon {
     } finally {
       process.off('SIGTERM', stop)
       process.off('SIGINT', stop)
-      for (const close of this.closers.reverse()) close()
+      for (const close of this.closers.reverse()) await close()
     }
   }
 
@@ -220,11 +220,16 @@ class Daemon {
       if (store.asynchronous) queueMicrotask(resume)
     })
     const admin = await openAdmin(flags.admin, () => readStats(sources))
-    this.closers.push(() => admin?.close())
-    this.closers.push(() => loop.stop())
     this.closers.push(() => {
+      admin?.close()
+      admin?.closeAllConnections()
+    })
+    this.closers.push(async () => {
+      loop.stop()
+      await drained(store) // what was received becomes durable, and is answered
+      host.flush(clock.nowUs())
       host.close(clock.nowUs())
-      while (!store.isIdle && !store.asynchronous && store.poisoned === 0) store.settle()
+      await drained(store) // what the connections held
     })
     this.announce(region, store, seed)
     loop.start()
@@ -270,6 +275,11 @@ class Daemon {
     console.error(`packrat serve: ${error instanceof PackratError ? error.message : ((error as Error).stack ?? error)}`)
     this.finish(EXIT_CANNOT)
   }
+}
+
+/** Everything staged is durable and everything free is released, unless the store is poisoned: then there is no more to do. */
+async function drained(store: Store): Promise<void> {
+  if (store.poisoned === 0) await store.drain().catch(() => {})
 }
 
 /** Cleans up behind the last batches. True while there is more to do. */
