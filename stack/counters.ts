@@ -58,6 +58,18 @@ export class IcmpCounters {
   dropRate = 0
 }
 
+export class UdpCounters {
+  received = 0
+  sent = 0
+  /** Shorter than its header, or longer than its packet. */
+  dropLength = 0
+  dropChecksum = 0
+  /** Nobody has the port, or not for this peer; answered by ICMP. */
+  dropNoPort = 0
+  /** The port's queue is full, or the pool is. */
+  dropQueue = 0
+}
+
 export class TcpCounters {
   received = 0
   sent = 0
@@ -113,5 +125,6 @@ export class StackCounters {
   readonly arp = new ArpCounters()
   readonly ipv4 = new Ipv4Counters()
   readonly icmp = new IcmpCounters()
+  readonly udp = new UdpCounters()
   readonly tcp = new TcpCounters()
 }

@@ -1,5 +1,5 @@
 /**
- * One host: a device, a pool, ARP, IPv4, ICMP and TCP, and the loop step that drives them.
+ * One host: a device, a pool, ARP, IPv4, ICMP, UDP and TCP, and the loop step that drives them.
  *
  *   poll(now)   device.receive ─► each frame in ─► onReceive … ─► burst hooks ─► TCP output ─► device.transmit
  *               ─► timers that are due ─► output again
@@ -20,7 +20,7 @@ import { formatIpv4, parseCidr, parseIpv4 } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
-import type { HostOptions, SumBurst } from './host-options.ts'
+import type { HostOptions, SumBurst, SumView } from './host-options.ts'
 import { Icmp } from './icmp.ts'
 import { Ipv4 } from './ipv4.ts'
 import { CONNECTIONS_MAX, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
@@ -32,6 +32,7 @@ import { Tcp } from './tcp/tcp.ts'
 import { TIMERS_PER_CONNECTION } from './tcp/timer-arming.ts'
 import { TimerWheel } from './timer-wheel.ts'
 import { Transmitter } from './transmitter.ts'
+import { UDP_NO_PORT, UDP_QUEUED, Udp } from './udp.ts'
 import {
   ETHERNET_HEADER_BYTES,
   ETHERTYPE_ARP,
@@ -40,8 +41,8 @@ import {
   ethernetToLow,
   ethernetType,
 } from './wire/ethernet.ts'
-import { UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
-import { ipv4Protocol, PROTOCOL_ICMP, PROTOCOL_TCP } from './wire/ipv4.ts'
+import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
+import { ipv4Protocol, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
 
 /* Timers of the wheel. */
 const TIMER_ARP = 0
@@ -53,11 +54,13 @@ export type BurstHook = () => void
 
 export class Host {
   readonly tcp: Tcp
+  readonly udp: Udp
   readonly counters = new StackCounters()
   readonly device: Device
   readonly pool: Pool
   /** This host's address, without its prefix. */
   readonly address: string
+  readonly sumView: SumView
 
   private readonly transmitter: Transmitter
   private readonly timers: TimerWheel
@@ -80,7 +83,7 @@ export class Host {
     const connectionsMax = tcp.connectionsMax ?? CONNECTIONS_MAX
     const { address, prefixLength } = parseCidr(options.address)
     const gateway = options.gateway === undefined ? 0 : parseIpv4(options.gateway)
-    const sumView = options.sumView ?? ((buffer, offset, length) => sumOfView(pool, buffer, offset, length))
+    this.sumView = options.sumView ?? ((buffer, offset, length) => sumOfView(pool, buffer, offset, length))
     this.device = device
     this.pool = pool
     this.address = formatIpv4(address)
@@ -94,6 +97,8 @@ export class Host {
     this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
     this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
     this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
+    const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
+    const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
     const congestion = new Reno()
     this.tcp = new Tcp({
       pool,
@@ -107,17 +112,26 @@ export class Host {
       initialSequence: tcp.initialSequence ?? new IsnGenerator(options.secret),
       congestion,
       recovery: new NewReno(congestion, this.counters.tcp),
-      sumView,
-      mtu: Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu),
+      sumView: this.sumView,
+      mtu,
       connectionsMax,
       timeWaitsMax: tcp.timeWaitsMax ?? TIME_WAITS_MAX,
       timeWaitMs: tcp.timeWaitMs ?? TIME_WAIT_MS,
-      reserveBuffers: tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS,
+      reserveBuffers,
       timestamps: tcp.timestamps ?? true,
       windowScaling: tcp.windowScaling ?? true,
       sack: tcp.sack ?? true,
     })
-    this.icmp = new Icmp(pool, this.ipv4, this.transmitter, this.tcp, this.counters.icmp)
+    this.udp = new Udp({
+      pool,
+      transmitter: this.transmitter,
+      ipv4: this.ipv4,
+      counters: this.counters.udp,
+      random: options.random,
+      mtu,
+      reserveBuffers,
+    })
+    this.icmp = new Icmp(pool, this.ipv4, this.transmitter, this.tcp, this.udp, this.counters.icmp)
     this.setNow(nowUs)
   }
 
@@ -159,10 +173,11 @@ export class Host {
     return this.timers.armedTimers
   }
 
-  /** Resets all connections and gives every buffer back. The device stays open. */
+  /** Resets all connections, closes all UDP ports and gives every buffer back. The device stays open. */
   close(nowUs: number): void {
     this.setNow(nowUs)
     this.tcp.close()
+    this.udp.close()
     this.arp.close()
     this.finishTurn(false)
   }
@@ -179,8 +194,9 @@ export class Host {
 
   /** Callbacks, hooks, output, transmission. */
   private finishTurn(hadFrames: boolean): void {
-    const hadNews = this.tcp.hasNews
-    if (hadNews) this.tcp.deliver()
+    const hadNews = this.tcp.hasNews || this.udp.hasNews
+    if (this.udp.hasNews) this.udp.deliver()
+    if (this.tcp.hasNews) this.tcp.deliver()
     if (hadFrames || hadNews) for (let index = 0; index < this.hooks.length; index++) this.hooks[index]!()
     this.tcp.output()
     this.transmitter.flush()
@@ -191,6 +207,7 @@ export class Host {
     this.sumBurst?.(descriptors, frames)
     this.wallClock.read()
     this.tcp.setArrival(this.wallClock.low, this.wallClock.high)
+    this.udp.setArrival(this.wallClock.low, this.wallClock.high)
     for (let frame = 0; frame < frames; frame++) {
       const at = frame * DESCRIPTOR_WORDS
       const buffer = descriptors[at + D_BUFFER]!
@@ -236,12 +253,19 @@ export class Host {
     if (!this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)) return false
     const protocol = ipv4Protocol(packet.view, packet.headerAt)
     if (protocol === PROTOCOL_TCP) return this.tcp.input(packet)
+    if (protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
     if (protocol === PROTOCOL_ICMP) this.icmp.input(packet)
     else {
       this.counters.ipv4.dropProtocol++
       this.icmp.sendUnreachable(packet, UNREACHABLE_PROTOCOL)
     }
     return false
+  }
+
+  private inputDatagram(packet: ReceivedPacket): boolean {
+    const verdict = this.udp.input(packet)
+    if (verdict === UDP_NO_PORT) this.icmp.sendUnreachable(packet, UNREACHABLE_PORT)
+    return verdict === UDP_QUEUED
   }
 
   /** The device starves: what can be had again from peers is given up. */

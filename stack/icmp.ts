@@ -1,11 +1,11 @@
 /**
- * ICMP (RFC 792, RFC 1122 3.2.2): answers echo requests, reports unreachable protocols at a limited rate, and hands
- * errors about our own segments to TCP.
+ * ICMP (RFC 792, RFC 1122 3.2.2): answers echo requests, reports unreachable protocols and ports at a limited rate, and
+ * hands errors about our own segments and datagrams to TCP and UDP.
  *
  * The echo reply is the request's own bytes: a new header in a slot, the data as a view of the arrival buffer, and a
  * checksum that follows from the request's by the one word that changed (RFC 1624).
  *
- * Called by: Host. Calls: ipv4.ts, transmitter.ts, and the transport through TransportErrors.
+ * Called by: Host. Calls: ipv4.ts, transmitter.ts, and the transports through TransportErrors and DatagramErrors.
  */
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import type { Pool } from '../storage/pool.ts'
@@ -35,8 +35,10 @@ import {
   ipv4Source,
   PROTOCOL_ICMP,
   PROTOCOL_TCP,
+  PROTOCOL_UDP,
 } from './wire/ipv4.ts'
 import { tcpDestinationPort, tcpSequence, tcpSourcePort } from './wire/tcp.ts'
+import { udpDestinationPort, udpSourcePort } from './wire/udp.ts'
 
 /** What TCP wants to know about errors. Nothing in them is trusted beyond what the receiver can check. */
 export interface TransportErrors {
@@ -44,6 +46,12 @@ export interface TransportErrors {
   onUnreachable(remote: number, localPort: number, remotePort: number, sequence: number, code: number): void
   /** A segment of ours was too big for a link; `mtu` is what the router says, or 0. */
   onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void
+}
+
+/** What UDP wants to know. */
+export interface DatagramErrors {
+  /** A datagram of ours could not be delivered. `code` as in RFC 792. */
+  onUnreachable(remote: number, localPort: number, remotePort: number, code: number): void
 }
 
 /** Of the offending packet an error quotes the header and 8 bytes at least (RFC 792). */
@@ -54,17 +62,26 @@ export class Icmp {
   private readonly ipv4: Ipv4
   private readonly transmitter: Transmitter
   private readonly transport: TransportErrors
+  private readonly datagrams: DatagramErrors
   private readonly counters: IcmpCounters
   private nowMs = 0
   /** Token bucket of the errors sent: what is left of this second. */
   private errorsLeft = ICMP_ERRORS_PER_SECOND
   private errorsSinceMs = 0
 
-  constructor(pool: Pool, ipv4: Ipv4, transmitter: Transmitter, transport: TransportErrors, counters: IcmpCounters) {
+  constructor(
+    pool: Pool,
+    ipv4: Ipv4,
+    transmitter: Transmitter,
+    transport: TransportErrors,
+    datagrams: DatagramErrors,
+    counters: IcmpCounters,
+  ) {
     this.pool = pool
     this.ipv4 = ipv4
     this.transmitter = transmitter
     this.transport = transport
+    this.datagrams = datagrams
     this.counters = counters
   }
 
@@ -154,9 +171,19 @@ export class Icmp {
       return
     }
     this.counters.errorsReceived++
-    if (ipv4Protocol(view, quoted) !== PROTOCOL_TCP || ipv4Source(view, quoted) !== this.ipv4.address) return
+    if (ipv4Source(view, quoted) !== this.ipv4.address) return
     const remote = ipv4Destination(view, quoted)
     const segment = quoted + headerLength
+    const protocol = ipv4Protocol(view, quoted)
+    if (protocol === PROTOCOL_UDP) {
+      const code = icmpCode(view, packet.at)
+      this.datagrams.onUnreachable(remote, udpSourcePort(view, segment), udpDestinationPort(view, segment), code)
+    } else if (protocol === PROTOCOL_TCP) this.segmentUnreachable(packet, remote, segment)
+  }
+
+  /** @param segment where the quoted TCP header starts */
+  private segmentUnreachable(packet: ReceivedPacket, remote: number, segment: number): void {
+    const view = packet.view
     const localPort = tcpSourcePort(view, segment)
     const remotePort = tcpDestinationPort(view, segment)
     const sequence = tcpSequence(view, segment)

@@ -30,6 +30,11 @@ export const PATH_MTU_MIN = 552
 /** ICMP errors sent per second; Linux icmp_ratelimit allows about as many per peer (RFC 1812 4.3.2.8). */
 export const ICMP_ERRORS_PER_SECOND = 100
 
+/* --- UDP --- */
+
+/** Datagrams that wait for one application; each holds a buffer. Linux's rmem_default holds about as many of full size. */
+export const UDP_QUEUE_DATAGRAMS = 128
+
 /* --- TCP --- */
 
 export const CONNECTIONS_MAX = 16_384

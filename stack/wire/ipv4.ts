@@ -17,6 +17,7 @@ const DESTINATION = 16
 
 export const PROTOCOL_ICMP = 1
 export const PROTOCOL_TCP = 6
+export const PROTOCOL_UDP = 17
 
 /** More-fragments bit and fragment offset: anything here makes the packet a fragment. */
 const FRAGMENT_MASK = 0x3fff
