@@ -79,7 +79,16 @@ export class TcpCounters {
   retransmitted = 0
   /** Time-outs of the retransmission timer. */
   timeouts = 0
+  /** Fast recoveries. */
   fastRetransmits = 0
+  /** Reductions taken back because nothing had been lost. */
+  spuriousRecoveries = 0
+  spuriousTimeouts = 0
+  tailProbes = 0
+  /** Losses that a tail probe repaired. */
+  tailProbeRepairs = 0
+  /** ACKs with a duplicate SACK block: the peer got something twice. */
+  duplicateSacks = 0
   zeroWindowProbes = 0
   keepAliveProbes = 0
   delayedAcks = 0

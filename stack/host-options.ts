@@ -23,6 +23,12 @@ export interface TcpOptions {
   windowScaling?: boolean
   /** RFC 2018 selective acknowledgements; default true. */
   sack?: boolean
+  /** RFC 8985 loss detection by time; else RFC 6675. Default true (Linux tcp_recovery). */
+  rack?: boolean
+  /** RFC 8985 tail loss probes; default true (Linux tcp_early_retrans). */
+  tailProbes?: boolean
+  /** RFC 5682 detection of needless time-outs; default true (Linux tcp_frto). */
+  frto?: boolean
   /** Replaces the RFC 6528 generator. */
   initialSequence?: InitialSequence
 }

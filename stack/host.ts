@@ -27,7 +27,8 @@ import { CONNECTIONS_MAX, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } f
 import { ReceivedPacket } from './packet.ts'
 import { Reno } from './tcp/congestion/reno.ts'
 import { IsnGenerator } from './tcp/isn.ts'
-import { NewReno } from './tcp/recovery.ts'
+import { LossRecovery } from './tcp/recovery.ts'
+import { Scoreboard } from './tcp/scoreboard.ts'
 import { Tcp } from './tcp/tcp.ts'
 import { TIMERS_PER_CONNECTION } from './tcp/timer-arming.ts'
 import { TimerWheel } from './timer-wheel.ts'
@@ -100,6 +101,7 @@ export class Host {
     const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
     const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
     const congestion = new Reno()
+    const scoreboard = new Scoreboard()
     this.tcp = new Tcp({
       pool,
       transmitter: this.transmitter,
@@ -111,7 +113,11 @@ export class Host {
       random: options.random,
       initialSequence: tcp.initialSequence ?? new IsnGenerator(options.secret),
       congestion,
-      recovery: new NewReno(congestion, this.counters.tcp),
+      recovery: new LossRecovery(scoreboard, congestion, this.counters.tcp, {
+        rack: tcp.rack ?? true,
+        frto: tcp.frto ?? true,
+      }),
+      scoreboard,
       sumView: this.sumView,
       mtu,
       connectionsMax,
@@ -121,6 +127,7 @@ export class Host {
       timestamps: tcp.timestamps ?? true,
       windowScaling: tcp.windowScaling ?? true,
       sack: tcp.sack ?? true,
+      tailProbes: tcp.tailProbes ?? true,
     })
     this.udp = new Udp({
       pool,

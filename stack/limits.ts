@@ -74,6 +74,16 @@ export const DELAYED_ACK_MS = 40 // Linux TCP_DELACK_MIN; RFC 9293 3.8.6.3 allow
 export const QUICK_ACKS = 16
 export const INITIAL_WINDOW_SEGMENTS = 10 // RFC 6928
 export const DUPLICATE_ACKS = 3 // RFC 5681 3.2
+/** Segments one connection may have in flight: bounds the scoreboard, 32 bytes each. */
+export const SEGMENTS_IN_FLIGHT_MAX = 32_768
+/** The least round trip is the least of this and the same time before; Linux tcp_min_rtt_wlen is 300 s. */
+export const MIN_RTT_WINDOW_MS = 150_000
+/** Recoveries without duplicate SACK after which the reordering window is small again (RFC 8985 6.2 step 4). */
+export const REORDER_WINDOW_RECOVERIES = 16
+/** A lone segment's ACK may be delayed by the peer (RFC 8985 7.2); Linux adds the minimum RTO. */
+export const TAIL_PROBE_ACK_DELAY_MS = 200
+/** Added to two round trips, so that clocks of 1 ms do not probe too early; Linux TCP_TIMEOUT_MIN. */
+export const TAIL_PROBE_MIN_MS = 2
 
 export const KEEP_ALIVE_IDLE_MS = 7_200_000 // RFC 9293 3.8.4: at least two hours
 export const KEEP_ALIVE_INTERVAL_MS = 75_000 // Linux tcp_keepalive_intvl

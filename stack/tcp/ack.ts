@@ -1,8 +1,9 @@
 /**
- * The ACK field of an acceptable segment (RFC 9293 3.10.7.4, fifth step): frees what the peer has, takes round-trip
- * samples, feeds recovery, moves the send window, and the states that wait for the ACK of our FIN.
+ * The ACK field of an acceptable segment (RFC 9293 3.10.7.4, fifth step) and its SACK blocks: works them into the
+ * scoreboard, frees what the peer has, takes round-trip samples, feeds recovery, moves the send window, and the states
+ * that wait for the ACK of our FIN.
  *
- * Called by: input.ts. Calls: send-queue.ts, rtt.ts, the recovery of the context, close.ts.
+ * Called by: input.ts. Calls: sack.ts, send-queue.ts, scoreboard.ts, rtt.ts, the recovery of the context, close.ts.
  */
 import { FLAG_FIN, FLAG_RST } from '../wire/tcp.ts'
 import { challengeAck } from './challenge.ts'
@@ -10,13 +11,21 @@ import { enterClosed, enterFinWait2, enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { establish } from './handshake.ts'
-import { sampleRtt } from './rtt.ts'
+import { sampleHandshake, sampleRtt } from './rtt.ts'
+import { processSack } from './sack.ts'
 import type { Segment } from './segment.ts'
 import { acknowledgeSent } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess } from './seq.ts'
 import { sendReset } from './stateless.ts'
-import { STATE_CLOSING, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_LAST_ACK, STATE_SYN_RECEIVED } from './states.ts'
-import { armRetransmission, disarmRetransmission } from './timer-arming.ts'
+import {
+  LOSS_TIMER_PERSIST,
+  STATE_CLOSING,
+  STATE_ESTABLISHED,
+  STATE_FIN_WAIT_1,
+  STATE_LAST_ACK,
+  STATE_SYN_RECEIVED,
+} from './states.ts'
+import { disarmLossTimer, rearmLossTimer } from './timer-arming.ts'
 
 /** @returns false if the segment is done with: refused, or the connection has ended */
 export function processAck(context: TcpContext, c: Connection, segment: Segment): boolean {
@@ -36,9 +45,16 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
     challengeAck(context, c)
     return false
   }
-  if (acked > 0) acknowledgeNew(context, c, segment, acked)
-  else if (isDuplicate(c, segment)) {
-    context.recovery.onDuplicateAck(c)
+  const { delivery } = context
+  delivery.begin(context, c.tsOffset, segment, c.timestampsOn !== 0)
+  if (segment.sackBlocks > 0 && c.sackOn !== 0) processSack(context, c, segment, delivery)
+  if (acked > 0) acknowledgeNew(context, c, ack, acked)
+  else if (isDuplicate(c, segment)) delivery.duplicate = 1
+  if (acked > 0 || delivery.duplicate !== 0 || delivery.sackedBytes > 0 || delivery.dsack !== 0) {
+    sampleRtt(c, delivery)
+    context.recovery.onAck(c, delivery)
+    if (acked > 0) c.backoff = 0
+    rearmLossTimer(context, c, acked > 0)
     context.queueOutput(c)
   }
   updateWindow(context, c, segment)
@@ -54,7 +70,7 @@ function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): b
     sendReset(context, segment, ack, 0, FLAG_RST)
     return false
   }
-  sampleRtt(c, ack, context.nowUs32, echoAge(context, c, segment))
+  sampleHandshake(c, context.nowUs32, echoAge(context, c, segment))
   c.sndUna = seqAdd(c.iss, 1)
   establish(context, c)
   c.sndWnd = segment.window << c.sendScale
@@ -69,21 +85,15 @@ function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): b
   return c.state !== 0
 }
 
-function acknowledgeNew(context: TcpContext, c: Connection, segment: Segment, acked: number): void {
-  const ack = segment.acknowledgement
-  sampleRtt(c, ack, context.nowUs32, echoAge(context, c, segment))
+function acknowledgeNew(context: TcpContext, c: Connection, ack: number, acked: number): void {
   c.sndUna = ack
   // The FIN's number is no byte of the queue.
   const bytes = seqDiff(ack, c.sendEnd) > 0 ? acked - 1 : acked
   acknowledgeSent(context, c, bytes)
   if (seqLess(c.sndNxt, ack)) c.sndNxt = ack
-  context.recovery.onAck(c, acked)
-  c.backoff = 0
+  context.delivery.ackedBytes = acked
+  context.scoreboard.acknowledge(c, context.delivery)
   c.progressMs = context.nowMs
-  // RFC 6298 (5.2), (5.3).
-  if (c.sndUna === c.sndMax) disarmRetransmission(context, c)
-  else armRetransmission(context, c)
-  context.queueOutput(c)
 }
 
 /** RFC 5681 2: nothing new, nothing in it, the window as before, while data is in flight (a window probe is not). */
@@ -105,9 +115,9 @@ function updateWindow(context: TcpContext, c: Connection, segment: Segment): voi
   c.sndWl2 = segment.acknowledgement
   if (window === c.sndWnd) return
   if (window > c.sndWnd) {
-    if (c.persisting !== 0) {
+    if (c.lossTimer === LOSS_TIMER_PERSIST) {
       c.backoff = 0
-      disarmRetransmission(context, c)
+      disarmLossTimer(context, c)
     }
     context.queueOutput(c)
   }

@@ -96,6 +96,7 @@ function leaveTable(context: TcpContext, c: Connection): void {
   disarmAll(context, c)
   context.demux.remove(c.slot)
   releaseSendQueue(context, c)
+  context.scoreboard.release(c)
   releaseReassembly(context, c)
 }
 

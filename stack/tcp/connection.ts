@@ -7,15 +7,15 @@
  *
  *        sndUna      sndNxt      sndMax      sendEnd          rcvNxt         rcvAdvertised
  *   ───────┼───────────┼───────────┼───────────┼──── FIN      ────┼────────────────┼──────
- *    acked │ in flight │ sent      │ not sent  │               in │ window offered │ refused
- *          │           │ before an │ yet       │            order │                │
- *          │           │ RTO       │           │
+ *    acked │ in flight │ window    │ not sent  │               in │ window offered │ refused
+ *          │           │ probe     │ yet       │            order │                │
  *
  * Invariants:
  *  1. sndUna <= sndNxt <= sndMax, and all are <= sendEnd + 1 (the FIN has the number sendEnd).
  *  2. The lines from sendHead hold exactly the bytes [sndUna - sendHeadOffset, sendEnd), SYN and FIN apart.
  *  3. rcvAdvertised never moves left (RFC 9293 3.8.6: a receiver SHOULD NOT shrink the window).
- *  4. The lines from reassemblyHead lie right of rcvNxt, sorted, without overlap.
+ *  4. sndNxt never moves left. What lies in [sndUna, sndNxt) stands in the scoreboard (scoreboard.ts).
+ *  5. The lines from reassemblyHead lie right of rcvNxt, sorted, without overlap.
  */
 import { NO_META } from '../../storage/layout.ts'
 import { formatIpv4 } from '../address.ts'
@@ -24,8 +24,9 @@ import { abortConnection, shutdownConnection } from './close.ts'
 import type { TcpContext } from './context.ts'
 import type { Listener } from './listen.ts'
 import { takeReceived } from './receive-queue.ts'
+import { NO_SEGMENT } from './scoreboard.ts'
 import { enqueueSend } from './send-queue.ts'
-import { ACK_NONE, STATE_CLOSED } from './states.ts'
+import { ACK_NONE, LOSS_TIMER_RETRANSMISSION, RECOVERY_NONE, STATE_CLOSED } from './states.ts'
 import { setKeepAlive } from './timer-arming.ts'
 
 /** No limit of takeReceived: more than any receive queue holds. */
@@ -131,6 +132,10 @@ export class Connection {
   /** Highest ACK sent: decides which segment's timestamp is echoed (RFC 7323 4.3). */
   lastAckSent = 0
   sackOn = 0
+  /** 1: bytes [dsackLeft, dsackRight) came a second time; the next ACK says so (RFC 2883). */
+  dsackPending = 0
+  dsackLeft = 0
+  dsackRight = 0
 
   /* Acknowledging. */
   ackPending = ACK_NONE
@@ -145,16 +150,16 @@ export class Connection {
   srttUs = 0
   rttVarianceUs = 0
   rtoMs = 0
-  rttTiming = 0
-  rttSequence = 0
-  rttStartUs32 = 0
+  /** When the SYN was sent, if it was sent once only: handshakes are timed, too. */
+  synTiming = 0
+  synSentUs32 = 0
   /** Retransmission time-outs since the last progress. */
   backoff = 0
   /** When the oldest unacknowledged data was first sent, for the user time-out. */
   progressMs = 0
   userTimeoutMs = 0
-  /** 1: the retransmission timer runs as persist timer (RFC 9293 3.8.6.1). */
-  persisting = 0
+  /** LOSS_TIMER_: what the timer is set for. */
+  lossTimer = LOSS_TIMER_RETRANSMISSION
   /** 1: the persist timer fired: send what the window takes, or one byte beyond it. */
   probePending = 0
   /** Probes since the peer was heard last. */
@@ -175,13 +180,74 @@ export class Connection {
   /** 1: the congestion window held data back since the last output: only then it may grow (RFC 7661 4.3). */
   congestionLimited = 0
   lastSentMs = 0
-  duplicateAcks = 0
-  recovering = 0
+
+  /* Scoreboard (scoreboard.ts): lists of what is in flight, and sums over them, bytes. */
+  segmentHead = NO_SEGMENT
+  segmentTail = NO_SEGMENT
+  segmentCount = 0
+  timeHead = NO_SEGMENT
+  timeTail = NO_SEGMENT
+  /** Where the last SACK block began, and a place left of which nothing waits to be sent again. */
+  sackHint = NO_SEGMENT
+  lossHint = NO_SEGMENT
+  sackedBytes = 0
+  sackedSegments = 0
+  lostBytes = 0
+  retransmittedBytes = 0
+
+  /* Loss recovery (recovery.ts). */
+  recoveryState = RECOVERY_NONE
+  /** Recovery ends when sndUna has come here. */
   recoverSequence = 0
-  /** Bytes that may be sent beyond the congestion window (RFC 3042). */
-  limitedTransmitBytes = 0
-  /** 1: recovery wants the first unacknowledged segment sent again. */
-  retransmitHead = 0
+  /** Of a peer without SACK (newreno.ts). */
+  duplicateAcks = 0
+  /** 1: new data goes first, once (RFC 5682). */
+  holdRetransmissions = 0
+  frtoOn = 0
+
+  /* Proportional rate reduction (prr.ts). */
+  prrFlightBytes = 0
+  prrDeliveredBytes = 0
+  prrOutBytes = 0
+
+  /* What a needless reduction would have changed (undo.ts). */
+  undoOn = RECOVERY_NONE
+  undoSequence = 0
+  undoWindow = 0
+  undoThreshold = 0
+  /** Segments sent again since the reduction: all, and those that did not arrive twice; when the first was sent. */
+  repairsSent = 0
+  repairSegments = 0
+  repairMs = 0
+
+  /* RACK (rack-state.ts, rack.ts). */
+  rackValid = 0
+  rackSentUs = 0
+  rackEnd = 0
+  rackRttUs = 0
+  rackFackValid = 0
+  rackFack = 0
+  rackReorderSeen = 0
+  rackWindowMultiplier = 1
+  rackWindowRecoveries = 0
+  rackDsackRoundOn = 0
+  rackDsackRound = 0
+  minRttUs = 0
+  minRttWindowUs = 0
+  minRttBeforeUs = 0
+  minRttSinceMs = 0
+  /** Until the next segment counts as lost; 0: none is waiting for that. */
+  reorderWaitUs = 0
+
+  /* Tail loss probe (tail-probe.ts). */
+  tailProbeDue = 0
+  tailProbeOn = 0
+  tailProbeStart = 0
+  tailProbeEnd = 0
+  /** 1: the probe repeats what was sent before. */
+  tailProbeRepeats = 0
+  /** Bytes that may be sent beyond the congestion window, for a probe with new data. */
+  beyondWindowBytes = 0
 
   /** NEWS_ bits: what the application has to be told at the end of the burst. */
   news = 0

@@ -19,10 +19,12 @@ import type { TimerWheel } from '../timer-wheel.ts'
 import type { Transmitter } from '../transmitter.ts'
 import type { CongestionControl } from './congestion/congestion.ts'
 import type { Connection } from './connection.ts'
+import { Delivery } from './delivery.ts'
 import { Demux } from './demux.ts'
 import type { InitialSequence } from './isn.ts'
 import type { Listener } from './listen.ts'
 import type { Recovery } from './recovery.ts'
+import type { Scoreboard } from './scoreboard.ts'
 import { SlotList, Slots } from './slots.ts'
 import { TimeWaitTable } from './time-wait.ts'
 
@@ -39,6 +41,7 @@ export interface TcpContextParts {
   initialSequence: InitialSequence
   congestion: CongestionControl
   recovery: Recovery
+  scoreboard: Scoreboard
   sumView: SumView
   mtu: number
   connectionsMax: number
@@ -48,6 +51,7 @@ export interface TcpContextParts {
   timestamps: boolean
   windowScaling: boolean
   sack: boolean
+  tailProbes: boolean
 }
 
 export class TcpContext {
@@ -61,6 +65,9 @@ export class TcpContext {
   readonly initialSequence: InitialSequence
   readonly congestion: CongestionControl
   readonly recovery: Recovery
+  readonly scoreboard: Scoreboard
+  /** What the ACK that is being processed says. */
+  readonly delivery = new Delivery()
   readonly sumView: SumView
   readonly mtu: number
   readonly connectionsMax: number
@@ -68,6 +75,7 @@ export class TcpContext {
   readonly timestamps: boolean
   readonly windowScaling: boolean
   readonly sack: boolean
+  readonly tailProbes: boolean
 
   readonly demux: Demux
   readonly timeWaits: TimeWaitTable
@@ -102,6 +110,7 @@ export class TcpContext {
     this.initialSequence = parts.initialSequence
     this.congestion = parts.congestion
     this.recovery = parts.recovery
+    this.scoreboard = parts.scoreboard
     this.sumView = parts.sumView
     this.mtu = parts.mtu
     this.connectionsMax = parts.connectionsMax
@@ -109,6 +118,7 @@ export class TcpContext {
     this.timestamps = parts.timestamps
     this.windowScaling = parts.windowScaling
     this.sack = parts.sack
+    this.tailProbes = parts.tailProbes
     this.demux = new Demux(parts.connectionsMax + parts.timeWaitsMax, parts.random.next())
     this.timeWaits = new TimeWaitTable(
       this.demux,

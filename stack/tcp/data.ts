@@ -12,6 +12,7 @@ import { FLAG_FIN } from '../wire/tcp.ts'
 import { enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { reportDuplicate } from './dsack.ts'
 import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
 import { appendReceived } from './receive-queue.ts'
 import type { Segment } from './segment.ts'
@@ -56,6 +57,7 @@ function trimToWindow(context: TcpContext, c: Connection, segment: Segment): voi
   if (old <= 0 && beyond <= 0) return
   if (old > 0) {
     const cut = Math.min(old, segment.payloadLength)
+    reportDuplicate(c, segment.sequence, seqAdd(segment.sequence, cut)) // RFC 2883 4.1.1
     context.counters.duplicateBytes += cut
     segment.payloadOffset += cut
     segment.payloadLength -= cut

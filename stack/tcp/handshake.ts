@@ -25,7 +25,7 @@ import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd } from './seq.ts'
 import { STATE_ESTABLISHED } from './states.ts'
-import { armKeepAlive, disarmRetransmission } from './timer-arming.ts'
+import { armKeepAlive, disarmLossTimer } from './timer-arming.ts'
 
 /** Headers of a segment without options, IPv4. */
 const HEADERS_BYTES = IPV4_HEADER_BYTES + TCP_HEADER_BYTES
@@ -115,7 +115,7 @@ export function establish(context: TcpContext, c: Connection): void {
   if (c.sendScale < 0) c.sendScale = 0
   if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)
   c.backoff = 0
-  disarmRetransmission(context, c)
+  disarmLossTimer(context, c)
   context.congestion.initialize(c)
   context.counters.established++
   if (c.keepAliveOn !== 0) armKeepAlive(context, c, c.keepAliveIdleMs)

@@ -18,10 +18,11 @@ import { endConnection } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { receiveData } from './data.ts'
+import { reportDuplicate } from './dsack.ts'
 import { segmentSumIsRight } from './frame.ts'
 import { establish, negotiate } from './handshake.ts'
 import { listenInput } from './listen.ts'
-import { sampleRtt } from './rtt.ts'
+import { sampleHandshake } from './rtt.ts'
 import { Segment } from './segment.ts'
 import { seqAdd, seqDiff, seqInWindow, seqLess } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
@@ -102,7 +103,7 @@ function synSentInput(context: TcpContext, c: Connection): void {
     return
   }
   const echoMs = segment.hasTimestamps !== 0 ? (context.nowMs + c.tsOffset - segment.timestampEcho) | 0 : -1
-  sampleRtt(c, segment.acknowledgement, context.nowUs32, echoMs)
+  sampleHandshake(c, context.nowUs32, echoMs)
   c.sndUna = segment.acknowledgement
   establish(context, c)
   c.ackPending = ACK_NOW
@@ -198,7 +199,10 @@ function acknowledgeInvalid(context: TcpContext, c: Connection): void {
   if (segment.sequenceLength === 0) {
     if (((context.nowMs - c.invalidAckMs) | 0) < INVALID_ACK_INTERVAL_MS) return
     c.invalidAckMs = context.nowMs
-  } else context.counters.duplicateBytes += segment.payloadLength
+  } else {
+    context.counters.duplicateBytes += segment.payloadLength
+    reportDuplicate(c, segment.sequence, seqAdd(segment.sequence, segment.payloadLength))
+  }
   c.ackPending = ACK_NOW
   context.queueOutput(c)
 }

@@ -18,6 +18,7 @@ const MSS_BYTES = 4
 const WINDOW_SCALE_BYTES = 3
 const SACK_PERMITTED_BYTES = 2
 const TIMESTAMPS_BYTES = 10
+export const SACK_BLOCK_BYTES = 8
 
 /** Two no-ops and the timestamps, as they stand in every segment but SYNs. */
 const TIMESTAMPS_WORD =
@@ -34,6 +35,9 @@ export interface SegmentOptions {
   /** -1: absent. */
   windowScale: number
   sackPermitted: number
+  /** Number of SACK blocks, and where the first one lies in the view. */
+  sackBlocks: number
+  sackAt: number
 }
 
 export function clearOptions(into: SegmentOptions): void {
@@ -41,6 +45,7 @@ export function clearOptions(into: SegmentOptions): void {
   into.mss = 0
   into.windowScale = -1
   into.sackPermitted = 0
+  into.sackBlocks = 0
 }
 
 /** Reads options from `at` to `end`. A malformed option ends the reading: what came before it counts (RFC 9293 MUST-7). */
@@ -76,6 +81,9 @@ function readOption(into: SegmentOptions, view: DataView, at: number, kind: numb
     into.hasTimestamps = 1
     into.timestampValue = view.getInt32(at + 2)
     into.timestampEcho = view.getInt32(at + 6)
+  } else if (kind === KIND_SACK && length > 2 && (length - 2) % SACK_BLOCK_BYTES === 0) {
+    into.sackBlocks = (length - 2) / SACK_BLOCK_BYTES
+    into.sackAt = at + 2
   }
 }
 

@@ -1,16 +1,19 @@
 /**
  * What a connection sends: SYN, data, FIN, ACK, probes. Called once a burst for every connection in the output list;
- * what is allowed to go is decided by windows, Nagle and the fields that recovery.ts and timers.ts have set.
+ * what is allowed to go is decided by windows, Nagle, the scoreboard and the fields that recovery and timers have set.
  *
  *   outputConnection ─► sendSyn
- *                    ─► sendHeadAgain          retransmitHead (recovery.ts)
- *                    ─► sendData               new data, or everything again behind a time-out
+ *                    ─► sendAck                first, if it has SACK blocks: segments with data carry none
+ *                    ─► sendTailProbe          tailProbeDue
+ *                    ─► sendLost               what the scoreboard says is lost, in order of sequence
+ *                    ─► sendData               new data
  *                    ─► sendProbe              probePending (persist timer)
  *                    ─► sendAck                if nothing has carried it yet
  *                    ─► timers
  *
- * Calls: send-queue.ts (gather), frame.ts, timers.ts (arm). Does not know recovery.ts.
+ * Calls: send-queue.ts (gather), scoreboard.ts, frame.ts, timer-arming.ts. Does not know recovery.ts.
  */
+import { SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -27,16 +30,27 @@ import {
 } from './options.ts'
 import { collectSackBlocks } from './reassembly.ts'
 import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
-import { cancelTiming, startTiming } from './rtt.ts'
-import { clearGather, Gather, gatherSegment, rewindToHead } from './send-queue.ts'
+import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
+import { clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
-import { ACK_DELAYED, ACK_NONE, ACK_NOW, STATE_CLOSED, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import {
+  ACK_DELAYED,
+  ACK_NONE,
+  ACK_NOW,
+  LOSS_TIMER_PERSIST,
+  LOSS_TIMER_PROBE,
+  LOSS_TIMER_REORDER,
+  STATE_CLOSED,
+  STATE_SYN_RECEIVED,
+  STATE_SYN_SENT,
+} from './states.ts'
 import {
   armDelayedAck,
   armPersist,
+  armProbeOrRetransmission,
   armRetransmission,
   disarmDelayedAck,
-  isRetransmissionArmed,
+  isLossTimerArmed,
 } from './timer-arming.ts'
 
 const gather = new Gather()
@@ -51,14 +65,29 @@ export function outputConnection(context: TcpContext, c: Connection): void {
     else if (c.ackPending === ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
     return
   }
-  if (c.retransmitHead !== 0) sendHeadAgain(context, c)
-  sendData(context, c)
+  if (c.ackPending === ACK_NOW && hasSackBlocks(c)) sendAck(context, c)
+  const sndNxt = c.sndNxt
+  if (c.tailProbeDue !== 0) sendTailProbe(context, c)
+  sendWaiting(context, c)
   if (c.probePending !== 0) sendProbe(context, c)
   if (c.ackPending === ACK_NOW) sendAck(context, c)
   else if (c.ackPending === ACK_DELAYED) armDelayedAck(context, c)
-  if (c.sndUna !== c.sndNxt) {
-    if (c.persisting !== 0 || !isRetransmissionArmed(context, c)) armRetransmission(context, c)
-  } else if (hasUnsent(c) && !isRetransmissionArmed(context, c)) armPersist(context, c)
+  if (c.segmentHead !== NO_SEGMENT) {
+    const stale = c.lossTimer === LOSS_TIMER_PERSIST || (c.lossTimer === LOSS_TIMER_PROBE && c.sndNxt !== sndNxt)
+    if (stale || !isLossTimerArmed(context, c)) armProbeOrRetransmission(context, c)
+  } else if (hasUnsent(c) && !isLossTimerArmed(context, c)) armPersist(context, c)
+}
+
+/** What was lost, then what is new; the other way round when recovery wants to see whether anything was lost at all. */
+function sendWaiting(context: TcpContext, c: Connection): void {
+  if (c.holdRetransmissions !== 0) {
+    c.holdRetransmissions = 0
+    const sndNxt = c.sndNxt
+    sendData(context, c)
+    if (c.sndNxt !== sndNxt) return
+  }
+  c.congestionLimited = 0
+  if (sendLost(context, c)) sendData(context, c)
 }
 
 /** SYN of an active open, SYN-ACK of a passive one; first time and again. */
@@ -88,28 +117,28 @@ function sendSyn(context: TcpContext, c: Connection): void {
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
   context.ipv4.end()
   if (c.backoff > 0) context.counters.retransmitted++
-  else startTiming(c, seqAdd(c.iss, 1), context.nowUs32)
+  c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
+  c.synSentUs32 = context.nowUs32
   c.lastAckSent = c.rcvNxt
   c.ackPending = ACK_NONE
 }
 
 /** Everything that windows and Nagle let go. */
 function sendData(context: TcpContext, c: Connection): void {
-  c.congestionLimited = 0
   const idle = c.sndUna === c.sndMax && ((context.nowMs - c.lastSentMs) | 0) > c.rtoMs
   if (idle && c.lastSentMs !== 0) context.congestion.onIdle(c) // RFC 5681 4.1
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent
     const peerLeft = seqDiff(seqAdd(c.sndUna, c.sndWnd), c.sndNxt)
-    const congestionLeft = c.congestionWindow + c.limitedTransmitBytes - seqDiff(c.sndNxt, c.sndUna)
+    const congestionLeft = c.congestionWindow + c.beyondWindowBytes - pipeBytes(c)
     const usable = Math.min(peerLeft, congestionLeft)
     if (unsent === 0) {
       // Only the FIN is left; it takes a number, and so a byte of the peer's window.
-      if (c.finQueued !== 0 && peerLeft > 0) emit(context, c, c.sndNxt, FLAG_ACK | FLAG_FIN)
+      if (c.finQueued !== 0 && peerLeft > 0) emit(context, c, FLAG_ACK | FLAG_FIN)
       return
     }
-    if (usable <= 0) {
+    if (usable <= 0 || c.segmentCount >= SEGMENTS_IN_FLIGHT_MAX) {
       if (congestionLeft <= 0) c.congestionLimited = 1
       return
     }
@@ -122,7 +151,7 @@ function sendData(context: TcpContext, c: Connection): void {
     } else if (!nagleAllows(c, unsent)) return
     const last = gather.bytes === unsent
     const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
-    if (!emit(context, c, c.sndNxt, FLAG_ACK | (last ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
+    if (!emit(context, c, FLAG_ACK | (last ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
   }
 }
 
@@ -139,28 +168,66 @@ function nagleAllows(c: Connection, unsent: number): boolean {
   return c.sndNxt === c.sndUna || seqLess(c.sndNxt, c.sndMax)
 }
 
-/** Recovery found the first segment lost. */
-function sendHeadAgain(context: TcpContext, c: Connection): void {
-  c.retransmitHead = 0
-  if (c.sndUna === c.sndMax) return
-  const sent = seqDiff(c.sndMax, c.sndUna)
-  const queued = seqDiff(c.sendEnd, c.sndUna)
-  if (queued > 0) {
-    const limit = Math.min(c.sendMss, sent, queued)
-    gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, limit, c.sendMss)
+/**
+ * Everything that counts as lost, as far as the windows let it go (RFC 6675 5 (C)).
+ * @returns true if nothing is left waiting, so that new data may go
+ */
+function sendLost(context: TcpContext, c: Connection): boolean {
+  const { scoreboard } = context
+  for (;;) {
+    const segment = scoreboard.nextLost(c)
+    if (segment === NO_SEGMENT) return true
+    if (c.congestionWindow - pipeBytes(c) < Math.min(scoreboard.length(segment), c.sendMss)) {
+      c.congestionLimited = 1
+      return false
+    }
+    // A peer that has shrunk its window gets only the first segment, which asks it (RFC 9293 3.8.6).
+    const first = segment === c.segmentHead
+    if (!first && seqLess(seqAdd(c.sndUna, c.sndWnd), scoreboard.end(segment))) return false
+    if (!sendAgain(context, c, segment)) return false
+    if (c.repairsSent++ === 0) c.repairMs = context.nowMs
+    c.repairSegments++
+    if (first && c.lossTimer !== LOSS_TIMER_REORDER) armRetransmission(context, c)
   }
-  const bytes = queued > 0 ? gather.bytes : 0
-  const fin = c.finQueued !== 0 && bytes === queued && sent > queued
-  // The cursor stays where it is: this segment lies left of it.
-  const nextMeta = c.sendNextMeta
-  const nextOffset = c.sendNextOffset
+}
+
+/** One segment of the scoreboard, or as much of it as a segment takes by now. @returns false if there was no buffer */
+function sendAgain(context: TcpContext, c: Connection, segment: number): boolean {
+  const { scoreboard } = context
+  const start = scoreboard.start(segment)
+  const end = scoreboard.end(segment)
+  const fin = seqDiff(end, c.sendEnd) > 0
+  const payload = seqDiff(end, start) - (fin ? 1 : 0)
+  if (payload > 0) {
+    const limit = Math.min(payload, c.sendMss)
+    gatherSegment(context, gather, scoreboard.meta(segment), scoreboard.offset(segment), limit, c.sendMss)
+  } else clearGather(gather)
+  const whole = gather.bytes === payload
+  const last = seqAdd(start, gather.bytes) === c.sendEnd
+  const flags = FLAG_ACK | (last && payload > 0 ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
+  if (!writeAndPush(context, c, start, flags)) return false
+  if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
+  scoreboard.retransmitted(c, segment, context.nowUs32)
+  context.counters.retransmitted++
+  c.prrOutBytes += gather.bytes
+  c.lastSentMs = context.nowMs
+  return true
+}
+
+/** RFC 8985 7.3: a new segment, whatever the congestion window says; without one, the last segment again. */
+function sendTailProbe(context: TcpContext, c: Connection): void {
+  c.tailProbeDue = 0
+  if (c.segmentHead === NO_SEGMENT) return
   const sndNxt = c.sndNxt
-  emit(context, c, c.sndUna, FLAG_ACK | FLAG_PSH | (fin ? FLAG_FIN : 0))
-  if (!seqLess(sndNxt, c.sndNxt)) {
-    c.sndNxt = sndNxt
-    c.sendNextMeta = nextMeta
-    c.sendNextOffset = nextOffset
-  }
+  c.beyondWindowBytes = Math.max(pipeBytes(c) + c.sendMss - c.congestionWindow, 0)
+  sendData(context, c)
+  c.beyondWindowBytes = 0
+  c.tailProbeRepeats = c.sndNxt === sndNxt ? 1 : 0
+  if (c.tailProbeRepeats !== 0 && !sendAgain(context, c, c.segmentTail)) return
+  context.counters.tailProbes++
+  c.tailProbeOn = 1
+  c.tailProbeStart = c.sndUna
+  c.tailProbeEnd = c.sndNxt
   armRetransmission(context, c)
 }
 
@@ -168,17 +235,16 @@ function sendHeadAgain(context: TcpContext, c: Connection): void {
 function sendProbe(context: TcpContext, c: Connection): void {
   c.probePending = 0
   if (c.sndNxt !== c.sndUna || !hasUnsent(c)) return
-  rewindToHead(c)
   const sequence = c.sndUna
-  const sndNxt = c.sndNxt
   let flags = FLAG_ACK
   if (c.sendEnd === sequence) flags |= FLAG_FIN
   else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
-  emit(context, c, sequence, flags)
+  if (c.sendEnd === sequence) clearGather(gather)
+  if (!writeAndPush(context, c, sequence, flags)) return
   // The byte counts as sent, for its ACK, but not as in flight: it is the timer's business.
-  c.sndNxt = sndNxt
-  rewindToHead(c)
-  cancelTiming(c)
+  if (c.sndMax === sequence) c.progressMs = context.nowMs
+  else context.counters.retransmitted++
+  c.sndMax = seqMax(c.sndMax, seqAdd(sequence, 1))
   context.counters.zeroWindowProbes++
 }
 
@@ -195,10 +261,13 @@ function sendAck(context: TcpContext, c: Connection): void {
 }
 
 /**
- * Sends the gathered payload at `sequence` and moves sndNxt behind it.
+ * Sends the gathered payload, or nothing but the FIN, at sndNxt and moves sndNxt behind it.
  * @returns false if there was no buffer for the header
  */
-function emit(context: TcpContext, c: Connection, sequence: number, flags: number): boolean {
+function emit(context: TcpContext, c: Connection, flags: number): boolean {
+  const sequence = c.sndNxt
+  const meta = c.sendNextMeta
+  const offset = c.sendNextOffset
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
   if (!writeAndPush(context, c, sequence, flags)) return false
@@ -207,13 +276,11 @@ function emit(context: TcpContext, c: Connection, sequence: number, flags: numbe
     c.sendNextOffset = gather.nextOffset
   }
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
-  if (seqLess(sequence, c.sndMax)) {
-    context.counters.retransmitted++
-    cancelTiming(c)
-  } else {
-    if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
-    startTiming(c, end, context.nowUs32)
-  }
+  const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
+  if (repeated) context.counters.retransmitted++
+  else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
+  context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated)
+  c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
   c.sndNxt = end
   c.sndMax = seqMax(c.sndMax, end)
@@ -224,9 +291,15 @@ function emit(context: TcpContext, c: Connection, sequence: number, flags: numbe
 function writeAndPush(context: TcpContext, c: Connection, sequence: number, flags: number): boolean {
   const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
   let blocks = 0
-  if (c.sackOn !== 0 && c.reassemblyBuffers > 0 && gather.bytes === 0) {
+  if (gather.bytes === 0 && hasSackBlocks(c)) {
+    blocks = c.dsackPending
+    if (blocks !== 0) {
+      sackBlocks[0] = c.dsackLeft
+      sackBlocks[1] = c.dsackRight
+      c.dsackPending = 0
+    }
     const max = Math.min(sackBlocksMax(tsBytes), SACK_BLOCKS_MAX)
-    blocks = collectSackBlocks(context, c, sackBlocks, max)
+    if (c.reassemblyBuffers > 0) blocks = collectSackBlocks(context, c, sackBlocks, blocks, max)
   }
   const options = tsBytes + sackOptionLength(blocks)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options + gather.bytes)
@@ -251,6 +324,11 @@ function acknowledged(context: TcpContext, c: Connection): void {
   if (c.quickAcks > 0 && c.ackPending !== ACK_NONE) c.quickAcks--
   c.ackPending = ACK_NONE
   disarmDelayedAck(context, c)
+}
+
+/** An ACK without data has to say more than its number. */
+function hasSackBlocks(c: Connection): boolean {
+  return c.sackOn !== 0 && (c.reassemblyBuffers > 0 || c.dsackPending !== 0)
 }
 
 function hasUnsent(c: Connection): boolean {

@@ -16,6 +16,7 @@ import { NO_META, W_VERSION_LOW } from '../../storage/layout.ts'
 import { REASSEMBLY_BUFFERS_MAX } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { reportDuplicate } from './dsack.ts'
 import { appendReceived } from './receive-queue.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 
@@ -81,11 +82,18 @@ export function releaseReassembly(context: TcpContext, c: Connection): void {
 
 /**
  * SACK blocks (RFC 2018 4): the block with the latest segment first, then the others from the left.
- * @returns number of blocks written to `blocks`, pairs of edges
+ * @param first blocks that are there already: a duplicate SACK goes before all others (RFC 2883 4)
+ * @returns number of blocks in `blocks`, pairs of edges
  */
-export function collectSackBlocks(context: TcpContext, c: Connection, blocks: Int32Array, max: number): number {
+export function collectSackBlocks(
+  context: TcpContext,
+  c: Connection,
+  blocks: Int32Array,
+  first: number,
+  max: number,
+): number {
   const pool = context.pool
-  let count = 1 // place 0 is kept for the latest
+  let count = first + 1 // the first place is kept for the latest
   let latest = false
   let meta = c.reassemblyHead
   while (meta !== NO_META && (count < max || !latest)) {
@@ -98,8 +106,8 @@ export function collectSackBlocks(context: TcpContext, c: Connection, blocks: In
     }
     if (!latest && seqDiff(c.reassemblyLatest, left) >= 0 && seqDiff(c.reassemblyLatest, right) < 0) {
       latest = true
-      blocks[0] = left
-      blocks[1] = right
+      blocks[first * 2] = left
+      blocks[first * 2 + 1] = right
     } else if (count < max) {
       blocks[count * 2] = left
       blocks[count * 2 + 1] = right
@@ -108,7 +116,7 @@ export function collectSackBlocks(context: TcpContext, c: Connection, blocks: In
   }
   if (latest) return count
   // The latest was a duplicate of what has been delivered: the others move up.
-  for (let edge = 0; edge < (count - 1) * 2; edge++) blocks[edge] = blocks[edge + 2]!
+  for (let edge = first * 2; edge < (count - 1) * 2; edge++) blocks[edge] = blocks[edge + 2]!
   return count - 1
 }
 
@@ -127,6 +135,7 @@ function insertBetween(context: TcpContext, c: Connection, meta: number, sequenc
   }
   if (before !== NO_META) {
     const overlap = seqDiff(lineEnd(context, before), sequence)
+    if (overlap > 0) reportDuplicate(c, sequence, seqAdd(sequence, Math.min(overlap, pool.dataLength(meta))))
     if (overlap >= pool.dataLength(meta)) {
       context.counters.duplicateBytes += pool.dataLength(meta)
       pool.release(meta)
@@ -141,12 +150,16 @@ function insertBetween(context: TcpContext, c: Connection, meta: number, sequenc
   // Lines that the new one covers whole are replaced by it; the first that sticks out keeps its bytes.
   while (after !== NO_META && seqDiff(lineEnd(context, after), end) <= 0) {
     context.counters.duplicateBytes += pool.dataLength(after)
+    reportDuplicate(c, pool.get(after, W_VERSION_LOW), lineEnd(context, after))
     after = pool.release(after)
     c.reassemblyBuffers--
   }
   if (after !== NO_META) {
     const overlap = seqDiff(end, pool.get(after, W_VERSION_LOW))
-    if (overlap > 0) trimBack(context, meta, overlap)
+    if (overlap > 0) {
+      reportDuplicate(c, pool.get(after, W_VERSION_LOW), end)
+      trimBack(context, meta, overlap)
+    }
   }
   pool.setNext(meta, after)
   if (before === NO_META) c.reassemblyHead = meta

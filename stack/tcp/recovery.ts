@@ -1,86 +1,188 @@
 /**
- * Loss recovery: decides what is sent again; output.ts sends it and does not know this file. NewReno (RFC 6582)
- * with limited transmit (RFC 3042): for connections without SACK information from the peer.
+ * Loss recovery: decides what is lost and how the window answers; output.ts sends it again and does not know this file.
  *
- *   duplicate ACK 1, 2     limitedTransmitBytes: new data keeps the ACK clock running
- *   duplicate ACK 3        first segment again, window halved, recovering until recoverSequence
- *   partial ACK            next hole: first segment again, window deflated by what was acknowledged
- *   full ACK               recovering ends, window = slowStartThreshold
+ *              ┌───────── something lost ─────────► FAST     PRR shrinks the window, one reduction a window of data
+ *   NONE ──────┤                                     │
+ *     ▲        └── retransmission time-out ──► TIMEOUT ◄──┘  one segment, slow start
+ *     │                                          │
+ *     └── sndUna reaches recoverSequence, or the reduction proves needless (undo.ts, F-RTO)
+ *
+ * Who finds losses: RACK (rack.ts), or SACK counts where RACK is switched off (sack-loss.ts), or duplicate ACKs where
+ * the peer has no SACK (newreno.ts). All mark segments in the scoreboard, and all else is common to them.
  *
  * Called by: ack.ts, timers.ts. Calls: the congestion control.
  */
-
 import type { TcpCounters } from '../counters.ts'
-import { DUPLICATE_ACKS } from '../limits.ts'
 import type { CongestionControl } from './congestion/congestion.ts'
 import type { Connection } from './connection.ts'
+import type { Delivery } from './delivery.ts'
+import { newRenoDetectLoss } from './newreno.ts'
+import { beginReduction, reduceWindow } from './prr.ts'
+import { adaptReorderWindow, rackDetectLoss, rackMarkTimedOut, relaxReorderWindow } from './rack.ts'
+import { sackDetectLoss } from './sack-loss.ts'
+import { NO_SEGMENT, pipeBytes, type Scoreboard } from './scoreboard.ts'
 import { seqDiff, seqLess } from './seq.ts'
+import { RECOVERY_FAST, RECOVERY_NONE, RECOVERY_TIMEOUT } from './states.ts'
+import { tailProbeRepaired } from './tail-probe.ts'
+import { allWasDuplicate, countDuplicate, echoesOriginal, rememberWindow, restoreWindow } from './undo.ts'
 
 export interface Recovery {
-  /** A duplicate ACK (RFC 5681 2) came in. */
-  onDuplicateAck(c: Connection): void
-  /** sndUna has moved by `ackedBytes`. */
-  onAck(c: Connection, ackedBytes: number): void
-  /** The retransmission timer expired; sndNxt has not been moved back yet. */
+  /** An ACK was worked into the scoreboard. */
+  onAck(c: Connection, delivery: Delivery): void
+  /** The reordering timer fired: c.reorderWaitUs has passed. */
+  onReorderTimer(c: Connection, delivery: Delivery): void
+  /** The retransmission timer expired. */
   onTimeout(c: Connection): void
 }
 
-export class NewReno implements Recovery {
+export interface RecoveryOptions {
+  /** RFC 8985 6; without it RFC 6675. */
+  rack: boolean
+  /** RFC 5682. */
+  frto: boolean
+}
+
+export class LossRecovery implements Recovery {
+  private readonly scoreboard: Scoreboard
   private readonly congestion: CongestionControl
   private readonly counters: TcpCounters
+  private readonly rack: boolean
+  private readonly frto: boolean
 
-  constructor(congestion: CongestionControl, counters: TcpCounters) {
+  constructor(scoreboard: Scoreboard, congestion: CongestionControl, counters: TcpCounters, options: RecoveryOptions) {
+    this.scoreboard = scoreboard
     this.congestion = congestion
     this.counters = counters
+    this.rack = options.rack
+    this.frto = options.frto
   }
 
-  onDuplicateAck(c: Connection): void {
-    c.duplicateAcks++
-    if (c.recovering !== 0) {
-      c.congestionWindow += c.sendMss // RFC 6582 3.2 (3): a segment has left the network
-      return
+  onAck(c: Connection, delivery: Delivery): void {
+    if (tailProbeRepaired(c, delivery)) this.onProbeRepair(c)
+    countDuplicate(c, delivery)
+    if (delivery.dsack !== 0) this.counters.duplicateSacks++
+    if (allWasDuplicate(c) || (delivery.ackedBytes > 0 && this.wasNeedless(c, delivery))) this.undo(c)
+    this.detectLoss(c, delivery)
+    switch (c.recoveryState) {
+      case RECOVERY_NONE:
+        if (delivery.lostBytes > 0) this.enterFast(c, delivery)
+        else this.grow(c, delivery)
+        break
+      case RECOVERY_FAST:
+        if (seqLess(c.sndUna, c.recoverSequence)) reduceWindow(c, delivery, false)
+        else {
+          c.congestionWindow = c.slowStartThreshold // RFC 6937 3.1, at the end
+          this.leave(c)
+        }
+        break
+      case RECOVERY_TIMEOUT:
+        this.onAckAfterTimeout(c, delivery)
+        break
     }
-    if (c.duplicateAcks < DUPLICATE_ACKS) {
-      c.limitedTransmitBytes = c.duplicateAcks * c.sendMss // RFC 3042
-      return
-    }
-    // RFC 6582 3.2 (1): not for duplicates of what an earlier recovery or time-out sent again.
-    if (c.duplicateAcks > DUPLICATE_ACKS || seqLess(c.sndUna, c.recoverSequence)) return
-    this.counters.fastRetransmits++
-    c.recovering = 1
-    c.recoverSequence = c.sndMax
-    c.limitedTransmitBytes = 0
-    this.congestion.onLoss(c, seqDiff(c.sndMax, c.sndUna))
-    c.congestionWindow += DUPLICATE_ACKS * c.sendMss // RFC 5681 3.2 (3)
-    c.retransmitHead = 1
   }
 
-  onAck(c: Connection, ackedBytes: number): void {
-    c.duplicateAcks = 0
-    c.limitedTransmitBytes = 0
-    if (c.recovering === 0) {
-      this.congestion.onAck(c, ackedBytes)
-      return
-    }
-    if (!seqLess(c.sndUna, c.recoverSequence)) {
-      c.recovering = 0
-      // RFC 6582 3.2 (3), full acknowledgement, option 1: no burst when little is in flight.
-      const flight = seqDiff(c.sndMax, c.sndUna)
-      c.congestionWindow = Math.min(c.slowStartThreshold, Math.max(flight, c.sendMss) + c.sendMss)
-      return
-    }
-    // Partial acknowledgement: the next hole is lost too.
-    c.congestionWindow = Math.max(c.congestionWindow - ackedBytes, c.sendMss)
-    if (ackedBytes >= c.sendMss) c.congestionWindow += c.sendMss
-    c.retransmitHead = 1
+  onReorderTimer(c: Connection, delivery: Delivery): void {
+    c.reorderWaitUs = rackDetectLoss(c, this.scoreboard, delivery.nowUs32, delivery)
+    if (delivery.lostBytes === 0) return
+    if (c.recoveryState === RECOVERY_NONE) this.enterFast(c, delivery)
+    else if (c.recoveryState === RECOVERY_FAST) reduceWindow(c, delivery, true)
   }
 
   onTimeout(c: Connection): void {
-    c.recovering = 0
+    const { scoreboard } = this
+    const first = c.backoff === 0
+    // RFC 5682 2.1 step 1: not when a recovery was under way, whose retransmissions would be taken for originals.
+    c.frtoOn = this.frto && (c.recoveryState === RECOVERY_NONE || !first) ? 1 : 0
+    if (first) rememberWindow(c, RECOVERY_TIMEOUT)
+    c.tailProbeOn = 0
     c.duplicateAcks = 0
-    c.limitedTransmitBytes = 0
-    c.retransmitHead = 0
-    c.recoverSequence = c.sndMax // RFC 6582 4: no fast retransmit for what the time-out covers
+    if (c.sackOn === 0) c.sackedBytes = 0
+    // What is SACKed and yet first in line was thrown away (RFC 2018 8).
+    else if (c.segmentHead !== NO_SEGMENT && scoreboard.isSacked(c.segmentHead)) scoreboard.forgetSacks(c)
     this.congestion.onTimeout(c, seqDiff(c.sndNxt, c.sndUna))
+    if (this.rack && c.sackOn !== 0) rackMarkTimedOut(c, scoreboard, c.context.nowUs32)
+    else scoreboard.markAllLost(c)
+    c.congestionWindow = pipeBytes(c) + c.sendMss // what still counts as on its way does not stop the first segment
+    c.reorderWaitUs = 0
+    c.recoveryState = RECOVERY_TIMEOUT
+    c.recoverSequence = c.sndNxt
+  }
+
+  private detectLoss(c: Connection, delivery: Delivery): void {
+    if (c.sackOn === 0) newRenoDetectLoss(c, this.scoreboard, delivery)
+    else if (this.rack) {
+      adaptReorderWindow(c, delivery)
+      c.reorderWaitUs = rackDetectLoss(c, this.scoreboard, delivery.nowUs32, delivery)
+    } else sackDetectLoss(c, this.scoreboard, delivery)
+  }
+
+  private enterFast(c: Connection, delivery: Delivery): void {
+    this.counters.fastRetransmits++
+    rememberWindow(c, RECOVERY_FAST)
+    this.congestion.onLoss(c, seqDiff(c.sndNxt, c.sndUna))
+    c.recoveryState = RECOVERY_FAST
+    c.recoverSequence = c.sndNxt
+    beginReduction(c, delivery.deliveredBytes)
+    reduceWindow(c, delivery, true)
+  }
+
+  private leave(c: Connection): void {
+    c.recoveryState = RECOVERY_NONE
+    c.frtoOn = 0
+    if (c.sackOn === 0) c.sackedBytes = 0
+    relaxReorderWindow(c)
+  }
+
+  private grow(c: Connection, delivery: Delivery): void {
+    if (delivery.deliveredBytes > 0 && delivery.ackedBytes > 0)
+      this.congestion.onAck(c, delivery.deliveredBytes, delivery.rttNewestUs)
+  }
+
+  /** RFC 5682 3.1, the SACK-enhanced version, as Linux has it. */
+  private onAckAfterTimeout(c: Connection, delivery: Delivery): void {
+    const done = !seqLess(c.sndUna, c.recoverSequence)
+    if (c.frtoOn !== 0 && !done) {
+      if (seqLess(c.recoverSequence, c.sndNxt)) {
+        // Step 3: new data is out. A duplicate means that the time-out was right.
+        if (delivery.duplicate !== 0 || delivery.sackedBytes > 0) c.frtoOn = 0
+      } else if (delivery.ackedBytes > 0) {
+        // Step 2b: new data first, where there is any; the answer to it tells.
+        if (seqLess(c.sndNxt, c.sendEnd)) c.holdRetransmissions = 1
+        else c.frtoOn = 0
+      }
+    }
+    this.grow(c, delivery)
+    if (done) this.leave(c)
+  }
+
+  /** Whether this progress shows that what counted as lost was only late. */
+  private wasNeedless(c: Connection, delivery: Delivery): boolean {
+    if (c.recoveryState === RECOVERY_NONE) return false
+    if (echoesOriginal(c, delivery)) return true
+    if (c.recoveryState !== RECOVERY_TIMEOUT || c.frtoOn === 0 || delivery.originalArrived === 0) return false
+    // Without SACK an ACK of both copies and originals does not say which copy brought it about.
+    return c.sackOn !== 0 || delivery.retransmissionAcked === 0
+  }
+
+  private undo(c: Connection): void {
+    if (c.undoOn === RECOVERY_TIMEOUT) this.counters.spuriousTimeouts++
+    else {
+      this.counters.spuriousRecoveries++
+      // RFC 8985 6.2 step 3 sees reordering only where nothing was sent again: this is the other case.
+      c.rackReorderSeen = 1
+    }
+    restoreWindow(c)
+    this.congestion.onUndo(c)
+    this.scoreboard.unmarkLost(c)
+    c.backoff = 0
+    this.leave(c)
+  }
+
+  /** RFC 8985 7.4.2: a loss that the probe has repaired; answered by the window, as nothing is left to be sent. */
+  private onProbeRepair(c: Connection): void {
+    if (c.recoveryState !== RECOVERY_NONE) return
+    this.counters.tailProbeRepairs++
+    this.congestion.onLoss(c, seqDiff(c.tailProbeEnd, c.tailProbeStart))
+    c.congestionWindow = Math.min(c.congestionWindow, c.slowStartThreshold)
   }
 }

@@ -2,41 +2,37 @@
  * Round-trip time and the retransmission time-out (RFC 6298), in the Linux profile: the variance term is at least
  * RTO_MIN_MS, so that a steady path does not time out on the first delayed ACK.
  *
- * Samples: one segment at a time is timed, in microseconds, never one that was sent twice (Karn, RFC 6298 (3)).
- * While nothing can be timed because everything is a retransmission, timestamps give samples (RFC 7323 4).
+ * Samples: every ACK that brings something sent once only, never something that was sent twice (Karn, RFC 6298 (3));
+ * for that, timestamps give samples (RFC 7323 4). Microseconds, from the arrival of the ACK's burst.
  */
 import { RTO_INITIAL_MS, RTO_MAX_MS, RTO_MIN_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
-import { seqLess } from './seq.ts'
+import type { Delivery } from './delivery.ts'
 
 export function initializeRtt(c: Connection): void {
   c.srttUs = 0
   c.rttVarianceUs = 0
   c.rtoMs = RTO_INITIAL_MS // RFC 6298 (2.1)
   c.backoff = 0
-  c.rttTiming = 0
+  c.synTiming = 0
 }
 
-/** A segment with new data is sent at sequence number `sequence` .. `end`. */
-export function startTiming(c: Connection, end: number, nowUs32: number): void {
-  if (c.rttTiming !== 0) return
-  c.rttTiming = 1
-  c.rttSequence = end
-  c.rttStartUs32 = nowUs32
+/** Our SYN, or SYN-ACK, is acknowledged. @param echoMs age of the echoed timestamp, or -1 */
+export function sampleHandshake(c: Connection, nowUs32: number, echoMs: number): void {
+  if (c.synTiming !== 0) updateRtt(c, (nowUs32 - c.synSentUs32) | 0)
+  else if (echoMs >= 0) sampleEcho(c, echoMs)
 }
 
-/** Something is sent again: what is timed could be acknowledged by either copy (Karn). */
-export function cancelTiming(c: Connection): void {
-  c.rttTiming = 0
+export function sampleRtt(c: Connection, delivery: Delivery): void {
+  if (delivery.rttUs >= 0 && delivery.retransmissionAcked === 0) updateRtt(c, delivery.rttUs)
+  else if (delivery.hasEcho !== 0 && delivery.ackedBytes > 0) {
+    const ageMs = (delivery.nowMs - delivery.echoMs) | 0
+    if (ageMs >= 0) sampleEcho(c, ageMs)
+  }
 }
 
-/** `acknowledgement` covers new data. @param echoMs age of the echoed timestamp, or -1 */
-export function sampleRtt(c: Connection, acknowledgement: number, nowUs32: number, echoMs: number): void {
-  if (c.rttTiming !== 0) {
-    if (seqLess(acknowledgement, c.rttSequence)) return
-    c.rttTiming = 0
-    updateRtt(c, (nowUs32 - c.rttStartUs32) | 0)
-  } else if (echoMs >= 0 && c.backoff > 0) updateRtt(c, Math.min(echoMs, RTO_MAX_MS) * 1000)
+function sampleEcho(c: Connection, ageMs: number): void {
+  updateRtt(c, Math.min(ageMs, RTO_MAX_MS) * 1000)
 }
 
 /** RFC 6298 (2.2), (2.3). */

@@ -20,6 +20,8 @@ import {
 } from '../wire/tcp.ts'
 import { clearOptions, parseOptions, type SegmentOptions } from './options.ts'
 
+const NO_BYTES = new DataView(new ArrayBuffer(0))
+
 export class Segment implements SegmentOptions {
   localPort = 0
   remotePort = 0
@@ -38,6 +40,9 @@ export class Segment implements SegmentOptions {
   /** As on the wire, not scaled. */
   window = 0
 
+  /** Where the header was read from: the SACK blocks are read in place. */
+  view: DataView = NO_BYTES
+
   /** Arrival buffer, the frame's offset in it, the payload's offset and length in it, the payload's Internet sum. */
   buffer = 0
   frameOffset = 0
@@ -53,6 +58,8 @@ export class Segment implements SegmentOptions {
   mss = 0
   windowScale = -1
   sackPermitted = 0
+  sackBlocks = 0
+  sackAt = 0
 
   /** Sequence numbers that the segment takes: payload, SYN and FIN (SEG.LEN). */
   get sequenceLength(): number {
@@ -66,6 +73,7 @@ export class Segment implements SegmentOptions {
   read(packet: ReceivedPacket): boolean {
     const view = packet.view
     const at = packet.at
+    this.view = view
     const headerLength = tcpHeaderLength(view, at)
     if (headerLength < TCP_HEADER_BYTES || headerLength > packet.length) return false
     this.remotePort = tcpSourcePort(view, at)

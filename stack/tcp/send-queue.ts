@@ -9,7 +9,7 @@
  * Segments are made of whole views where possible, because a whole view brings its sum along. A view is split only
  * if it is longer than a segment, or if the peer's window forces it.
  *
- * Called by: Connection.send, ack.ts (acknowledge), output.ts (gather), timers.ts (rewind).
+ * Called by: Connection.send, ack.ts (acknowledge), output.ts (gather).
  */
 
 import { TX_FRAME_DESCRIPTORS_MAX } from '../../drivers/device.ts'
@@ -92,7 +92,7 @@ export function acknowledgeSent(context: TcpContext, c: Connection, bytes: numbe
   const pool = context.pool
   const before = c.sendQueuedBytes
   c.sendQueuedBytes -= bytes
-  // An acknowledgement may pass sndNxt when a time-out has moved it back: the cursor goes along.
+  // An acknowledgement may pass sndNxt by the byte of a window probe: the cursor goes along.
   const moved = seqDiff(c.sndUna, c.sndNxt) > 0
   let left = bytes + c.sendHeadOffset
   let meta = c.sendHead
@@ -105,14 +105,11 @@ export function acknowledgeSent(context: TcpContext, c: Connection, bytes: numbe
   c.sendHead = meta
   c.sendHeadOffset = left
   if (meta === NO_META) c.sendTail = NO_META
-  if (moved) rewindToHead(c)
+  if (moved) {
+    c.sendNextMeta = meta
+    c.sendNextOffset = left
+  }
   if (before > c.sendLowMarkBytes && c.sendQueuedBytes <= c.sendLowMarkBytes) context.queueNews(c, NEWS_SEND_SPACE)
-}
-
-/** Puts the cursor at the first unacknowledged byte. */
-export function rewindToHead(c: Connection): void {
-  c.sendNextMeta = c.sendHead
-  c.sendNextOffset = c.sendHeadOffset
 }
 
 /**

@@ -21,6 +21,20 @@ export const ACK_DELAYED = 1
 /** An ACK leaves with this burst. */
 export const ACK_NOW = 2
 
+/* What the loss timer of a connection means (timer-arming.ts). */
+export const LOSS_TIMER_RETRANSMISSION = 0
+/** RFC 9293 3.8.6.1. */
+export const LOSS_TIMER_PERSIST = 1
+/** RFC 8985 6.3: a segment that was overtaken counts as lost when it fires. */
+export const LOSS_TIMER_REORDER = 2
+/** RFC 8985 7.2. */
+export const LOSS_TIMER_PROBE = 3
+
+/* Loss recovery (recovery.ts). */
+export const RECOVERY_NONE = 0
+export const RECOVERY_FAST = 1
+export const RECOVERY_TIMEOUT = 2
+
 /** Bits of `news`: which callbacks are due at the end of the burst. */
 export const NEWS_RECEIVE = 1
 export const NEWS_SEND_SPACE = 2

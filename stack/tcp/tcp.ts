@@ -191,7 +191,7 @@ export class Tcp implements TransportErrors {
   onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void {
     const c = this.inFlight(remote, localPort, remotePort, sequence)
     if (c === undefined || !lowerPathMtu(this.context, c, mtu)) return
-    c.retransmitHead = 1
+    this.context.scoreboard.markLongerLost(c, c.sendMss)
     this.context.queueOutput(c)
   }
 

@@ -1,7 +1,7 @@
 /**
  * The three timers of a connection on the wheel; what happens when they fire stands in timers.ts.
  *
- *   firstTimer + slot * 3   + 0  retransmission, or persist while persisting is 1
+ *   firstTimer + slot * 3   + 0  loss: retransmission, persist, reordering or tail probe; c.lossTimer says which
  *                           + 1  delayed ACK
  *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
  */
@@ -10,10 +10,21 @@ import { DELAYED_ACK_MS, FIN_WAIT_2_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
-import { STATE_CLOSED, STATE_FIN_WAIT_2, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import { NO_SEGMENT } from './scoreboard.ts'
+import {
+  LOSS_TIMER_PERSIST,
+  LOSS_TIMER_PROBE,
+  LOSS_TIMER_REORDER,
+  LOSS_TIMER_RETRANSMISSION,
+  STATE_CLOSED,
+  STATE_FIN_WAIT_2,
+  STATE_SYN_RECEIVED,
+  STATE_SYN_SENT,
+} from './states.ts'
+import { tailProbeDelayMs } from './tail-probe.ts'
 
 export const TIMERS_PER_CONNECTION = 3
-export const TIMER_RETRANSMISSION = 0
+export const TIMER_LOSS = 0
 export const TIMER_DELAYED_ACK = 1
 export const TIMER_KEEP_ALIVE = 2
 
@@ -21,25 +32,51 @@ function timerOf(context: TcpContext, c: Connection, timer: number): number {
   return context.firstTimer + c.slot * TIMERS_PER_CONNECTION + timer
 }
 
+function armLossTimer(context: TcpContext, c: Connection, lossTimer: number, delayMs: number): void {
+  c.lossTimer = lossTimer
+  context.timers.arm(timerOf(context, c, TIMER_LOSS), (context.nowMs + delayMs) | 0)
+}
+
 /** Starts the retransmission timer anew (RFC 6298 (5.1), (5.3), (5.6)). */
 export function armRetransmission(context: TcpContext, c: Connection): void {
-  c.persisting = 0
-  context.timers.arm(timerOf(context, c, TIMER_RETRANSMISSION), (context.nowMs + currentRtoMs(c)) | 0)
+  armLossTimer(context, c, LOSS_TIMER_RETRANSMISSION, currentRtoMs(c))
 }
 
 /** RFC 9293 3.8.6.1: first after one retransmission time-out, then doubling. */
 export function armPersist(context: TcpContext, c: Connection): void {
-  c.persisting = 1
-  context.timers.arm(timerOf(context, c, TIMER_RETRANSMISSION), (context.nowMs + currentRtoMs(c)) | 0)
+  armLossTimer(context, c, LOSS_TIMER_PERSIST, currentRtoMs(c))
 }
 
-export function disarmRetransmission(context: TcpContext, c: Connection): void {
-  c.persisting = 0
-  context.timers.disarm(timerOf(context, c, TIMER_RETRANSMISSION))
+/** New data was sent, or acknowledged: the probe where there may be one (RFC 8985 7.2), else the time-out. */
+export function armProbeOrRetransmission(context: TcpContext, c: Connection): void {
+  const delayMs = tailProbeDelayMs(context, c)
+  if (delayMs < 0) armRetransmission(context, c)
+  else armLossTimer(context, c, LOSS_TIMER_PROBE, Math.min(delayMs, retransmissionLeftMs(context, c)))
 }
 
-export function isRetransmissionArmed(context: TcpContext, c: Connection): boolean {
-  return context.timers.isArmed(timerOf(context, c, TIMER_RETRANSMISSION))
+/** An ACK was processed. @param progress it moved sndUna */
+export function rearmLossTimer(context: TcpContext, c: Connection, progress: boolean): void {
+  if (c.segmentHead === NO_SEGMENT) {
+    if (progress) disarmLossTimer(context, c)
+  } else if (c.reorderWaitUs > 0) armLossTimer(context, c, LOSS_TIMER_REORDER, Math.ceil(c.reorderWaitUs / 1000))
+  else if (progress) armProbeOrRetransmission(context, c)
+  else if (c.lossTimer === LOSS_TIMER_REORDER || c.lossTimer === LOSS_TIMER_PROBE)
+    armLossTimer(context, c, LOSS_TIMER_RETRANSMISSION, retransmissionLeftMs(context, c))
+}
+
+/** What is left of the time-out of the oldest segment, which another timer stood in for. */
+function retransmissionLeftMs(context: TcpContext, c: Connection): number {
+  const ageUs = (context.nowUs32 - context.scoreboard.sentUs(c.segmentHead)) | 0
+  return Math.max(currentRtoMs(c) - Math.floor(ageUs / 1000), 1)
+}
+
+export function disarmLossTimer(context: TcpContext, c: Connection): void {
+  c.lossTimer = LOSS_TIMER_RETRANSMISSION
+  context.timers.disarm(timerOf(context, c, TIMER_LOSS))
+}
+
+export function isLossTimerArmed(context: TcpContext, c: Connection): boolean {
+  return context.timers.isArmed(timerOf(context, c, TIMER_LOSS))
 }
 
 /** The first unacknowledged segment fixes the moment; later ones do not push it back. */

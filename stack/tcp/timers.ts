@@ -4,23 +4,36 @@
  *
  * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
  */
-import { ORPHAN_RETRIES_MAX, RETRIES_MAX, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
+import { ORPHAN_RETRIES_MAX, RETRIES_MAX, RTO_MAX_MS, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
 import { endConnection } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { sendKeepAlive } from './output.ts'
-import { cancelTiming } from './rtt.ts'
-import { rewindToHead } from './send-queue.ts'
+import { NO_SEGMENT } from './scoreboard.ts'
 import { sendReset } from './stateless.ts'
-import { ACK_DELAYED, ACK_NOW, STATE_CLOSING, STATE_LAST_ACK, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import {
+  ACK_DELAYED,
+  ACK_NOW,
+  LOSS_TIMER_PERSIST,
+  LOSS_TIMER_PROBE,
+  LOSS_TIMER_REORDER,
+  LOSS_TIMER_RETRANSMISSION,
+  STATE_CLOSING,
+  STATE_LAST_ACK,
+  STATE_SYN_RECEIVED,
+  STATE_SYN_SENT,
+} from './states.ts'
 import {
   armKeepAlive,
+  armProbeOrRetransmission,
+  isLossTimerArmed,
   keepAliveIdle,
+  rearmLossTimer,
   TIMER_DELAYED_ACK,
   TIMER_KEEP_ALIVE,
-  TIMER_RETRANSMISSION,
+  TIMER_LOSS,
   TIMERS_PER_CONNECTION,
 } from './timer-arming.ts'
 
@@ -29,10 +42,9 @@ export function connectionTimer(context: TcpContext, index: number): void {
   const c = context.connections[Math.trunc(index / TIMERS_PER_CONNECTION)]
   if (c === undefined) return
   switch (index % TIMERS_PER_CONNECTION) {
-    case TIMER_RETRANSMISSION:
+    case TIMER_LOSS:
       if (c.state === STATE_SYN_SENT || c.state === STATE_SYN_RECEIVED) onSynTimeout(context, c)
-      else if (c.persisting !== 0) onPersist(context, c)
-      else onRetransmission(context, c)
+      else onLossTimer(context, c)
       break
     case TIMER_DELAYED_ACK:
       if (c.ackPending !== ACK_DELAYED) break
@@ -54,32 +66,62 @@ function onSynTimeout(context: TcpContext, c: Connection): void {
   }
   context.counters.timeouts++
   c.backoff++ // RFC 6298 (5.5)
-  cancelTiming(c)
   c.synPending = 1
+  context.queueOutput(c)
+}
+
+function onLossTimer(context: TcpContext, c: Connection): void {
+  const lossTimer = c.lossTimer
+  c.lossTimer = LOSS_TIMER_RETRANSMISSION
+  switch (lossTimer) {
+    case LOSS_TIMER_PERSIST:
+      onPersist(context, c)
+      break
+    case LOSS_TIMER_REORDER:
+      onReorder(context, c)
+      break
+    case LOSS_TIMER_PROBE:
+      if (c.segmentHead === NO_SEGMENT) break
+      c.tailProbeDue = 1
+      context.queueOutput(c)
+      break
+    default:
+      onRetransmission(context, c)
+  }
+}
+
+/** RFC 8985 6.3. */
+function onReorder(context: TcpContext, c: Connection): void {
+  const { delivery } = context
+  delivery.beginTimer(context)
+  context.recovery.onReorderTimer(c, delivery)
+  rearmLossTimer(context, c, false)
+  if (!isLossTimerArmed(context, c)) armProbeOrRetransmission(context, c)
   context.queueOutput(c)
 }
 
 /** RFC 6298 (5.4) to (5.6), RFC 9293 3.8.3. */
 function onRetransmission(context: TcpContext, c: Connection): void {
-  if (c.sndUna === c.sndMax) return
+  if (c.segmentHead === NO_SEGMENT) return
   const closing = c.state === STATE_CLOSING || c.state === STATE_LAST_ACK
-  if (c.backoff >= (closing ? ORPHAN_RETRIES_MAX : RETRIES_MAX) || userTimeoutIsOver(context, c)) {
+  const spent = c.backoff >= (closing ? ORPHAN_RETRIES_MAX : RETRIES_MAX) && !holdsWindowShut(context, c)
+  if (spent || userTimeoutIsOver(context, c)) {
     giveUp(context, c)
     return
   }
   context.counters.timeouts++
   context.recovery.onTimeout(c)
   c.backoff++
-  cancelTiming(c)
-  // Everything in flight counts as lost: start again from the first unacknowledged byte.
-  c.sndNxt = c.sndUna
-  rewindToHead(c)
   context.queueOutput(c)
+}
+
+/** A peer that has shut its window over data in flight, and answers: retransmissions are its probes (RFC 9293 3.8.6.1). */
+function holdsWindowShut(context: TcpContext, c: Connection): boolean {
+  return c.sndWnd === 0 && ((context.nowMs - c.lastHeardMs) | 0) <= RTO_MAX_MS
 }
 
 /** RFC 9293 3.8.6.1: as long as the peer answers, probing goes on for ever. */
 function onPersist(context: TcpContext, c: Connection): void {
-  c.persisting = 0
   if (c.probesUnanswered >= RETRIES_MAX || userTimeoutIsOver(context, c)) {
     giveUp(context, c)
     return

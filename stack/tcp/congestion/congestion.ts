@@ -10,12 +10,14 @@ export interface CongestionControl {
   readonly name: string
   /** The connection is established: initial window. */
   initialize(c: Connection): void
-  /** New data was acknowledged outside of loss recovery. */
-  onAck(c: Connection, ackedBytes: number): void
-  /** Loss recovery begins: sets slowStartThreshold and reduces the window. `inFlight` is what was outstanding. */
+  /** New data arrived, outside of fast recovery. @param rttUs its round trip, or -1 */
+  onAck(c: Connection, deliveredBytes: number, rttUs: number): void
+  /** Fast recovery begins: sets slowStartThreshold; the window goes there by and by (prr.ts). `inFlight` is what was outstanding. */
   onLoss(c: Connection, inFlight: number): void
-  /** The retransmission timer expired: window of one segment. */
+  /** The retransmission timer expired: sets slowStartThreshold; the window is one segment (recovery.ts). */
   onTimeout(c: Connection, inFlight: number): void
+  /** The reduction was needless; window and threshold have been restored (undo.ts). */
+  onUndo(c: Connection): void
   /** Nothing was sent for longer than the retransmission time-out (RFC 5681 4.1). */
   onIdle(c: Connection): void
 }

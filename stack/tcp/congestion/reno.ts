@@ -16,37 +16,36 @@ export class Reno implements CongestionControl {
     c.congestionAcked = 0
   }
 
-  onAck(c: Connection, ackedBytes: number): void {
+  onAck(c: Connection, deliveredBytes: number): void {
     // RFC 7661 4.3: a window that was not used says nothing about the path.
     if (c.congestionLimited === 0) return
-    const mss = c.sendMss
     if (c.congestionWindow < c.slowStartThreshold) {
-      // Every acknowledged byte counts, as in Linux: an ACK may stand for a whole burst. Only while a time-out is being
-      // repaired an ACK may cover what was never lost: one segment an ACK (RFC 3465 2.3).
-      const repairing = seqLess(c.sndUna, c.recoverSequence)
-      const growth = repairing ? Math.min(ackedBytes, mss) : ackedBytes
+      // Every delivered byte counts, as in Linux: an ACK may stand for a whole burst. Without SACK, while a time-out is
+      // being repaired, an ACK may cover what was never lost: one segment an ACK (RFC 3465 2.3).
+      const repairing = c.sackOn === 0 && seqLess(c.sndUna, c.recoverSequence)
+      const growth = repairing ? Math.min(deliveredBytes, c.sendMss) : deliveredBytes
       c.congestionWindow = clampWindow(c.congestionWindow + growth)
       return
     }
-    // RFC 5681 (3): one segment per window of acknowledged bytes.
-    c.congestionAcked += ackedBytes
+    // RFC 5681 (3): one segment per window of delivered bytes.
+    c.congestionAcked += deliveredBytes
     if (c.congestionAcked < c.congestionWindow) return
     c.congestionAcked -= c.congestionWindow
-    c.congestionWindow = clampWindow(c.congestionWindow + mss)
+    c.congestionWindow = clampWindow(c.congestionWindow + c.sendMss)
   }
 
   onLoss(c: Connection, inFlight: number): void {
     c.slowStartThreshold = threshold(c, inFlight)
-    c.congestionWindow = c.slowStartThreshold
     c.congestionAcked = 0
   }
 
   onTimeout(c: Connection, inFlight: number): void {
     // RFC 5681 (4): once per loss event; a second time-out of the same segment keeps the threshold.
     if (c.backoff === 0) c.slowStartThreshold = threshold(c, inFlight)
-    c.congestionWindow = c.sendMss
     c.congestionAcked = 0
   }
+
+  onUndo(): void {}
 
   onIdle(c: Connection): void {
     c.congestionWindow = Math.min(c.congestionWindow, initialWindow(c))

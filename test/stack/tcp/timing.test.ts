@@ -87,14 +87,14 @@ test('three duplicate ACKs bring the first segment at once, not two (RFC 5681 3.
   lab.peer.send('A', { seq: 1, ack: 1 + MSS })
   assert.equal(lab.peer.take(), [])
   lab.peer.send('A', { seq: 1, ack: 1 + MSS })
-  assert.equal(lab.peer.take(), [`PA ${1 + MSS} 1 ${MSS}`])
+  assert.equal(lab.peer.take(), [`A ${1 + MSS} 1 ${MSS}`])
   assert.is(lab.peer.host.counters.tcp.fastRetransmits, 1)
   // A partial ACK shows the next hole (RFC 6582 3.2 (3)).
   lab.peer.send('A', { seq: 1, ack: 1 + 3 * MSS })
-  assert.equal(lab.peer.take(), [`PA ${1 + 3 * MSS} 1 ${MSS}`])
+  assert.equal(lab.peer.take(), [`A ${1 + 3 * MSS} 1 ${MSS}`])
   lab.peer.send('A', { seq: 1, ack: 1 + 8 * MSS })
   assert.equal(lab.peer.take(), [])
-  assert.is(lab.c.recovering, 0)
+  assert.is(lab.c.recoveryState, 0)
   assert.is(lab.c.sendQueuedBytes, 0)
 })
 

@@ -1,0 +1,16 @@
+/**
+ * Duplicate SACK (RFC 2883): bytes that came twice are reported in the first block of the next ACK, so that the sender
+ * learns which of its retransmissions were needless.
+ *
+ * Called by: input.ts, data.ts and reassembly.ts (report), output.ts (write).
+ */
+import type { Connection } from './connection.ts'
+import { seqLess } from './seq.ts'
+
+/** [left, right) has been received before, or a part of it left of rcvNxt; only the first of an ACK is reported (RFC 2883 4). */
+export function reportDuplicate(c: Connection, left: number, right: number): void {
+  if (c.sackOn === 0 || c.dsackPending !== 0 || !seqLess(left, right)) return
+  c.dsackPending = 1
+  c.dsackLeft = left
+  c.dsackRight = right
+}

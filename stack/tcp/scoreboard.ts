@@ -1,0 +1,440 @@
+/**
+ * The scoreboard: what is known of every segment in flight (RFC 6675 3, RFC 8985 5.2). Segments of all connections live
+ * in one table of eight int32 words each, linked twice: by sequence number, and by the time of the last transmission.
+ *
+ *   by sequence   c.segmentHead ─► [sndUna ‥) ─► [ ‥ ) ─► … ─► [ ‥ sndNxt) ◄─ c.segmentTail
+ *   by time       c.timeHead ─► sent first ─► … ─► sent last ◄─ c.timeTail      only what may still arrive
+ *
+ *   next │ start │ end │ sent µs │ meta │ offset + flags │ time next │ time previous
+ *
+ * Of a SACKed segment, which is in no list by time, `time next` is a shortcut: a segment up to which everything is
+ * SACKed. So an ACK that repeats a long block costs a step or two, and not the block's length.
+ *
+ *   pipe = flight - sackedBytes - lostBytes + retransmittedBytes       (RFC 6675 4, SetPipe)
+ *
+ * Invariants:
+ *  1. The segments of a connection cover [sndUna, sndNxt) without gap or overlap.
+ *  2. SACKED excludes LOST and RETRANSMITTED. LOST without RETRANSMITTED: waits to be sent again.
+ *  3. In the list by time stand exactly those that are neither SACKED nor waiting to be sent again.
+ *  4. No segment left of c.lossHint waits to be sent again.
+ *
+ * Called by: output.ts (sent), ack.ts (acknowledged), sack.ts, rack.ts and recovery.ts (lost).
+ */
+import type { Connection } from './connection.ts'
+import type { Delivery } from './delivery.ts'
+import { rackDelivered } from './rack-state.ts'
+import { seqDiff, seqLess, seqLessEqual } from './seq.ts'
+
+export const NO_SEGMENT = -1
+
+const WORDS_SHIFT = 3
+const S_NEXT = 0
+const S_START = 1
+const S_END = 2
+const S_SENT_US = 3
+const S_META = 4
+/** Offset in the line u16 | flags << 16. */
+const S_OFFSET_FLAGS = 5
+const S_TIME_NEXT = 6
+const S_TIME_PREVIOUS = 7
+
+const OFFSET_MASK = 0xffff
+const SACKED = 1 << 16
+const LOST = 1 << 17
+/** Sent again, and that copy is on its way. */
+const RETRANSMITTED = 1 << 18
+/** Sent more than once. */
+const REPEATED = 1 << 19
+
+const SEGMENTS_START = 1024
+
+export class Scoreboard {
+  private words = new Int32Array(SEGMENTS_START << WORDS_SHIFT)
+  private free = NO_SEGMENT
+  /** Segments in use; for tests. */
+  used = 0
+
+  constructor() {
+    this.addFree(0, SEGMENTS_START)
+  }
+
+  /* --- sending --- */
+
+  /** A segment [start, end) with new data leaves; its first byte lies at `offset` of line `meta`. @param repeated a part of it was sent before */
+  append(
+    c: Connection,
+    start: number,
+    end: number,
+    meta: number,
+    offset: number,
+    nowUs32: number,
+    repeated: boolean,
+  ): void {
+    const segment = this.allocate()
+    const at = segment << WORDS_SHIFT
+    const words = this.words
+    words[at + S_NEXT] = NO_SEGMENT
+    words[at + S_START] = start
+    words[at + S_END] = end
+    words[at + S_SENT_US] = nowUs32
+    words[at + S_META] = meta
+    words[at + S_OFFSET_FLAGS] = offset | (repeated ? REPEATED : 0)
+    if (c.segmentTail === NO_SEGMENT) c.segmentHead = segment
+    else words[(c.segmentTail << WORDS_SHIFT) + S_NEXT] = segment
+    c.segmentTail = segment
+    c.segmentCount++
+    this.linkTime(c, segment)
+  }
+
+  /** The segment is sent again. */
+  retransmitted(c: Connection, segment: number, nowUs32: number): void {
+    const at = segment << WORDS_SHIFT
+    const words = this.words
+    const flags = words[at + S_OFFSET_FLAGS]!
+    // A tail probe repeats what is on its way already.
+    if ((flags & LOST) === 0 || (flags & RETRANSMITTED) !== 0) this.unlinkTime(c, segment)
+    if ((flags & RETRANSMITTED) === 0) c.retransmittedBytes += this.length(segment)
+    words[at + S_OFFSET_FLAGS] = flags | RETRANSMITTED | REPEATED
+    words[at + S_SENT_US] = nowUs32
+    this.linkTime(c, segment)
+  }
+
+  /** Cuts a segment in two at sequence number `cut`, whose byte lies at `offset` of line `meta`. */
+  split(c: Connection, segment: number, cut: number, meta: number, offset: number): void {
+    const rest = this.allocate()
+    const words = this.words
+    const at = segment << WORDS_SHIFT
+    const restAt = rest << WORDS_SHIFT
+    const flags = words[at + S_OFFSET_FLAGS]! & ~OFFSET_MASK
+    words[restAt + S_NEXT] = words[at + S_NEXT]!
+    words[restAt + S_START] = cut
+    words[restAt + S_END] = words[at + S_END]!
+    words[restAt + S_SENT_US] = words[at + S_SENT_US]!
+    words[restAt + S_META] = meta
+    words[restAt + S_OFFSET_FLAGS] = flags | offset
+    words[at + S_NEXT] = rest
+    words[at + S_END] = cut
+    if (c.segmentTail === segment) c.segmentTail = rest
+    c.segmentCount++
+    if ((flags & LOST) === 0 || (flags & RETRANSMITTED) !== 0) this.linkTimeAfter(c, rest, segment)
+  }
+
+  /* --- what arrived --- */
+
+  /** Everything left of sndUna has arrived: forgets it. The send queue has been moved on already. */
+  acknowledge(c: Connection, delivery: Delivery): void {
+    const ack = c.sndUna
+    const words = this.words
+    let segment = c.segmentHead
+    while (segment !== NO_SEGMENT) {
+      const at = segment << WORDS_SHIFT
+      if (!seqLess(words[at + S_START]!, ack)) break
+      if (seqLess(ack, words[at + S_END]!)) {
+        this.acknowledgePart(c, segment, ack, delivery)
+        break
+      }
+      const flags = words[at + S_OFFSET_FLAGS]!
+      if ((flags & SACKED) === 0) this.arrived(c, segment, delivery)
+      else {
+        c.sackedBytes -= this.length(segment)
+        c.sackedSegments--
+      }
+      const next = words[at + S_NEXT]!
+      if (c.sackHint === segment) c.sackHint = NO_SEGMENT
+      if (c.lossHint === segment) c.lossHint = next
+      this.give(segment)
+      c.segmentCount--
+      segment = next
+    }
+    c.segmentHead = segment
+    if (segment === NO_SEGMENT) {
+      c.segmentTail = NO_SEGMENT
+      c.rackValid = 0 // times of long ago cannot be compared
+    }
+  }
+
+  /** The receiver holds [left, right), which lies in flight: marks the segments that are covered whole. */
+  sack(c: Connection, left: number, right: number, delivery: Delivery): void {
+    const words = this.words
+    let segment = c.segmentHead
+    const hint = c.sackHint
+    if (hint !== NO_SEGMENT && seqLessEqual(words[(hint << WORDS_SHIFT) + S_START]!, left)) segment = hint
+    while (segment !== NO_SEGMENT && seqLess(words[(segment << WORDS_SHIFT) + S_START]!, left))
+      segment = this.step(segment)
+    if (segment === NO_SEGMENT) return
+    const first = segment
+    let last = NO_SEGMENT
+    while (segment !== NO_SEGMENT && seqLessEqual(words[(segment << WORDS_SHIFT) + S_END]!, right)) {
+      const at = segment << WORDS_SHIFT
+      if ((words[at + S_OFFSET_FLAGS]! & SACKED) !== 0) {
+        const far = words[at + S_TIME_NEXT]!
+        last = seqLessEqual(words[(far << WORDS_SHIFT) + S_END]!, right) ? far : segment
+      } else {
+        this.arrived(c, segment, delivery)
+        const length = this.length(segment)
+        delivery.sackedBytes += length
+        c.sackedBytes += length
+        c.sackedSegments++
+        words[at + S_OFFSET_FLAGS] = (words[at + S_OFFSET_FLAGS]! & ~(LOST | RETRANSMITTED)) | SACKED
+        words[at + S_TIME_NEXT] = segment
+        last = segment
+      }
+      segment = words[(last << WORDS_SHIFT) + S_NEXT]!
+    }
+    if (last === NO_SEGMENT) return
+    words[(first << WORDS_SHIFT) + S_TIME_NEXT] = last
+    c.sackHint = first
+  }
+
+  /** The receiver has thrown away what it had announced (RFC 2018 8): SACKs count for nothing. */
+  forgetSacks(c: Connection): void {
+    for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = this.next(segment)) {
+      const at = (segment << WORDS_SHIFT) + S_OFFSET_FLAGS
+      if ((this.words[at]! & SACKED) === 0) continue
+      this.words[at]! &= ~SACKED
+      this.linkTime(c, segment)
+    }
+    c.sackedBytes = 0
+    c.sackedSegments = 0
+    c.sackHint = NO_SEGMENT
+  }
+
+  /* --- what is lost --- */
+
+  /** @returns bytes that count as lost now and did not before */
+  markLost(c: Connection, segment: number): number {
+    const at = segment << WORDS_SHIFT
+    const words = this.words
+    const flags = words[at + S_OFFSET_FLAGS]!
+    if ((flags & SACKED) !== 0) return 0
+    const length = this.length(segment)
+    if ((flags & RETRANSMITTED) !== 0) c.retransmittedBytes -= length
+    else if ((flags & LOST) !== 0) return 0
+    if ((flags & LOST) === 0) c.lostBytes += length
+    words[at + S_OFFSET_FLAGS] = (flags & ~RETRANSMITTED) | LOST
+    this.unlinkTime(c, segment)
+    const hint = c.lossHint
+    if (hint === NO_SEGMENT || seqLess(words[at + S_START]!, words[(hint << WORDS_SHIFT) + S_START]!))
+      c.lossHint = segment
+    return length
+  }
+
+  /** Everything that is not SACKed (RFC 6675 5.1, RFC 8985 6.3). */
+  markAllLost(c: Connection): void {
+    for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = this.next(segment)) this.markLost(c, segment)
+  }
+
+  /** Everything with more than `mss` bytes: a router refused it. */
+  markLongerLost(c: Connection, mss: number): void {
+    for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = this.next(segment))
+      if (this.length(segment) > mss) this.markLost(c, segment)
+  }
+
+  /** What counted as lost is on its way after all; it goes back to its place by time. */
+  unmarkLost(c: Connection): void {
+    const words = this.words
+    let before = NO_SEGMENT
+    for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = this.next(segment)) {
+      const at = segment << WORDS_SHIFT
+      const flags = words[at + S_OFFSET_FLAGS]!
+      if ((flags & LOST) === 0) continue
+      words[at + S_OFFSET_FLAGS] = flags & ~LOST
+      if ((flags & RETRANSMITTED) !== 0) continue
+      // Sequence order is nearly time order: the search goes on where the last one ended.
+      const sentUs = words[at + S_SENT_US]!
+      if (before !== NO_SEGMENT && seqLess(sentUs, this.sentUs(before))) before = NO_SEGMENT
+      let after = before === NO_SEGMENT ? c.timeHead : this.timeNext(before)
+      while (after !== NO_SEGMENT && seqLessEqual(this.sentUs(after), sentUs)) {
+        before = after
+        after = this.timeNext(after)
+      }
+      this.linkTimeAfter(c, segment, before)
+      before = segment
+    }
+    c.lostBytes = 0
+    c.lossHint = NO_SEGMENT
+  }
+
+  /** The first segment that waits to be sent again, or NO_SEGMENT. */
+  nextLost(c: Connection): number {
+    if (c.lostBytes === 0) return NO_SEGMENT
+    let segment = c.lossHint
+    while (segment !== NO_SEGMENT) {
+      const flags = this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]!
+      if ((flags & (LOST | RETRANSMITTED)) === LOST) break
+      segment = this.step(segment)
+    }
+    c.lossHint = segment
+    return segment
+  }
+
+  /* --- reading --- */
+
+  next(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_NEXT]!
+  }
+
+  timeNext(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_TIME_NEXT]!
+  }
+
+  start(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_START]!
+  }
+
+  end(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_END]!
+  }
+
+  length(segment: number): number {
+    const at = segment << WORDS_SHIFT
+    return (this.words[at + S_END]! - this.words[at + S_START]!) | 0
+  }
+
+  sentUs(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_SENT_US]!
+  }
+
+  meta(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_META]!
+  }
+
+  offset(segment: number): number {
+    return this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & OFFSET_MASK
+  }
+
+  isSacked(segment: number): boolean {
+    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & SACKED) !== 0
+  }
+
+  /** Sent again, and not known to be lost again. */
+  isRepairing(segment: number): boolean {
+    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & RETRANSMITTED) !== 0
+  }
+
+  /** The connection ends. */
+  release(c: Connection): void {
+    let segment = c.segmentHead
+    while (segment !== NO_SEGMENT) {
+      const next = this.next(segment)
+      this.give(segment)
+      segment = next
+    }
+    c.segmentHead = NO_SEGMENT
+    c.segmentTail = NO_SEGMENT
+    c.segmentCount = 0
+    c.timeHead = NO_SEGMENT
+    c.timeTail = NO_SEGMENT
+    c.sackHint = NO_SEGMENT
+    c.lossHint = NO_SEGMENT
+    c.sackedBytes = 0
+    c.sackedSegments = 0
+    c.lostBytes = 0
+    c.retransmittedBytes = 0
+  }
+
+  /* --- inside --- */
+
+  /** The segment behind this one, or behind the SACKed run that begins here. */
+  private step(segment: number): number {
+    const at = segment << WORDS_SHIFT
+    const sacked = (this.words[at + S_OFFSET_FLAGS]! & SACKED) !== 0
+    return sacked ? this.next(this.words[at + S_TIME_NEXT]!) : this.words[at + S_NEXT]!
+  }
+
+  /** A segment that was not SACKed before has arrived: out of all accounts. */
+  private arrived(c: Connection, segment: number, delivery: Delivery): void {
+    const at = segment << WORDS_SHIFT
+    const words = this.words
+    const flags = words[at + S_OFFSET_FLAGS]!
+    const length = this.length(segment)
+    if ((flags & LOST) !== 0) c.lostBytes -= length
+    if ((flags & RETRANSMITTED) !== 0) c.retransmittedBytes -= length
+    if ((flags & LOST) === 0 || (flags & RETRANSMITTED) !== 0) this.unlinkTime(c, segment)
+    delivery.deliveredBytes += length
+    const repeated = (flags & REPEATED) !== 0
+    const end = words[at + S_END]!
+    if (repeated) delivery.retransmissionAcked = 1
+    else {
+      delivery.noteAge((delivery.nowUs32 - words[at + S_SENT_US]!) | 0)
+      if (!seqLess(c.recoverSequence, end)) delivery.originalArrived = 1
+    }
+    rackDelivered(c, delivery, end, words[at + S_SENT_US]!, repeated)
+  }
+
+  /** The ACK ends inside of a segment: the rest of it is a segment of its own. */
+  private acknowledgePart(c: Connection, segment: number, ack: number, delivery: Delivery): void {
+    const at = segment << WORDS_SHIFT
+    const words = this.words
+    const flags = words[at + S_OFFSET_FLAGS]!
+    const part = seqDiff(ack, words[at + S_START]!)
+    if ((flags & SACKED) !== 0) c.sackedBytes -= part
+    else delivery.deliveredBytes += part
+    if ((flags & LOST) !== 0) c.lostBytes -= part
+    if ((flags & RETRANSMITTED) !== 0) c.retransmittedBytes -= part
+    words[at + S_START] = ack
+    words[at + S_META] = c.sendHead
+    words[at + S_OFFSET_FLAGS] = (flags & ~OFFSET_MASK) | c.sendHeadOffset
+  }
+
+  private linkTime(c: Connection, segment: number): void {
+    this.linkTimeAfter(c, segment, c.timeTail)
+  }
+
+  /** @param before NO_SEGMENT: to the head */
+  private linkTimeAfter(c: Connection, segment: number, before: number): void {
+    const words = this.words
+    const at = segment << WORDS_SHIFT
+    const next = before === NO_SEGMENT ? c.timeHead : words[(before << WORDS_SHIFT) + S_TIME_NEXT]!
+    words[at + S_TIME_NEXT] = next
+    words[at + S_TIME_PREVIOUS] = before
+    if (before === NO_SEGMENT) c.timeHead = segment
+    else words[(before << WORDS_SHIFT) + S_TIME_NEXT] = segment
+    if (next === NO_SEGMENT) c.timeTail = segment
+    else words[(next << WORDS_SHIFT) + S_TIME_PREVIOUS] = segment
+  }
+
+  private unlinkTime(c: Connection, segment: number): void {
+    const words = this.words
+    const next = words[(segment << WORDS_SHIFT) + S_TIME_NEXT]!
+    const previous = words[(segment << WORDS_SHIFT) + S_TIME_PREVIOUS]!
+    if (previous === NO_SEGMENT) c.timeHead = next
+    else words[(previous << WORDS_SHIFT) + S_TIME_NEXT] = next
+    if (next === NO_SEGMENT) c.timeTail = previous
+    else words[(next << WORDS_SHIFT) + S_TIME_PREVIOUS] = previous
+  }
+
+  private allocate(): number {
+    if (this.free === NO_SEGMENT) this.grow()
+    const segment = this.free
+    this.free = this.words[(segment << WORDS_SHIFT) + S_NEXT]!
+    this.used++
+    return segment
+  }
+
+  private give(segment: number): void {
+    this.words[(segment << WORDS_SHIFT) + S_NEXT] = this.free
+    this.free = segment
+    this.used--
+  }
+
+  /** Twice the table; what it may become follows from SEGMENTS_IN_FLIGHT_MAX a connection. */
+  private grow(): void {
+    const before = this.words
+    const count = before.length >> WORDS_SHIFT
+    this.words = new Int32Array(before.length * 2)
+    this.words.set(before)
+    this.addFree(count, count)
+  }
+
+  private addFree(first: number, count: number): void {
+    for (let segment = first; segment < first + count; segment++)
+      this.words[(segment << WORDS_SHIFT) + S_NEXT] = segment + 1 < first + count ? segment + 1 : this.free
+    this.free = first
+  }
+}
+
+/** Bytes that are believed to be in the network (RFC 6675 4). */
+export function pipeBytes(c: Connection): number {
+  return seqDiff(c.sndNxt, c.sndUna) - c.sackedBytes - c.lostBytes + c.retransmittedBytes
+}

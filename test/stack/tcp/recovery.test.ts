@@ -1,0 +1,217 @@
+/**
+ * Loss recovery with SACK, segment by segment and to the millisecond: RFC 6675, RFC 6937, RFC 8985. Segments are named by
+ * their number, 0 and up; the round trip is 40 ms. Every case also runs with sequence numbers that pass 2^32.
+ */
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { pipeBytes } from '../../../stack/tcp/scoreboard.ts'
+import { RECOVERY_FAST, RECOVERY_NONE, RECOVERY_TIMEOUT } from '../../../stack/tcp/states.ts'
+import { MSS, RTT_MS, SackPeer, type SackPeerOptions } from '../../support/sack-peer.ts'
+
+function golden(name: string, body: (lab: SackPeer) => void, options: SackPeerOptions = {}): void {
+  for (const hostIss of [100, -6000])
+    test(`${name}${hostIss < 0 ? ', numbers passing 2^32' : ''}`, () => {
+      const lab = new SackPeer({ ...options, hostIss })
+      lab.warmUp()
+      body(lab)
+      lab.c.abort()
+    lab.peer.poll()
+      assert.is(lab.peer.pool.freeBuffers, lab.peer.pool.totalBuffers, 'buffers')
+    })
+}
+
+golden('one loss: sent again with the third SACK, once, and the window falls in proportion', (lab) => {
+  lab.write(10)
+  assert.equal(lab.take(), [2, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 4]])
+  lab.ack(2, [[3, 5]])
+  assert.equal(lab.take(), [], 'two may be reordering')
+  lab.ack(2, [[3, 6]])
+  assert.equal(lab.take(), [2])
+  assert.is(lab.c.recoveryState, RECOVERY_FAST)
+  lab.ack(2, [[3, 12]])
+  assert.equal(lab.take(), [], 'nothing else is lost')
+  lab.pass(RTT_MS)
+  lab.ack(12)
+  assert.is(lab.c.recoveryState, RECOVERY_NONE)
+  assert.is(lab.c.congestionWindow, lab.c.slowStartThreshold)
+  assert.is(lab.counters.retransmitted, 1)
+  assert.is(lab.counters.timeouts, 0)
+})
+
+golden('one loss, two SACKs: sent again after a reordering window of a quarter round trip', (lab) => {
+  lab.write(3)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 5]])
+  assert.equal(lab.take(), [])
+  lab.pass(9)
+  assert.equal(lab.take(), [], 'min_RTT / 4 = 10 ms')
+  lab.pass(1)
+  assert.equal(lab.take(), [2])
+})
+
+golden('a burst of losses is repaired in one recovery, without a time-out', (lab) => {
+  lab.write(10)
+  lab.take()
+  lab.pass(RTT_MS)
+  const again: number[] = []
+  for (let right = 6; right <= 12; right++) {
+    lab.ack(2, [[5, right]])
+    again.push(...lab.take())
+  }
+  assert.equal(again, [2, 3, 4], 'each of the three lost once, in order')
+  lab.pass(RTT_MS)
+  lab.ack(12)
+  assert.is(lab.counters.fastRetransmits, 1)
+  assert.is(lab.counters.timeouts, 0)
+})
+
+golden('retransmissions follow what is delivered: one a SACK, not all at once (RFC 6937)', (lab) => {
+  lab.write(10)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [[7, 10]])
+  assert.equal(lab.take().length, 3, 'three delivered, the pipe is below the threshold')
+  lab.ack(2, [[7, 11]])
+  assert.equal(lab.take().length, 1)
+  lab.ack(2, [[7, 12]])
+  assert.equal(lab.take().length, 1)
+})
+
+golden('a retransmission that is lost, too, is found by RACK, not by a time-out', (lab) => {
+  lab.write(10)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 8]])
+  assert.equal(lab.take()[0], 2)
+  // New data behind the retransmission arrives, the retransmission does not.
+  lab.write(4)
+  lab.ack(2, [[3, 12]])
+  const sent = lab.take()
+  assert.ok(sent.includes(12), `new data went out: ${sent}`)
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 13]])
+  lab.pass(10)
+  assert.ok(lab.take().includes(2), 'sent a third time')
+  assert.is(lab.counters.timeouts, 0)
+})
+
+golden(
+  'without RACK the byte counts of RFC 6675 find the same losses',
+  (lab) => {
+    lab.write(10)
+    lab.take()
+    lab.pass(RTT_MS)
+    lab.ack(2, [[4, 6]])
+    assert.equal(lab.take(), [])
+    lab.ack(2, [[4, 7]])
+    assert.equal(lab.take()[0], 2)
+    lab.ack(2, [[4, 12]])
+    assert.equal(lab.take(), [3])
+  },
+  { tcp: { rack: false } },
+)
+
+golden('pipe is flight less what was SACKed or lost, plus what was sent again', (lab) => {
+  lab.write(10)
+  assert.is(pipeBytes(lab.c), 10 * MSS)
+  lab.pass(RTT_MS)
+  lab.ack(2, [[4, 5]])
+  assert.is(pipeBytes(lab.c), 9 * MSS)
+  lab.ack(2, [[4, 8]])
+  assert.is(lab.c.lostBytes, 2 * MSS)
+  assert.is(pipeBytes(lab.c), 4 * MSS + lab.c.retransmittedBytes)
+})
+
+golden('a lost tail is probed after two round trips, and then repaired by SACK (RFC 8985 7)', (lab) => {
+  lab.write(5)
+  lab.take()
+  const rttMs = lab.c.srttUs / 1000
+  lab.pass(RTT_MS)
+  lab.ack(4)
+  lab.pass(Math.floor(2 * rttMs))
+  assert.equal(lab.take(), [])
+  lab.pass(4)
+  assert.equal(lab.take(), [6], 'the last segment again')
+  lab.pass(RTT_MS)
+  lab.ack(4, [[6, 7]])
+  lab.pass(11)
+  assert.equal(lab.take(), [4])
+  lab.pass(RTT_MS)
+  lab.ack(5, [[6, 7]])
+  assert.equal(lab.take(), [5])
+  assert.is(lab.counters.timeouts, 0)
+  assert.is(lab.counters.tailProbes, 1)
+})
+
+golden('a probe that repairs the loss by itself still reduces the window', (lab) => {
+  lab.write(5)
+  lab.pass(RTT_MS)
+  lab.ack(6)
+  const before = lab.c.congestionWindow
+  lab.pass(300)
+  assert.ok(lab.take().includes(6))
+  assert.is(lab.counters.tailProbes, 1)
+  lab.write(1)
+  lab.pass(RTT_MS)
+  lab.ack(8)
+  assert.is(lab.counters.tailProbeRepairs, 1)
+  assert.ok(lab.c.congestionWindow < before)
+})
+
+golden('a probe that arrives twice reduces nothing', (lab) => {
+  lab.write(5)
+  lab.pass(RTT_MS)
+  lab.ack(6)
+  const before = lab.c.congestionWindow
+  lab.pass(300)
+  lab.ack(7)
+  lab.ack(7, [[6, 7]])
+  assert.is(lab.counters.tailProbes, 1)
+  assert.is(lab.counters.tailProbeRepairs, 0)
+  assert.ok(lab.c.congestionWindow >= before)
+})
+
+golden('a time-out keeps what is SACKed, and sends the rest again in slow start', (lab) => {
+  lab.write(6)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [[4, 6]])
+  lab.take()
+  lab.pass(2000)
+  assert.is(lab.c.recoveryState, RECOVERY_TIMEOUT)
+  lab.take()
+  lab.ack(3, [[4, 6]])
+  lab.pass(1)
+  assert.ok(!lab.take().some((number) => number === 4 || number === 5), 'what the peer has is not sent again')
+  assert.ok(lab.counters.timeouts > 0)
+})
+
+golden('a peer that forgets what it had SACKed gets it again (RFC 2018 8)', (lab) => {
+  lab.write(4)
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 6]])
+  lab.pass(20)
+  lab.ack(3) // the gap is filled, and what was behind it is gone
+  lab.take()
+  lab.pass(10_000)
+  assert.is(lab.c.sackedBytes, 0)
+  assert.ok(lab.take().includes(3))
+})
+
+golden('SACK blocks that lie are ignored', (lab) => {
+  lab.write(4)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [
+    [6, 50],
+    [5, 3],
+    [1, 4],
+  ])
+  assert.is(lab.c.sackedBytes, 0)
+  assert.is(lab.c.duplicateAcks, 0)
+})
+
+test.run()
