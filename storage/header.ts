@@ -20,6 +20,7 @@ import {
   EXTENTS_START,
   FORMAT_VERSION,
   HEADER_BYTES,
+  HEADER_COPIES,
   LINE_BYTES,
 } from './layout.ts'
 
@@ -150,6 +151,17 @@ function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Hea
 function hasMagic(bytes: Uint8Array): boolean {
   for (let i = 0; i < MAGIC.length; i++) if (bytes[i] !== MAGIC.charCodeAt(i)) return false
   return true
+}
+
+/** What is wrong with each copy, one text each; empty if both are valid. */
+export function headerFaults(copies: Uint8Array, fileBytes: number, crc32c: Crc32c): string[] {
+  const faults: string[] = []
+  for (let copy = 0; copy < HEADER_COPIES; copy++) {
+    const bytes = copies.subarray(copy * HEADER_BYTES, (copy + 1) * HEADER_BYTES)
+    const found = hasMagic(bytes) ? decodeHeader(bytes, fileBytes, crc32c) : 'it has no magic number'
+    if (typeof found === 'string') faults.push(`header copy ${'AB'[copy]} is damaged: ${found}`)
+  }
+  return faults
 }
 
 /**

@@ -15,7 +15,7 @@ import { statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { chooseDurability, type Durability, type DurabilityRequest, isSupportedFileSystem } from './durability.ts'
 import { RegionError } from './errors.ts'
-import { encodeHeader, extentBytes, type Header, planExtents, readHeader } from './header.ts'
+import { encodeHeader, extentBytes, type Header, headerFaults, planExtents, readHeader } from './header.ts'
 import { ANCHOR_META, EXTENTS_START, HEADER_BYTES, HEADER_COPIES, KIND_ANCHOR, packState } from './layout.ts'
 import { PersistProgram } from './persist-program.ts'
 import type { Persistence, PersistenceCounters } from './persistence.ts'
@@ -173,6 +173,11 @@ export class Region implements Persistence {
   /** For devices that do not sum what they receive: one native call a burst. */
   sumDescriptors(descriptors: Int32Array, count: number): void {
     pmem.sumDescriptors(this.handle, descriptors, count)
+  }
+
+  /** What is wrong with the header's copies as they stand in the file; empty if both are valid. */
+  headerFaults(): string[] {
+    return headerFaults(pmem.readRegion(this.handle, 0, EXTENTS_START), this.header.regionBytes, pmem.crc32c)
   }
 
   reserveVersions(floor: number): number {

@@ -18,6 +18,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   inspect: { summary: 'what is in a region', load: async () => (await import('./inspect.ts')).inspect },
   list: { summary: 'the entries of a region, in key order', load: async () => (await import('./offline.ts')).list },
   get: { summary: 'one value of a region', load: async () => (await import('./offline.ts')).get },
+  verify: {
+    summary: 'checks every line, link and value of a region',
+    load: async () => (await import('./verify.ts')).verify,
+  },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
     load: async () => (await import('./doctor.ts')).doctor,
