@@ -28,7 +28,7 @@ import type { Replies } from './replies.ts'
 import type { RequestHead } from './request-head.ts'
 import { EXPECT_ANYTHING, EXPECT_UNCHANGED, PHASE_BODY, PHASE_CHUNKED, PHASE_HEAD, type Session } from './session.ts'
 import { abandonUpload, appendPiece, beginInPlace, beginWithKey, keyLine } from './upload.ts'
-import { splitFront, trimFront } from './views.ts'
+import { dropFront, splitFront, trimFront } from './views.ts'
 
 /** Payload bytes that one segment brings at least, to estimate how many buffers a value needs. */
 const SEGMENT_BYTES_ESTIMATE = 1400
@@ -74,7 +74,7 @@ export class Putter {
     session.expectation = EXPECT_ANYTHING
     session.bodyLeft = Math.max(length, 0)
     if (session.discardStatus === 0) this.begin(session, bytes, start, meta)
-    if (session.discardStatus !== 0) this.consumeHead(session, meta)
+    if (session.discardStatus !== 0 && meta !== NO_META) dropFront(this.pool, session, this.head.headerLength)
     const bodyIsDue = head.chunked || session.bodyLeft > 0
     if (head.expectContinue && bodyIsDue && session.inputHead === NO_META && !this.proceed(session)) return 0
     if (head.chunked) {
@@ -163,7 +163,7 @@ export class Putter {
     const entry = session.entryHead
     session.discardStatus = this.conditions(session, bytes, start, pool.buffer(entry), 0, this.scratchLength)
     if (session.discardStatus !== 0) abandonUpload(this.store, session)
-    else this.consumeHead(session, meta)
+    else if (meta !== NO_META) dropFront(this.pool, session, this.head.headerLength)
   }
 
   /** Evaluates the preconditions of a write; remembers what they were evaluated on. */
@@ -210,10 +210,7 @@ export class Putter {
       return
     }
     if (session.discardStatus === 0) this.fail(session, 507)
-    const { pool } = this
-    const meta = session.inputHead
-    if (pool.dataLength(meta) === length) session.inputHead = pool.release(meta)
-    else trimFront(pool, meta, length)
+    dropFront(this.pool, session, length)
   }
 
   /** The first `length` bytes of the input line as a line of their own: the line itself if they are all of it. NO_META if no line is free. */
@@ -224,14 +221,6 @@ export class Putter {
     session.inputHead = pool.next(meta)
     pool.setNext(meta, NO_META)
     return meta
-  }
-
-  private consumeHead(session: Session, meta: number): void {
-    if (meta === NO_META) return
-    const { pool } = this
-    const { headerLength } = this.head
-    if (pool.dataLength(meta) === headerLength) session.inputHead = pool.release(meta)
-    else trimFront(pool, meta, headerLength)
   }
 
   private fail(session: Session, status: number): void {

@@ -41,7 +41,7 @@ import {
 } from './request-head.ts'
 import { PHASE_BODY, PHASE_CHUNKED, PHASE_DOWNLOAD, PHASE_DRAIN, PHASE_LISTING, Session } from './session.ts'
 import { abandonUpload } from './upload.ts'
-import { trimFront } from './views.ts'
+import { dropFront, trimFront } from './views.ts'
 
 export interface ServiceOptions {
   readonly store: Store
@@ -337,9 +337,6 @@ export class KvService implements Application {
   /** Drops the head of a request that has been run from the line it came in. */
   private consumeHead(session: Session, meta: number): void {
     if (meta === NO_META || session.inputHead !== meta) return
-    const { pool } = this.store
-    const { headerLength } = this.head
-    if (pool.dataLength(meta) === headerLength) session.inputHead = pool.release(meta)
-    else trimFront(pool, meta, headerLength)
+    dropFront(this.store.pool, session, this.head.headerLength)
   }
 }

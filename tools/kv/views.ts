@@ -52,3 +52,10 @@ export function splitFront(pool: Pool, meta: number, length: number): number {
   pool.setSum(front, frontSum)
   return front
 }
+
+/** Drops `length` bytes from the front of a session's input line; frees the line if that was all of it. */
+export function dropFront(pool: Pool, input: { inputHead: number }, length: number): void {
+  const meta = input.inputHead
+  if (pool.dataLength(meta) === length) input.inputHead = pool.release(meta)
+  else trimFront(pool, meta, length)
+}
