@@ -291,7 +291,8 @@ test('random batches, some on their way while others are staged, come to what a 
       if (choice < 2 || store.room < 20) store.commit()
       if (choice === 2) store.settle()
       if (region.isHolding && (choice === 3 || store.room < 20)) finishAll(region)
-      while (store.room < 20) {
+      for (let turn = 0; store.room < 20; turn++) {
+        assert.ok(turn < 10, `step ${step}: settling makes room`)
         store.settle()
         finishAll(region)
       }

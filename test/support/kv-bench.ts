@@ -29,6 +29,8 @@ const SERVER_ADDRESS = '10.0.0.2'
 const HTTP_PORT = 80
 /** Seconds since the epoch at virtual time 0. */
 export const EPOCH_SECONDS = 1_700_000_000
+/** What a client takes without reading; with the server's send queue less than the large values of the tests. */
+const CLIENT_WINDOW_BYTES = 1 << 15
 /** One turn of both hosts, microseconds. */
 const TURN_US = 10
 /** Longest that an exchange may take in virtual time. */
@@ -112,7 +114,10 @@ export class KvBench {
   /** A connected client. */
   connect(): KvClient {
     const client = new KvClient(this)
-    client.connection = this.client.tcp.connect(SERVER_ADDRESS, HTTP_PORT, client, { noDelay: true })
+    client.connection = this.client.tcp.connect(SERVER_ADDRESS, HTTP_PORT, client, {
+      noDelay: true,
+      receiveLimitBytes: CLIENT_WINDOW_BYTES,
+    })
     this.runUntil(() => client.accepted)
     if (!client.accepted) throw new Error('the connection was not accepted')
     return client
