@@ -46,8 +46,9 @@ async function servingHttp(
   await serving(
     (socket) => server.emit('connection', socket),
     async (connectTo) => {
+      server.emit('listening') // starts the bookkeeping behind closeAllConnections
       await body(connectTo, server)
-      server.closeIdleConnections()
+      server.closeAllConnections()
     },
   )
 }
@@ -223,6 +224,7 @@ test('Fastify as server', async () => {
   await serving(
     (socket) => server!.emit('connection', socket),
     async (connectTo) => {
+      server!.emit('listening')
       const hello = await request({ path: '/hello/stack', createConnection: connectTo })
       assert.equal(JSON.parse(hello.body.toString()), { hello: 'stack' })
       const text = JSON.stringify('x'.repeat(1 << 20))

@@ -15,7 +15,7 @@ import { createPool } from './virtual-link.ts'
 
 export const SERVER = '10.0.0.1'
 export const CLIENT = '10.0.0.2'
-const SETTLE_MS_MAX = 5000
+const SETTLE_MS_MAX = 15_000
 
 export interface SocketLabOptions {
   readonly seed: number
