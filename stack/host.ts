@@ -147,6 +147,11 @@ export class Host {
     this.hooks.push(hook)
   }
 
+  /** Whether packets for an IPv4 address have somewhere to go. */
+  hasRoute(address: string): boolean {
+    return this.ipv4.nextHop(parseIpv4(address)) !== 0
+  }
+
   /** One turn of the loop. @returns number of frames received */
   poll(nowUs: number): number {
     this.setNow(nowUs)

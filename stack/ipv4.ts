@@ -115,10 +115,15 @@ export class Ipv4 {
     return true
   }
 
+  /** Where a packet for `destination` goes next: itself, the gateway, or 0 for nowhere. */
+  nextHop(destination: number): number {
+    const onLink = ((destination ^ this.address) & this.mask) === 0
+    return onLink ? destination : this.gateway
+  }
+
   /** A frame to `destination` with `length` bytes behind the IPv4 header. Where these start in transmitter.view; -1 if it cannot be sent. */
   begin(destination: number, protocol: number, length: number): number {
-    const onLink = ((destination ^ this.address) & this.mask) === 0
-    const nextHop = onLink ? destination : this.gateway
+    const nextHop = this.nextHop(destination)
     if (nextHop === 0) {
       this.counters.dropNoRoute++
       return -1

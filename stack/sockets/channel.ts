@@ -15,6 +15,7 @@
  *
  * Called by: socket.ts, and by TCP as its application. Calls: network.ts, copy.ts, Connection.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { NO_META } from '../../storage/layout.ts'
 import { FIN_WAIT_2_MS } from '../limits.ts'
 import { type Application, CLOSE_ORDERLY, type ConnectOptions } from '../tcp/application.ts'
@@ -43,6 +44,8 @@ export interface ChannelEvents {
 }
 
 export class Channel implements Application, Task {
+  /** Events come in the asynchronous context in which the socket was made, as node:net's do. */
+  private readonly context = new AsyncResource('PACKRATSOCKET')
   private readonly network: Network
   private readonly events: ChannelEvents
   private connection: Connection | undefined
@@ -64,6 +67,11 @@ export class Channel implements Application, Task {
     this.established = true
     connection.application = this
     this.expect(READABLE)
+  }
+
+  /** Whether an address can be connected to at all. */
+  hasRoute(address: string): boolean {
+    return this.network.host.hasRoute(address)
   }
 
   /** Opens a connection. Throws what Tcp.connect throws. */
@@ -178,6 +186,10 @@ export class Channel implements Application, Task {
     const event = this.due & -this.due
     this.due ^= event
     if (this.due !== 0) this.network.schedule(this)
+    this.context.runInAsyncScope(this.dispatch, this, event)
+  }
+
+  private dispatch(event: number): void {
     if (event === CLOSED) this.events.onClosed(this.closeReason)
     else if (this.connection === undefined) return
     else if (event === CONNECTED) this.events.onConnected()

@@ -10,6 +10,7 @@
  *
  * Called by: users, and by UDP as its application. Calls: udp.ts, copy.ts, network.ts.
  */
+import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import { NO_META } from '../../storage/layout.ts'
 import { formatIpv4, parseIpv4 } from '../address.ts'
@@ -43,6 +44,8 @@ type Message = string | Uint8Array | readonly (string | Uint8Array)[]
 type SendCallback = (error: Error | null, bytes: number) => void
 
 export class DatagramSocket extends EventEmitter implements DatagramApplication, Task {
+  /** Events come in the asynchronous context in which the socket was made, as node:dgram's do. */
+  private readonly context = new AsyncResource('PACKRATDATAGRAMSOCKET')
   private readonly network: Network
   private readonly queueLimit: number | undefined
   private readonly outgoing = new OutgoingBytes()
@@ -157,7 +160,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     const error = systemError(refused ? 'ECONNREFUSED' : 'EHOSTUNREACH', 'recvmsg')
     this.network.schedule({
       run: () => {
-        if (this.port === port) this.emit('error', error)
+        if (this.port === port) this.context.runInAsyncScope(() => this.emit('error', error))
       },
     })
   }
@@ -180,7 +183,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     const port = datagramPort(pool, meta)
     const message = copyChain(pool, meta)
     const remote: RemoteInfo = { address, family: 'IPv4', port, size: message.length }
-    this.emit('message', message, remote)
+    this.context.runInAsyncScope(() => this.emit('message', message, remote))
   }
 
   private take(number: number): UdpPort {

@@ -13,6 +13,7 @@
  *
  * Called by: channel.ts, server.ts, datagram.ts. Calls: Host.flush, and the loop through `wake`.
  */
+import { AsyncResource } from 'node:async_hooks'
 import type { Clock } from '../clock.ts'
 import type { Host } from '../host.ts'
 
@@ -39,7 +40,8 @@ export class Network {
   private tasks: Task[] = []
   private starved: Task[] = []
   private turnPending = false
-  private readonly turn = (): void => this.runTurn()
+  /** In the asynchronous context of the construction: a user's AsyncLocalStorage must not leak into the loop or into others' events. */
+  private readonly turn = AsyncResource.bind(() => this.runTurn())
 
   constructor(options: NetworkOptions) {
     this.host = options.host

@@ -137,6 +137,10 @@ export class Socket extends Duplex {
     this.remoteAddress = address
     this.remotePort = port
     this.remoteFamily = 'IPv4'
+    if (!this.channel.hasRoute(address)) {
+      this.destroy(systemError('ENETUNREACH', 'connect', address, port))
+      return
+    }
     try {
       this.channel.connect(address, port, {
         ...tcp,

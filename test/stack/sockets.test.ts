@@ -1,4 +1,5 @@
 /** Sockets in node:net's shape between two hosts over a memory pair: what node documents of them holds here. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -245,6 +246,12 @@ test('a peer that does not answer: ETIMEDOUT', async () => {
   })
 })
 
+test('no route: ENETUNREACH', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    assert.is((await errorOf(open(lab, { host: '192.0.2.1' }))).code, 'ENETUNREACH')
+  })
+})
+
 test('names are resolved by the given lookup, and unknown without', async () => {
   await withSocketLab({ seed }, async (lab) => {
     const unknown = open(lab, { host: 'server.test' })
@@ -342,6 +349,84 @@ test('100 connections at once', async () => {
       }),
     )
     assert.ok(echoes.every((echo) => echo.equals(bytes)))
+    server.close()
+    await closed(server)
+  })
+})
+
+test('setKeepAlive probes a silent peer, and stops to', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.resume())
+    const socket = open(lab)
+    await once(socket, 'connect')
+    const { tcp } = lab.hostB.counters
+    socket.setKeepAlive(true, 30)
+    await until(() => tcp.keepAliveProbes === 1, 'a probe')
+    socket.setKeepAlive(false)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    assert.is(tcp.keepAliveProbes, 1)
+    socket.end()
+    socket.resume()
+    server.close()
+    await closed(server)
+  })
+})
+
+test('setNoDelay lets small writes go that wait for an acknowledgement', async () => {
+  // The link loses every ACK of the server: what Nagle holds back stays held back.
+  let mute = false
+  const filter = (frame: Uint8Array, direction: string): 'drop' | 'pass' =>
+    mute && direction === 'a-to-b' && frame[12] === 8 && frame[13] === 0 ? 'drop' : 'pass'
+  await withSocketLab({ seed, filter }, async (lab) => {
+    let got = ''
+    const server = await listen(lab, (socket) =>
+      socket.on('data', (data) => {
+        got += data
+      }),
+    )
+    const socket = open(lab)
+    await once(socket, 'connect')
+    mute = true
+    socket.write('a')
+    await until(() => got === 'a', 'the first byte arrives')
+    socket.write('b')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    assert.is(got, 'a')
+    socket.setNoDelay(true)
+    await until(() => got === 'ab', 'the second byte arrives')
+    mute = false
+    socket.end()
+    socket.resume()
+    server.close()
+    await closed(server)
+  })
+})
+
+test('events come in the asynchronous context of their socket', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const storage = new AsyncLocalStorage<string>()
+    const atServer: (string | undefined)[] = []
+    const server = await listen(lab, (socket) => {
+      atServer.push(storage.getStore())
+      socket.on('data', (data) => {
+        atServer.push(storage.getStore())
+        socket.end(data)
+      })
+    })
+    const contexts = await Promise.all(
+      ['one', 'two', 'three'].map((name) =>
+        storage.run(name, async () => {
+          const socket = open(lab)
+          socket.write('x')
+          const seen = new Set<string | undefined>()
+          for (const event of ['connect', 'data', 'end', 'close']) socket.on(event, () => seen.add(storage.getStore()))
+          await once(socket, 'close')
+          return [...seen]
+        }),
+      ),
+    )
+    assert.equal(contexts, [['one'], ['two'], ['three']])
+    assert.equal(new Set(atServer), new Set([undefined]))
     server.close()
     await closed(server)
   })
