@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns errors into one line and an exit status. */
 import { PackratError } from '../storage/errors.ts'
-import { EXIT_CANNOT, EXIT_OK, EXIT_USAGE } from './arguments.ts'
+import { EXIT_CANNOT, EXIT_OK, EXIT_USAGE, UsageError } from './arguments.ts'
 
 type Run = (argv: string[]) => number | Promise<number>
 
@@ -21,6 +21,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
   verify: {
     summary: 'checks every line, link and value of a region',
     load: async () => (await import('./verify.ts')).verify,
+  },
+  export: {
+    summary: 'the stored packets as a capture for Wireshark',
+    load: async () => (await import('./export.ts')).exportFrames,
   },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
@@ -49,7 +53,7 @@ async function main(argv: string[]): Promise<number> {
   } catch (error) {
     if (!(error instanceof PackratError)) throw error
     console.error(`packrat ${name}: ${error.message}`)
-    return EXIT_CANNOT
+    return error instanceof UsageError ? EXIT_USAGE : EXIT_CANNOT
   }
 }
 

@@ -1,0 +1,156 @@
+/**
+ * The frames that hold chosen entries, in arrival order. Several lines, of several entries, may name one buffer (one
+ * segment brought pipelined requests): it is one frame, and it is met once.
+ *
+ *   entries ──► add(head) ──► lines by buffer ──► buffers sorted by arrival ──► frames()
+ *
+ * A buffer without a frame holds copied bytes: a key that was percent-encoded or came in pieces, small pieces of a value
+ * that were gathered, a value from the library. It is exported as a frame of EtherType 0x88b5 (IEEE 802 local
+ * experimental), from and to the address 0, whose payload is these bytes: so the capture holds every value whole, and
+ * nothing in it passes for a packet that never was.
+ *
+ * Called by: tools/export.ts.
+ */
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ethernetType } from '../stack/wire/ethernet.ts'
+import { ipv4TotalLength } from '../stack/wire/ipv4.ts'
+import { copyKey, durableEnd, durableStart, versionOf } from '../storage/entry.ts'
+import {
+  BUFFER_BYTES,
+  KIND_HEAD,
+  NO_FRAME,
+  NO_META,
+  stateKind,
+  viewLength,
+  viewOffset,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
+  W_KEY,
+  W_STATE,
+  W_SUM,
+  W_VALUE,
+  W_VERSION_LOW,
+} from '../storage/layout.ts'
+import type { Pool } from '../storage/pool.ts'
+import { percentEncode } from './kv/key-codec.ts'
+
+export interface StoredFrame {
+  /** Arrival, ns since the epoch: lower and upper 32 bits. */
+  readonly low: number
+  readonly high: number
+  /** The bytes lie at `start` of `bytes`; a synthesised frame has the header `prefix` in front of them. */
+  readonly prefix: Uint8Array
+  readonly bytes: Uint8Array
+  readonly start: number
+  readonly length: number
+  /** What lies where, a line for each view. */
+  readonly comment: string
+}
+
+const NO_PREFIX = new Uint8Array(0)
+const NO_FRAME_PREFIX = new Uint8Array(ETHERNET_HEADER_BYTES)
+NO_FRAME_PREFIX.set([0x88, 0xb5], ETHERNET_HEADER_BYTES - 2)
+
+export class StoredFrames {
+  private readonly pool: Pool
+  /** Buffers in the order in which they were met; each once. */
+  private readonly buffers: number[] = []
+  /** Lines on each buffer: the first by buffer index, the others by line index. */
+  private readonly firstLine: Int32Array
+  private readonly nextLine: Int32Array
+
+  constructor(pool: Pool) {
+    this.pool = pool
+    this.firstLine = new Int32Array(pool.bufferIndexEnd)
+    this.nextLine = new Int32Array(pool.metaIndexEnd)
+  }
+
+  /** Adds the lines of an entry. */
+  add(head: number): void {
+    const { pool, firstLine, nextLine } = this
+    for (let meta = head; meta !== NO_META; meta = pool.next(meta)) {
+      const buffer = pool.buffer(meta)
+      const before = firstLine[buffer]!
+      if (before === NO_META) {
+        firstLine[buffer] = meta
+        this.buffers.push(buffer)
+      } else {
+        nextLine[meta] = nextLine[before]!
+        nextLine[before] = meta
+      }
+    }
+  }
+
+  /** Earliest first; what arrived in one burst, in the order of the versions and of the pieces of a value. */
+  *frames(): Generator<StoredFrame> {
+    const { firstLine } = this
+    this.buffers.sort((a, b) => this.compare(firstLine[a]!, firstLine[b]!))
+    for (const buffer of this.buffers) yield this.frame(buffer)
+  }
+
+  private compare(a: number, b: number): number {
+    const { pool } = this
+    const high = (pool.get(a, W_ARRIVAL_HIGH) >>> 0) - (pool.get(b, W_ARRIVAL_HIGH) >>> 0)
+    if (high !== 0) return high
+    const low = (pool.get(a, W_ARRIVAL_LOW) >>> 0) - (pool.get(b, W_ARRIVAL_LOW) >>> 0)
+    if (low !== 0) return low
+    const version = Number(versionOf(pool, this.headOf(a)) - versionOf(pool, this.headOf(b)))
+    return version !== 0 ? version : this.valueOffset(a) - this.valueOffset(b)
+  }
+
+  private headOf(meta: number): number {
+    const isHead = stateKind(this.pool.get(meta, W_STATE)) === KIND_HEAD
+    return isHead ? meta : this.pool.get(meta, W_VERSION_LOW)
+  }
+
+  private valueOffset(meta: number): number {
+    return this.headOf(meta) === meta ? 0 : this.pool.get(meta, W_VALUE) >>> 0
+  }
+
+  private frame(buffer: number): StoredFrame {
+    const { pool } = this
+    const first = this.firstLine[buffer]!
+    let from = BUFFER_BYTES
+    let to = 0
+    for (let meta = first; meta !== NO_META; meta = this.nextLine[meta]!) {
+      from = Math.min(from, durableStart(pool, meta))
+      to = Math.max(to, durableEnd(pool, meta))
+    }
+    const arrived = pool.get(first, W_SUM) >>> 16 !== NO_FRAME
+    if (arrived) to = Math.max(to, from + this.frameLength(buffer, from))
+    const prefix = arrived ? NO_PREFIX : NO_FRAME_PREFIX
+    return {
+      low: pool.get(first, W_ARRIVAL_LOW),
+      high: pool.get(first, W_ARRIVAL_HIGH),
+      prefix,
+      bytes: pool.bufferBytes(buffer),
+      start: pool.bufferStart(buffer) + from,
+      length: to - from,
+      comment: this.describe(first, from - prefix.length, arrived),
+    }
+  }
+
+  /** What the frame's own headers say; 0 if that is not plausible. Views may end before the frame does. */
+  private frameLength(buffer: number, offset: number): number {
+    const view = this.pool.bufferView(buffer)
+    const at = this.pool.bufferStart(buffer) + offset
+    if (ethernetType(view, at) !== ETHERTYPE_IPV4) return 0
+    const length = ETHERNET_HEADER_BYTES + ipv4TotalLength(view, at + ETHERNET_HEADER_BYTES)
+    return offset + length <= BUFFER_BYTES ? length : 0
+  }
+
+  /** `packrat key=K version=V value=FROM+LENGTH at=OFFSET` for each view; offsets count from the frame's first byte. */
+  private describe(first: number, origin: number, arrived: boolean): string {
+    const { pool } = this
+    const parts = arrived ? [] : ['packrat no-frame: bytes that were copied into the store']
+    for (let meta = first; meta !== NO_META; meta = this.nextLine[meta]!) {
+      const head = this.headOf(meta)
+      const name = `packrat key=${percentEncode(copyKey(pool, head))} version=${versionOf(pool, head)}`
+      const value = `value=${this.valueOffset(meta)}+${pool.dataLength(meta)} at=${pool.dataOffset(meta) - origin}`
+      const key = pool.get(meta, W_KEY)
+      parts.push(
+        head === meta ? `${name} key-at=${viewOffset(key) - origin}+${viewLength(key)} ${value}` : `${name} ${value}`,
+      )
+    }
+    return parts.join('\n')
+  }
+}
