@@ -23,6 +23,7 @@ import {
   type Device,
   type DeviceCapabilities,
   type DeviceCounters,
+  type DeviceTiming,
   type ReceiveBurst,
   type TransmitBurst,
   TX_MORE,
@@ -34,6 +35,7 @@ export class CaptureDevice implements Device {
   readonly mac: Uint8Array
   readonly capabilities: DeviceCapabilities
   readonly counters: DeviceCounters
+  readonly timing: DeviceTiming | undefined
   private readonly device: Device
   private readonly pool: Pool
   private readonly file: CaptureFile
@@ -48,6 +50,7 @@ export class CaptureDevice implements Device {
     this.mac = device.mac
     this.capabilities = device.capabilities
     this.counters = device.counters
+    this.timing = device.timing
     this.interfaceNumber = file.addInterface(device.name)
   }
 

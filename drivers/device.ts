@@ -85,6 +85,17 @@ export class DeviceCounters {
   receiveStarved = 0
 }
 
+/**
+ * For a device that holds frames back until their time. Whoever drives it says the time before each turn, and comes
+ * back when the next frame is due even if nothing else happens.
+ */
+export interface DeviceTiming {
+  /** Integer microseconds, of the same clock as the stack's. */
+  setNow(nowUs: number): void
+  /** When the next frame is due, µs; Infinity if none is held back. */
+  nextDeadlineUs(): number
+}
+
 export interface Device {
   /** How users name it: `tap:packrat0`. */
   readonly name: string
@@ -94,6 +105,8 @@ export interface Device {
   readonly counters: DeviceCounters
   /** Buffers the device holds ready for reception; idle, hence free for accounting. */
   readonly idleBuffers: number
+  /** Only on devices that hold frames back. */
+  readonly timing?: DeviceTiming | undefined
   /** Fills `burst` from its start with what is there; returns the number of frames. Never blocks. Throws PackratError if the device is gone. */
   receive(burst: ReceiveBurst): number
   /** Sends every frame of `burst`; frames that the link refuses are counted and dropped. Returns the number of frames sent. */

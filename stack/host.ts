@@ -177,7 +177,9 @@ export class Host {
   /** When poll has to be called even if no frame comes: microseconds, Infinity for never. May be early. */
   nextDeadlineUs(): number {
     const left = this.timers.msUntilNext(this.nowMs)
-    return left < 0 ? Number.POSITIVE_INFINITY : (Math.floor(this.nowUs / 1000) + left) * 1000
+    const timersUs = left < 0 ? Number.POSITIVE_INFINITY : (Math.floor(this.nowUs / 1000) + left) * 1000
+    const { timing } = this.device
+    return timing === undefined ? timersUs : Math.min(timersUs, timing.nextDeadlineUs())
   }
 
   /** Timers that are armed; for tests. */
@@ -199,6 +201,7 @@ export class Host {
   private setNow(nowUs: number): void {
     this.nowUs = nowUs
     this.nowMs = Math.floor(nowUs / 1000) | 0
+    this.device.timing?.setNow(nowUs)
     this.tcp.setNow(nowUs)
     this.arp.setNow(this.nowMs)
     this.icmp.setNow(this.nowMs)

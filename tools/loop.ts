@@ -1,15 +1,14 @@
 /**
- * The loop that drives a host: polls its device while traffic flows, sleeps on the device's readiness when it does not.
+ * The loop that drives a host, or a bridge between devices: polls its device while traffic flows, sleeps on the device's readiness when it does not.
  *
  *   turn:   poll, poll, … (a few)  ──frames lately──► next turn (setImmediate: other I/O lives in between)
  *             └── quiet for busyPollUs ──► idle work ──► sleep until a frame or the next timer
  *
  * A sleeping process takes tens of microseconds to wake, so a request that arrives while we poll is answered several
- * times faster. Called by: serve.
+ * times faster. Called by: serve, wire.
  */
 import type { Device } from '../drivers/device.ts'
 import type { Clock } from '../stack/clock.ts'
-import type { Host } from '../stack/host.ts'
 
 /** Polls in one turn at most, so that timers and other sockets of the process get their share. */
 const POLLS_PER_TURN = 32
@@ -17,9 +16,20 @@ const POLLS_PER_TURN = 32
 /** Longest sleep, ms: a bound, not a period; timers and frames end it earlier. */
 const SLEEP_MS_MAX = 1000
 
+/** A frame that the device holds back is due sooner than this, µs: a timer, whose unit is the millisecond, would be late. */
+const POLL_UNTIL_DUE_US = 2000
+
+/** What the loop drives; a Host is one. */
+export interface Driven {
+  /** One turn. @returns number of frames received */
+  poll(nowUs: number): number
+  /** When to poll even if no frame comes, µs; Infinity for never. */
+  nextDeadlineUs(): number
+}
+
 export interface LoopOptions {
-  readonly host: Host
-  readonly device: Device
+  readonly host: Driven
+  readonly device: Pick<Device, 'waitReadable' | 'timing'>
   readonly clock: Clock
   /** How long to poll on after the last frame, µs. */
   readonly busyPollUs: number
@@ -88,13 +98,16 @@ export class Loop {
 
   private idle(nowUs: number): void {
     const { host, device, onIdle } = this.options
-    if (onIdle()) {
+    const frameDueUs = (device.timing?.nextDeadlineUs() ?? Number.POSITIVE_INFINITY) - nowUs
+    if (onIdle() || frameDueUs < POLL_UNTIL_DUE_US) {
       setImmediate(this.turnCallback)
       return
     }
-    const untilUs = host.nextDeadlineUs() - nowUs
+    // The stack's timers count in milliseconds too and may be late by one; a frame may not, so the rest is polled for.
+    const timerMs = Math.max(Math.ceil((host.nextDeadlineUs() - nowUs) / 1000), 0)
+    const frameMs = Math.floor(frameDueUs / 1000) - 1
     this.sleeping = true
-    this.timer = setTimeout(this.wakeCallback, Math.min(Math.max(Math.ceil(untilUs / 1000), 0), SLEEP_MS_MAX))
+    this.timer = setTimeout(this.wakeCallback, Math.min(timerMs, frameMs, SLEEP_MS_MAX))
     device.waitReadable(this.wakeCallback)
   }
 }

@@ -25,6 +25,7 @@ import {
   text,
   UsageError,
 } from './arguments.ts'
+import { impairDevice, impairment } from './impairment.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { Loop } from './loop.ts'
@@ -65,6 +66,7 @@ const command = {
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
     'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
+    impair: impairment('make the link as bad as this says; docs/impairment.md'),
     capture: text('FILE.pcapng', 'write every frame that is received or sent to this file'),
     'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
       default: 200,
@@ -160,7 +162,10 @@ class Daemon {
 
     const capture = this.openCapture()
     const tap = openDevice(flags, store)
-    const device = capture === undefined ? tap : new CaptureDevice(tap, store.pool, capture)
+    const impaired = flags.impair === undefined ? undefined : impairDevice(tap, store.pool, flags.impair)
+    // Around the impairment: the capture shows what the stack sees.
+    const link = impaired ?? tap
+    const device = capture === undefined ? link : new CaptureDevice(link, store.pool, capture)
     store.idleBuffers = () => device.idleBuffers
     this.closers.push(() => device.close())
 
@@ -189,6 +194,7 @@ class Daemon {
       host,
       service: () => service,
       scrub: scrubbing?.counters,
+      impaired,
       startedAtMs: Date.now(),
     }
     const service = new KvService({

@@ -1,5 +1,6 @@
 /** The /stats document: one JSON object of counters and gauges, the same over the stack and on the admin address. */
 import type { Device } from '../drivers/device.ts'
+import type { ImpairDevice } from '../drivers/impair.ts'
 import type { Host } from '../stack/host.ts'
 import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
@@ -14,6 +15,8 @@ export interface StatsSources {
   readonly service: () => KvService
   /** Undefined: not scrubbing. */
   readonly scrub: ScrubCounters | undefined
+  /** Undefined: the link is as it is. */
+  readonly impaired: ImpairDevice | undefined
   readonly startedAtMs: number
 }
 
@@ -51,6 +54,7 @@ export function readStats(sources: StatsSources): object {
     icmp: { ...host.counters.icmp },
     ethernet: { ...host.counters.ethernet },
     device: { name: device.name, ...device.counters },
+    ...(sources.impaired !== undefined && { impairment: sources.impaired.paths }),
     memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },
   }
 }

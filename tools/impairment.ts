@@ -1,0 +1,58 @@
+/** The flag `--impair SPEC|@FILE`, and the device that it asks for. Called by: serve, wire. */
+import { readFileSync } from 'node:fs'
+import type { Device } from '../drivers/device.ts'
+import { ImpairDevice } from '../drivers/impair.ts'
+import { type Impairment, ImpairmentError, parseImpairment } from '../drivers/impairment-spec.ts'
+import { SeededRandom } from '../stack/random.ts'
+import { PackratError } from '../storage/errors.ts'
+import type { Pool } from '../storage/pool.ts'
+import { type Flag, UsageError } from './arguments.ts'
+
+/** Buffers on their way over the impaired link: at most this share of the pool, so that the store keeps the most. */
+const HELD_POOL_SHARE = 1 / 4
+/** 100 ms of a gigabit link are 8,300 frames of 1500 bytes. */
+const HELD_BUFFERS_MAX = 1 << 14
+
+/** A flag whose value is a specification, or `@` and the name of a JSON file that holds one. */
+export function impairment(help: string): Flag<Impairment | undefined> {
+  return {
+    placeholder: 'SPEC|@FILE',
+    help,
+    shownDefault: '',
+    absent: undefined,
+    read: readImpairment,
+    expects: 'a specification of impairments',
+  }
+}
+
+function readImpairment(value: string): Impairment {
+  try {
+    return parseImpairment(value.startsWith('@') ? readSpecification(value.slice(1)) : value)
+  } catch (error) {
+    if (!(error instanceof ImpairmentError)) throw error
+    const file = value.startsWith('@') ? ` ${value.slice(1)}` : ''
+    throw new UsageError(`--impair${file}: ${error.message}`)
+  }
+}
+
+function readSpecification(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    throw new PackratError('IMPAIRMENT', `cannot read --impair @${path}: ${(error as Error).message}`)
+  }
+}
+
+/** The impaired device around another one. */
+export function impairDevice(device: Device, pool: Pool, spec: Impairment): ImpairDevice {
+  return new ImpairDevice({
+    device,
+    pool,
+    impairment: spec,
+    createRandom: (seed) => {
+      const random = new SeededRandom(seed)
+      return () => random.next()
+    },
+    heldBuffersMax: Math.min(HELD_BUFFERS_MAX, Math.floor(pool.totalBuffers * HELD_POOL_SHARE)),
+  })
+}
