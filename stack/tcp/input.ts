@@ -201,7 +201,9 @@ function acknowledgeInvalid(context: TcpContext, c: Connection): void {
     c.invalidAckMs = context.nowMs
   } else {
     context.counters.duplicateBytes += segment.payloadLength
-    reportDuplicate(c, segment.sequence, seqAdd(segment.sequence, segment.payloadLength))
+    // What lies right of rcvNxt was refused for another reason.
+    const end = seqAdd(segment.sequence, segment.payloadLength)
+    reportDuplicate(c, segment.sequence, seqLess(end, c.rcvNxt) ? end : c.rcvNxt)
   }
   c.ackPending = ACK_NOW
   context.queueOutput(c)

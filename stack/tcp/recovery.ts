@@ -174,6 +174,7 @@ export class LossRecovery implements Recovery {
     restoreWindow(c)
     this.congestion.onUndo(c)
     this.scoreboard.unmarkLost(c)
+    c.rackValid = 0 // it may rest on a retransmission that was not what arrived
     c.backoff = 0
     this.leave(c)
   }

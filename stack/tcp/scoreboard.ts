@@ -188,11 +188,13 @@ export class Scoreboard {
 
   /** The receiver has thrown away what it had announced (RFC 2018 8): SACKs count for nothing. */
   forgetSacks(c: Connection): void {
+    let before = NO_SEGMENT
     for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = this.next(segment)) {
       const at = (segment << WORDS_SHIFT) + S_OFFSET_FLAGS
       if ((this.words[at]! & SACKED) === 0) continue
       this.words[at]! &= ~SACKED
-      this.linkTime(c, segment)
+      this.linkByTime(c, segment, before)
+      before = segment
     }
     c.sackedBytes = 0
     c.sackedSegments = 0
@@ -240,15 +242,7 @@ export class Scoreboard {
       if ((flags & LOST) === 0) continue
       words[at + S_OFFSET_FLAGS] = flags & ~LOST
       if ((flags & RETRANSMITTED) !== 0) continue
-      // Sequence order is nearly time order: the search goes on where the last one ended.
-      const sentUs = words[at + S_SENT_US]!
-      if (before !== NO_SEGMENT && seqLess(sentUs, this.sentUs(before))) before = NO_SEGMENT
-      let after = before === NO_SEGMENT ? c.timeHead : this.timeNext(before)
-      while (after !== NO_SEGMENT && seqLessEqual(this.sentUs(after), sentUs)) {
-        before = after
-        after = this.timeNext(after)
-      }
-      this.linkTimeAfter(c, segment, before)
+      this.linkByTime(c, segment, before)
       before = segment
     }
     c.lostBytes = 0
@@ -379,6 +373,18 @@ export class Scoreboard {
 
   private linkTime(c: Connection, segment: number): void {
     this.linkTimeAfter(c, segment, c.timeTail)
+  }
+
+  /** Back to its place by time. @param from where to search from: sequence order is nearly time order */
+  private linkByTime(c: Connection, segment: number, from: number): void {
+    const sentUs = this.sentUs(segment)
+    let before = from !== NO_SEGMENT && seqLess(sentUs, this.sentUs(from)) ? NO_SEGMENT : from
+    let after = before === NO_SEGMENT ? c.timeHead : this.timeNext(before)
+    while (after !== NO_SEGMENT && seqLessEqual(this.sentUs(after), sentUs)) {
+      before = after
+      after = this.timeNext(after)
+    }
+    this.linkTimeAfter(c, segment, before)
   }
 
   /** @param before NO_SEGMENT: to the head */

@@ -15,7 +15,7 @@ function golden(name: string, body: (lab: SackPeer) => void, options: SackPeerOp
       lab.warmUp()
       body(lab)
       lab.c.abort()
-    lab.peer.poll()
+      lab.peer.poll()
       assert.is(lab.peer.pool.freeBuffers, lab.peer.pool.totalBuffers, 'buffers')
     })
 }

@@ -9,6 +9,7 @@ import { CLOSE_ABORTED, CLOSE_ORDERLY, CLOSE_RESET } from '../../../stack/tcp/ap
 import type { Connection } from '../../../stack/tcp/connection.ts'
 import type { InitialSequence } from '../../../stack/tcp/isn.ts'
 import type { Pool } from '../../../storage/pool.ts'
+import { checkScoreboard } from '../../support/check-scoreboard.ts'
 import { chainOf, StreamApplication } from '../../support/stream-application.ts'
 import { type Impairment, type NetworkOptions, VirtualNetwork } from '../../support/virtual-link.ts'
 
@@ -109,6 +110,16 @@ for (const link of links) {
     tcp: { timestamps: false, windowScaling: false, sack: false },
     receiveSum: false,
   })
+  for (const sack of [true, false])
+    for (const timestamps of [true, false])
+      for (const rack of sack ? [true, false] : [true])
+        cases.push({
+          name: `${link.name}, SACK ${sack}, timestamps ${timestamps}, RACK ${sack && rack}`,
+          bytes: 120_000,
+          impairment: link.impairment,
+          sequence: -60_000,
+          tcp: { sack, timestamps, rack },
+        })
   cases.push({ name: `${link.name}, few buffers`, bytes: 150_000, impairment: link.impairment, buffers: 600 })
 }
 
@@ -130,7 +141,11 @@ cases.forEach((each, index) => {
       client.viewBytesMin = 1000
       server.viewBytesMin = 1000
     }
-    const closed = () => client.closeReason >= 0 && server.closeReason >= 0
+    const closed = () => {
+      if (client.connection !== undefined) checkScoreboard(client.connection)
+      if (server.connection !== undefined) checkScoreboard(server.connection)
+      return client.closeReason >= 0 && server.closeReason >= 0
+    }
     const label = `${each.name}, seed ${seed}`
     assert.ok(network.runUntil(closed, 3600 * SECOND_US), `${label}: done in an hour of virtual time`)
     assert.is(client.closeReason, CLOSE_ORDERLY, label)
