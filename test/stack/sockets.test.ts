@@ -3,7 +3,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { connect, createServer, type Server, type Socket } from '../../stack/sockets/index.ts'
+import { FIN_WAIT_2_MS } from '../../stack/limits.ts'
+import { connect, createServer, type Server, Socket } from '../../stack/sockets/index.ts'
 import { announceSeed } from '../support/random.ts'
 import { CLIENT, collect, pattern, SERVER, type SocketLab, until, withSocketLab } from '../support/socket-lab.ts'
 
@@ -246,6 +247,58 @@ test('a peer that does not answer: ETIMEDOUT', async () => {
   })
 })
 
+test('a peer that never closes is waited for FIN_WAIT_2_MS, then reset', async () => {
+  const real = globalThis.setTimeout
+  const hasten = (action: () => void, ms?: number): NodeJS.Timeout => real(action, ms === FIN_WAIT_2_MS ? 150 : ms)
+  globalThis.setTimeout = hasten as typeof setTimeout
+  try {
+    await withSocketLab({ seed }, async (lab) => {
+      const server = await listen(lab, (socket) => socket.destroy())
+      const socket = open(lab, { allowHalfOpen: true })
+      socket.resume()
+      await once(socket, 'end')
+      assert.is((await errorOf(socket)).code, 'ECONNRESET')
+      server.close()
+      await closed(server)
+    })
+  } finally {
+    globalThis.setTimeout = real
+  }
+})
+
+test('misuse is answered with the codes of node:net', async () => {
+  await withSocketLab({ seed }, async (lab) => {
+    const code = (expected: string) => (error: NodeJS.ErrnoException) => error.code === expected
+    const unused = new Socket({ network: lab.client })
+    assert.is(unused.pending, true)
+    const written = once(unused, 'error') as Promise<[NodeJS.ErrnoException]>
+    unused.write('x')
+    assert.is((await written)[0].code, 'ERR_SOCKET_CLOSED')
+    const reset = new Socket({ network: lab.client })
+    const resetError = errorOf(reset)
+    reset.resetAndDestroy()
+    assert.is((await resetError).code, 'ERR_SOCKET_CLOSED')
+    assert.throws(() => open(lab, { port: 65_536 }), code('ERR_SOCKET_BAD_PORT'))
+    assert.throws(() => open(lab, { port: 'x' }), code('ERR_SOCKET_BAD_PORT'))
+
+    const server = await listen(lab, (socket) => socket.resume())
+    assert.throws(() => server.listen(PORT + 1), code('ERR_SERVER_ALREADY_LISTEN'))
+    const socket = open(lab)
+    assert.throws(() => socket.connect({ host: SERVER, port: PORT }), code('ERR_SOCKET_ALREADY_CONNECTED'))
+    await once(socket, 'connect')
+    assert.throws(() => socket.setTimeout(-1), RangeError)
+    socket.resume()
+    socket.destroySoon()
+    await closed(socket)
+    server.close()
+    await closed(server)
+    assert.is(server.listening, false)
+    assert.is(server.address(), null)
+    const notRunning = await new Promise<Error | undefined>((resolve) => server.close(resolve))
+    assert.ok(code('ERR_SERVER_NOT_RUNNING')(notRunning!))
+  })
+})
+
 test('no route: ENETUNREACH', async () => {
   await withSocketLab({ seed }, async (lab) => {
     assert.is((await errorOf(open(lab, { host: '192.0.2.1' }))).code, 'ENETUNREACH')
@@ -320,7 +373,9 @@ test('a server refuses a port in use, more connections than it wants, and closes
 
     server.maxConnections = 1
     const first = open(lab)
-    await once(first, 'connect')
+    await until(() => sockets.length === 1, 'the first is accepted')
+    const count = await new Promise((resolve) => server.getConnections((_error, connections) => resolve(connections)))
+    assert.is(count, 1)
     const [[drop], reset] = await Promise.all([once(server, 'drop'), errorOf(open(lab))])
     assert.is(drop.remoteAddress, CLIENT)
     assert.is(reset.code, 'ECONNRESET')
