@@ -23,6 +23,10 @@ export interface TcpOptions {
   windowScaling?: boolean
   /** RFC 2018 selective acknowledgements; default true. */
   sack?: boolean
+  /** How the window grows: RFC 9438, the default, or RFC 5681. */
+  congestion?: 'cubic' | 'reno'
+  /** RFC 9406: leaves slow start when round trips grow; default true. */
+  hystart?: boolean
   /** RFC 8985 loss detection by time; else RFC 6675. Default true (Linux tcp_recovery). */
   rack?: boolean
   /** RFC 8985 tail loss probes; default true (Linux tcp_early_retrans). */

@@ -25,6 +25,7 @@ import { Icmp } from './icmp.ts'
 import { Ipv4 } from './ipv4.ts'
 import { CONNECTIONS_MAX, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
+import { Cubic } from './tcp/congestion/cubic.ts'
 import { Reno } from './tcp/congestion/reno.ts'
 import { IsnGenerator } from './tcp/isn.ts'
 import { LossRecovery } from './tcp/recovery.ts'
@@ -100,7 +101,8 @@ export class Host {
     this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
     const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
     const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
-    const congestion = new Reno()
+    const hystart = tcp.hystart ?? true
+    const congestion = tcp.congestion === 'reno' ? new Reno(hystart) : new Cubic(hystart)
     const scoreboard = new Scoreboard()
     this.tcp = new Tcp({
       pool,

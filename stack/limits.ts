@@ -73,6 +73,17 @@ export const DELAYED_ACK_MS = 40 // Linux TCP_DELACK_MIN; RFC 9293 3.8.6.3 allow
 /** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
 export const QUICK_ACKS = 16
 export const INITIAL_WINDOW_SEGMENTS = 10 // RFC 6928
+/** Largest congestion window: what a window can say (RFC 7323 2.3). */
+export const WINDOW_MAX_BYTES = 0x3fffffff
+export const CUBIC_BETA = 0.7 // RFC 9438 4.6
+export const CUBIC_C = 0.4 // RFC 9438 4.1, segments a second cubed
+/* RFC 9406 4.3. */
+export const HYSTART_THRESHOLD_US_MIN = 4000
+export const HYSTART_THRESHOLD_US_MAX = 16_000
+export const HYSTART_RTT_DIVISOR = 8
+export const HYSTART_SAMPLES = 8
+export const HYSTART_CONSERVATIVE_DIVISOR = 4
+export const HYSTART_CONSERVATIVE_ROUNDS = 5
 export const DUPLICATE_ACKS = 3 // RFC 5681 3.2
 /** Segments one connection may have in flight: bounds the scoreboard, 32 bytes each. */
 export const SEGMENTS_IN_FLIGHT_MAX = 32_768

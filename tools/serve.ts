@@ -64,6 +64,7 @@ const command = {
       default: '3600',
     }),
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
+    congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
     'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
     impair: impairment('make the link as bad as this says; docs/impairment.md'),
@@ -182,7 +183,7 @@ class Daemon {
       secret: randomBytes(32),
       wallClock,
       sumView,
-      tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS },
+      tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS, congestion: flags.congestion },
     }
     const host = new Host(hostOptions, clock.nowUs())
     const scrubbing = scrubPassMs === 0 ? undefined : new Scrubbing(store, region, scrubPassMs, reportCorrupt)

@@ -177,6 +177,23 @@ export class Connection {
   congestionWindow = 0
   slowStartThreshold = 0
   congestionAcked = 0
+  /* HyStart++ (congestion/slow-start.ts): the round that goes on, and conservative rounds, 0 before they begin. */
+  hystartRoundEnd = 0
+  hystartLastUs = 0
+  hystartCurrentUs = 0
+  hystartSamples = 0
+  hystartBaselineUs = 0
+  hystartRounds = 0
+  /* CUBIC (congestion/cubic.ts): Wmax, K, the epoch, what Reno would have; credits are parts of a byte. */
+  cubicMaxBytes = 0
+  cubicMaxBeforeBytes = 0
+  cubicPriorBytes = 0
+  cubicPlateauMs = 0
+  cubicEpochOn = 0
+  cubicEpochMs = 0
+  cubicCredit = 0
+  cubicRenoBytes = 0
+  cubicRenoCredit = 0
   /** 1: the congestion window held data back since the last output: only then it may grow (RFC 7661 4.3). */
   congestionLimited = 0
   lastSentMs = 0

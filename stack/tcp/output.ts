@@ -125,8 +125,8 @@ function sendSyn(context: TcpContext, c: Connection): void {
 
 /** Everything that windows and Nagle let go. */
 function sendData(context: TcpContext, c: Connection): void {
-  const idle = c.sndUna === c.sndMax && ((context.nowMs - c.lastSentMs) | 0) > c.rtoMs
-  if (idle && c.lastSentMs !== 0) context.congestion.onIdle(c) // RFC 5681 4.1
+  const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
+  if (restarts) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent

@@ -1,6 +1,6 @@
 /**
- * Congestion control: how much may be in flight. Its state are fields of the connection (congestionWindow,
- * slowStartThreshold, congestionAcked), in bytes; one object serves all connections.
+ * Congestion control: how much may be in flight. Its state are fields of the connection, in bytes; one object serves all
+ * connections.
  *
  * Called by: ack.ts, recovery.ts, timers.ts. The window is read by output.ts.
  */
@@ -18,6 +18,6 @@ export interface CongestionControl {
   onTimeout(c: Connection, inFlight: number): void
   /** The reduction was needless; window and threshold have been restored (undo.ts). */
   onUndo(c: Connection): void
-  /** Nothing was sent for longer than the retransmission time-out (RFC 5681 4.1). */
-  onIdle(c: Connection): void
+  /** Sending goes on after nothing was in flight; the last segment was sent `idleMs` ago. */
+  onRestart(c: Connection, idleMs: number): void
 }

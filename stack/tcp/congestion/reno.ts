@@ -1,30 +1,27 @@
 /** Reno: slow start and congestion avoidance (RFC 5681 3.1), counted in bytes (RFC 3465). */
-import { INITIAL_WINDOW_SEGMENTS } from '../../limits.ts'
 import type { Connection } from '../connection.ts'
-import { seqLess } from '../seq.ts'
 import type { CongestionControl } from './congestion.ts'
-
-/** Slow start until the first loss (RFC 5681 3.1: arbitrarily high). */
-const THRESHOLD_START = 0x3fffffff
+import { beginSlowStart, clampWindow, slowStart } from './slow-start.ts'
+import { validateAfterIdle } from './validation.ts'
 
 export class Reno implements CongestionControl {
   readonly name = 'reno'
+  private readonly hystart: boolean
 
-  initialize(c: Connection): void {
-    c.congestionWindow = initialWindow(c)
-    c.slowStartThreshold = THRESHOLD_START
-    c.congestionAcked = 0
+  /** @param hystart leaves slow start when round trips grow (RFC 9406) */
+  constructor(hystart: boolean) {
+    this.hystart = hystart
   }
 
-  onAck(c: Connection, deliveredBytes: number): void {
+  initialize(c: Connection): void {
+    beginSlowStart(c)
+  }
+
+  onAck(c: Connection, deliveredBytes: number, rttUs: number): void {
     // RFC 7661 4.3: a window that was not used says nothing about the path.
     if (c.congestionLimited === 0) return
     if (c.congestionWindow < c.slowStartThreshold) {
-      // Every delivered byte counts, as in Linux: an ACK may stand for a whole burst. Without SACK, while a time-out is
-      // being repaired, an ACK may cover what was never lost: one segment an ACK (RFC 3465 2.3).
-      const repairing = c.sackOn === 0 && seqLess(c.sndUna, c.recoverSequence)
-      const growth = repairing ? Math.min(deliveredBytes, c.sendMss) : deliveredBytes
-      c.congestionWindow = clampWindow(c.congestionWindow + growth)
+      slowStart(c, deliveredBytes, rttUs, this.hystart)
       return
     }
     // RFC 5681 (3): one segment per window of delivered bytes.
@@ -47,21 +44,12 @@ export class Reno implements CongestionControl {
 
   onUndo(): void {}
 
-  onIdle(c: Connection): void {
-    c.congestionWindow = Math.min(c.congestionWindow, initialWindow(c))
+  onRestart(c: Connection, idleMs: number): void {
+    validateAfterIdle(c, idleMs)
   }
-}
-
-function initialWindow(c: Connection): number {
-  return INITIAL_WINDOW_SEGMENTS * c.sendMss
 }
 
 /** RFC 5681 (4). */
 function threshold(c: Connection, inFlight: number): number {
   return Math.max(inFlight >> 1, 2 * c.sendMss)
-}
-
-/** Never beyond what a window can say (RFC 7323 2.3). */
-function clampWindow(bytes: number): number {
-  return Math.min(bytes, THRESHOLD_START)
 }

@@ -114,11 +114,11 @@ for (const link of links) {
     for (const timestamps of [true, false])
       for (const rack of sack ? [true, false] : [true])
         cases.push({
-          name: `${link.name}, SACK ${sack}, timestamps ${timestamps}, RACK ${sack && rack}`,
+          name: `${link.name}, SACK ${sack}, timestamps ${timestamps}, RACK ${sack && rack}, ${timestamps ? 'CUBIC' : 'Reno'}`,
           bytes: 120_000,
           impairment: link.impairment,
           sequence: -60_000,
-          tcp: { sack, timestamps, rack },
+          tcp: { sack, timestamps, rack, congestion: timestamps ? 'cubic' : 'reno' },
         })
   cases.push({ name: `${link.name}, few buffers`, bytes: 150_000, impairment: link.impairment, buffers: 600 })
 }
