@@ -49,6 +49,7 @@ export function readStats(sources: StatsSources): object {
     },
     http: { ...sources.service().counters },
     tcp: { connections: host.tcp.connectionCount, ...host.counters.tcp },
+    udp: { ...host.counters.udp },
     ipv4: { ...host.counters.ipv4 },
     arp: { ...host.counters.arp },
     icmp: { ...host.counters.icmp },
