@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'the stored packets as a capture for Wireshark',
     load: async () => (await import('./export.ts')).exportFrames,
   },
+  wire: {
+    summary: 'two TAP interfaces joined by an impaired link',
+    load: async () => (await import('./wire.ts')).wire,
+  },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
     load: async () => (await import('./doctor.ts')).doctor,
