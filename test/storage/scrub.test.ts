@@ -1,4 +1,7 @@
 /** The scrubber finds what rotted, upgrades what carries only a TCP sum, keeps to its budget, and never writes more. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -10,6 +13,7 @@ import {
   W_VERSION_HIGH,
 } from '../../storage/layout.ts'
 import type { CorruptEntry } from '../../storage/recovery.ts'
+import { Region } from '../../storage/region.ts'
 import { Scrubber } from '../../storage/scrub.ts'
 import { Store } from '../../storage/store.ts'
 import { seededRandom } from '../support/random.ts'
@@ -203,6 +207,42 @@ test('no upgrade while a program is on its way; uploads in progress are let alon
   await store.drain()
   scrubber.step(3 * PASS_MS, EVERYTHING)
   assert.is(scrubber.counters.upgraded, 2)
+})
+
+test('on a file with the strongest barrier that it has, upgrades need no sync of their own and survive a reopening', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'packrat-scrub-'))
+  const file = join(directory, 'file.pm')
+  try {
+    Region.create(file, { bytes: 1 << 20 })
+    const region = new Region(file)
+    const store = new Store(region, { random: seededRandom(1) })
+    for (let i = 0; i < 20; i++) await store.put(text(`k${i}`), new Uint8Array(i * 300).fill(i))
+    await store.drain()
+    const lines = linesOf(store)
+    const scrubber = new Scrubber(store, region, {
+      passMs: PASS_MS,
+      upgradeMs: PASS_MS,
+      nowMs: 0,
+      onFinding: ({ reason }) => assert.unreachable(reason),
+    })
+    const { fences } = region.counters
+    scrubber.step(PASS_MS, EVERYTHING)
+    assert.is(scrubber.counters.upgraded, lines.length)
+    assert.is(region.counters.fences, fences)
+    await store.put(text('k3'), text('the next batch'))
+    await store.drain()
+    region.close(store.nextVersion)
+    const again = new Region(file, { readOnly: true })
+    const reopened = new Store(again, { random: seededRandom(2) })
+    for (const entry of reopened.entries()) {
+      const written = Buffer.from(entry.key).toString() === 'k3'
+      assert.is(hasCrc(reopened, entry.meta), !written)
+      assert.is(reopened.verify(entry.meta), NO_META)
+    }
+    again.close()
+  } finally {
+    rmSync(directory, { recursive: true })
+  }
 })
 
 test('an upgrade that computed the wrong CRC is caught by the next verification', async () => {
