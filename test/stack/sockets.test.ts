@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { FIN_WAIT_2_MS } from '../../stack/limits.ts'
+import { SeededRandom } from '../../stack/random.ts'
 import { connect, createServer, type Server, Socket } from '../../stack/sockets/index.ts'
 import { announceSeed } from '../support/random.ts'
 import { CLIENT, collect, pattern, SERVER, type SocketLab, until, withSocketLab } from '../support/socket-lab.ts'
@@ -389,6 +390,28 @@ test('a server refuses a port in use, more connections than it wants, and closes
     assert.is(sockets.length, 1)
     const refused = open(lab)
     assert.is((await errorOf(refused)).code, 'ECONNREFUSED')
+  })
+})
+
+test('nothing is missing or twice over a link that loses and duplicates', async () => {
+  const random = new SeededRandom(seed)
+  const filter = (): 'drop' | 'duplicate' | 'pass' => {
+    const draw = random.below(100)
+    return draw < 2 ? 'drop' : draw < 4 ? 'duplicate' : 'pass'
+  }
+  await withSocketLab({ seed, filter }, async (lab) => {
+    const server = await listen(lab, (socket) => socket.pipe(socket))
+    const bytes = pattern(300_000, seed)
+    const echoes = await Promise.all(
+      Array.from({ length: 4 }, () => {
+        const socket = open(lab)
+        socket.end(bytes)
+        return collect(socket)
+      }),
+    )
+    assert.ok(echoes.every((echo) => echo.equals(bytes)))
+    server.close()
+    await closed(server)
   })
 })
 
