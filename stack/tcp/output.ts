@@ -183,7 +183,7 @@ function sendLost(context: TcpContext, c: Connection): boolean {
     }
     // A peer that has shrunk its window gets only the first segment, which asks it (RFC 9293 3.8.6).
     const first = segment === c.segmentHead
-    if (!first && seqLess(seqAdd(c.sndUna, c.sndWnd), scoreboard.end(segment))) return false
+    if (!first && isBeyondWindow(c, scoreboard.end(segment))) return false
     if (!sendAgain(context, c, segment)) return false
     if (c.repairsSent++ === 0) c.repairMs = context.nowMs
     c.repairSegments++
@@ -223,7 +223,13 @@ function sendTailProbe(context: TcpContext, c: Connection): void {
   sendData(context, c)
   c.beyondWindowBytes = 0
   c.tailProbeRepeats = c.sndNxt === sndNxt ? 1 : 0
-  if (c.tailProbeRepeats !== 0 && !sendAgain(context, c, c.segmentTail)) return
+  if (c.tailProbeRepeats !== 0) {
+    if (isBeyondWindow(c, c.sndNxt)) {
+      armRetransmission(context, c)
+      return
+    }
+    if (!sendAgain(context, c, c.segmentTail)) return
+  }
   context.counters.tailProbes++
   c.tailProbeOn = 1
   c.tailProbeStart = c.sndUna
@@ -329,6 +335,11 @@ function acknowledged(context: TcpContext, c: Connection): void {
 /** An ACK without data has to say more than its number. */
 function hasSackBlocks(c: Connection): boolean {
   return c.sackOn !== 0 && (c.reassemblyBuffers > 0 || c.dsackPending !== 0)
+}
+
+/** Sent when the peer's window was larger. */
+function isBeyondWindow(c: Connection, end: number): boolean {
+  return seqLess(seqAdd(c.sndUna, c.sndWnd), end)
 }
 
 function hasUnsent(c: Connection): boolean {

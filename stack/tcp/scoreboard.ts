@@ -51,8 +51,6 @@ const SEGMENTS_START = 1024
 export class Scoreboard {
   private words = new Int32Array(SEGMENTS_START << WORDS_SHIFT)
   private free = NO_SEGMENT
-  /** Segments in use; for tests. */
-  used = 0
 
   constructor() {
     this.addFree(0, SEGMENTS_START)
@@ -414,14 +412,12 @@ export class Scoreboard {
     if (this.free === NO_SEGMENT) this.grow()
     const segment = this.free
     this.free = this.words[(segment << WORDS_SHIFT) + S_NEXT]!
-    this.used++
     return segment
   }
 
   private give(segment: number): void {
     this.words[(segment << WORDS_SHIFT) + S_NEXT] = this.free
     this.free = segment
-    this.used--
   }
 
   /** Twice the table; what it may become follows from SEGMENTS_IN_FLIGHT_MAX a connection. */

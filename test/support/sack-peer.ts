@@ -50,7 +50,7 @@ export class SackPeer {
   }
 
   /** The peer has everything below segment `upTo`, and the blocks [left, right) beyond. */
-  ack(upTo: number, blocks: [number, number][] = [], more: { echo?: number } = {}): void {
+  ack(upTo: number, blocks: [number, number][] = [], more: { echo?: number; window?: number } = {}): void {
     const options: number[] = []
     if (blocks.length > 0) {
       options.push(1, 1, 5, 2 + blocks.length * 8)
@@ -59,7 +59,7 @@ export class SackPeer {
         options.push(number >>> 24, (number >>> 16) & 255, (number >>> 8) & 255, number & 255)
       }
     }
-    const segment: RawSegment = { seq: 1, ack: 1 + upTo * MSS, window: 4000, options }
+    const segment: RawSegment = { seq: 1, ack: 1 + upTo * MSS, window: more.window ?? 4000, options }
     if (this.timestamps) segment.timestamps = [PEER_TIME + 1, more.echo ?? this.hostTime()]
     this.peer.send('A', segment)
   }

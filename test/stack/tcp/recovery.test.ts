@@ -6,6 +6,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { pipeBytes } from '../../../stack/tcp/scoreboard.ts'
 import { RECOVERY_FAST, RECOVERY_NONE, RECOVERY_TIMEOUT } from '../../../stack/tcp/states.ts'
+import { checkScoreboard } from '../../support/check-scoreboard.ts'
 import { MSS, RTT_MS, SackPeer, type SackPeerOptions } from '../../support/sack-peer.ts'
 
 function golden(name: string, body: (lab: SackPeer) => void, options: SackPeerOptions = {}): void {
@@ -212,6 +213,46 @@ golden('SACK blocks that lie are ignored', (lab) => {
   ])
   assert.is(lab.c.sackedBytes, 0)
   assert.is(lab.c.duplicateAcks, 0)
+})
+
+golden('a window shut over data in flight: the first segment asks for ever, and all goes on when it opens', (lab) => {
+  lab.write(4)
+  lab.pass(RTT_MS)
+  lab.ack(3, [], { window: 0 })
+  lab.take()
+  for (let round = 0; round < 20; round++) {
+    lab.pass(120_000)
+    const sent = lab.take()
+    assert.ok(sent.length > 0 && sent.every((number) => number === 3), `round ${round}: ${sent}`)
+    lab.ack(3, [], { window: 0 })
+  }
+  lab.ack(4)
+  assert.equal(lab.take(), [4, 5], 'slow start: one segment was acknowledged')
+  lab.ack(6)
+  assert.is(lab.c.sendQueuedBytes, 0)
+})
+
+golden('a router that refuses full segments: they go again in smaller ones, and the window stays', (lab) => {
+  lab.write(3)
+  lab.take()
+  const window = lab.c.congestionWindow
+  const sequence = (lab.peer.hostIss + 1 + 2 * MSS) | 0
+  lab.peer.host.tcp.onTooBig(0x0a000001, 80, 4000, sequence, 640)
+  lab.peer.poll()
+  const pieces = lab.peer.sent.map((s) => [s.seq - 1, s.length])
+  const full = 640 - 40
+  assert.equal(pieces, [
+    [2 * MSS, full],
+    [2 * MSS + full, MSS - full],
+    [3 * MSS, full],
+    [3 * MSS + full, MSS - full],
+    [4 * MSS, full],
+    [4 * MSS + full, MSS - full],
+  ])
+  checkScoreboard(lab.c)
+  assert.is(lab.c.congestionWindow, window)
+  lab.ack(5)
+  assert.is(lab.c.segmentCount, 0)
 })
 
 test.run()
