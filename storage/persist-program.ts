@@ -1,8 +1,9 @@
 /**
  * A persist program: what a batch commit does to persistent memory, as data.
  *
- * commit.ts and reclamation.ts append operations (region.ts, when it creates the anchor); the region hands the whole array to ONE native call (or, in the
- * `msync` class, to a native thread); the crash tests interpret the very same array. An operation is four int32:
+ * commit.ts and reclamation.ts append operations (region.ts, when it creates the anchor; scrub.ts programs of its own);
+ * the region hands the whole array to ONE native call (or, in the `msync` class, to a native thread); the crash tests
+ * interpret the very same array. An operation is four int32:
  *
  *   [FLUSH_VIEW, buffer, offset, length]   make a piece of a buffer durable at the next fence
  *   [FLUSH_LINE, meta, 0, 0]               the same for a metadata line
