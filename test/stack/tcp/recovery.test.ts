@@ -255,4 +255,21 @@ golden('a router that refuses full segments: they go again in smaller ones, and 
   assert.is(lab.c.segmentCount, 0)
 })
 
+for (const sack of [true, false])
+  golden(
+    `limited transmit: each of the first two duplicates lets a new segment go (RFC 3042), SACK ${sack}`,
+    (lab) => {
+      lab.write(20)
+      assert.is(lab.take().length, 10, 'the initial window (RFC 6928)')
+      lab.pass(RTT_MS)
+      lab.ack(2, sack ? [[3, 4]] : [])
+      assert.equal(lab.take(), [12])
+      lab.ack(2, sack ? [[3, 5]] : [])
+      assert.equal(lab.take(), [13])
+      lab.ack(2, sack ? [[3, 6]] : [])
+      assert.equal(lab.take()[0], 2, 'the third brings the retransmission')
+    },
+    { sack },
+  )
+
 test.run()
