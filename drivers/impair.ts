@@ -81,8 +81,8 @@ export class ImpairDevice implements Device, DeviceTiming {
     this.mac = device.mac
     this.capabilities = device.capabilities
     this.counters = device.counters
-    this.rx = new ImpairedPath(impairment.rx, createRandom(2 * impairment.seed), heldBuffersMax)
-    this.tx = new ImpairedPath(impairment.tx, createRandom(2 * impairment.seed + 1), heldBuffersMax)
+    this.rx = new ImpairedPath(impairment.rx, createRandom(2 * impairment.seed), this.now, heldBuffersMax)
+    this.tx = new ImpairedPath(impairment.tx, createRandom(2 * impairment.seed + 1), this.now, heldBuffersMax)
   }
 
   get idleBuffers(): number {
@@ -113,9 +113,8 @@ export class ImpairDevice implements Device, DeviceTiming {
     const { incoming } = this
     const frames = this.device.receive(incoming)
     for (let frame = 0; frame < frames; frame++) this.takeReceived(frame * DESCRIPTOR_WORDS)
-    const nowUs = this.now[0]!
     let count = 0
-    while (count < RECEIVE_BURST_FRAMES && this.rx.dueDescriptors(nowUs) > 0)
+    while (count < RECEIVE_BURST_FRAMES && this.rx.dueDescriptors() > 0)
       count += this.rx.pop(burst.descriptors, count * DESCRIPTOR_WORDS)
     burst.count = count
     return count
@@ -171,7 +170,7 @@ export class ImpairDevice implements Device, DeviceTiming {
     const offset = descriptors[at + D_OFFSET]!
     const bytes = descriptors[at + D_LENGTH]!
     let sum = descriptors[at + D_SUM]!
-    const passes = rx.admit(this.now[0]!, bytes, bytes - ETHERNET_HEADER_BYTES)
+    const passes = rx.admit(bytes, bytes - ETHERNET_HEADER_BYTES)
     if (!passes || !this.hasRoom(rx, 1)) {
       pool.releaseBuffer(buffer)
       return
@@ -198,7 +197,7 @@ export class ImpairDevice implements Device, DeviceTiming {
   /** Takes a frame to send, descriptors [first, end): lent by the caller, so with references of its own. */
   private takeSent(descriptors: Int32Array, first: number, end: number, bytes: number): void {
     const { tx, pool } = this
-    if (!tx.admit(this.now[0]!, bytes, bytes - ETHERNET_HEADER_BYTES)) return
+    if (!tx.admit(bytes, bytes - ETHERNET_HEADER_BYTES)) return
     const copies = tx.duplicate ? 2 : 1
     for (let copy = 0; copy < copies; copy++) {
       if (!this.hasRoom(tx, end - first)) return
@@ -229,9 +228,8 @@ export class ImpairDevice implements Device, DeviceTiming {
   /** Gives every frame that is due to the device below. */
   private sendDue(): void {
     const { tx, outgoing, pool } = this
-    const nowUs = this.now[0]!
-    while (tx.dueDescriptors(nowUs) > 0) {
-      while (outgoing.hasRoom() && tx.dueDescriptors(nowUs) > 0) {
+    while (tx.dueDescriptors() > 0) {
+      while (outgoing.hasRoom() && tx.dueDescriptors() > 0) {
         outgoing.count += tx.pop(outgoing.descriptors, outgoing.count * DESCRIPTOR_WORDS)
         outgoing.frames++
       }

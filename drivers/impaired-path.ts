@@ -43,6 +43,8 @@ export class ImpairedPath {
   /** This bit of it flips, counted over any length: take it modulo; -1: none. */
   corruptBit = -1
 
+  /** [0]: the time, µs, which the device keeps: a double that is passed or returned may be an object on the heap. */
+  private readonly now: Float64Array
   private readonly spec: PathImpairment
   private readonly random: () => number
   private readonly onTime: HeldFrames
@@ -55,11 +57,13 @@ export class ImpairedPath {
 
   /**
    * @param random the next 32 bits of a generator of this path's own
+   * @param now the device's time
    * @param capacity descriptors that may wait
    */
-  constructor(spec: PathImpairment, random: () => number, capacity: number) {
+  constructor(spec: PathImpairment, random: () => number, now: Float64Array, capacity: number) {
     this.spec = spec
     this.random = random
+    this.now = now
     this.onTime = new HeldFrames(capacity)
     this.late = new HeldFrames(capacity)
   }
@@ -73,8 +77,9 @@ export class ImpairedPath {
    * Decides about the next frame. True: it passes; push its descriptors and call `hold`. False: it is gone.
    * @param bytes of the frame; `packetBytes` of the IP packet in it
    */
-  admit(nowUs: number, bytes: number, packetBytes: number): boolean {
+  admit(bytes: number, packetBytes: number): boolean {
     const { spec, counters } = this
+    const nowUs = this.now[0]!
     counters.frames++
     // Every draw is made for every frame, whatever the others say: invariant 1.
     const isLost = this.drawLoss()
@@ -123,9 +128,9 @@ export class ImpairedPath {
   }
 
   /** Descriptors of the frame that arrives next; 0 if none is due. */
-  dueDescriptors(nowUs: number): number {
+  dueDescriptors(): number {
     const next = this.next()
-    return next.headDueUs <= nowUs ? next.headDescriptors : 0
+    return next.headDueUs <= this.now[0]! ? next.headDescriptors : 0
   }
 
   /** Takes the frame that arrives next, with its references. @returns its descriptors */
