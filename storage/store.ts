@@ -35,6 +35,9 @@ const RESERVE_MIN = 256
 const RESERVE_MAX = 4096
 const RESERVE_SHARE_MAX = 4
 
+/** Programs from a superseding change to the release of all that it superseded. */
+const SETTLES_MAX = 4
+
 export interface StoreOptions {
   readonly integrity?: IntegrityMode
   /** Uniform int32 source for tower heights; seed it to replay a run. */
@@ -146,12 +149,18 @@ export class Store {
 
   /** Whether a write that needs so many buffers may be taken; cleans up first if that may help. */
   hasRoom(buffers: number): boolean {
-    if (this.room >= buffers) return true
-    if (this.commitment.poisoned !== 0 || this.commitment.busy) return false
-    // The first settle publishes what is staged and clears what it superseded; the second releases that.
-    this.commitment.settle()
-    if (!this.commitment.busy) this.commitment.settle()
+    // Publishing what is staged, clearing what it superseded, clearing that one's fragments, releasing all of it.
+    for (let programs = SETTLES_MAX; programs > 0 && this.room < buffers; programs--) {
+      if (this.commitment.busy || !this.owesRoom) break
+      this.commitment.settle()
+    }
     return this.room >= buffers
+  }
+
+  /** Whether a program that is due or on its way may still make room: a write that finds none should wait for it. */
+  get owesRoom(): boolean {
+    const { commitment } = this
+    return commitment.poisoned === 0 && (commitment.busy || commitment.hasDebts || commitment.hasStaged)
   }
 
   /** The published entry of a key, or NO_META. */

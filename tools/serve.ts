@@ -213,9 +213,16 @@ class Daemon {
       device,
       clock,
       busyPollUs: flags['busy-poll-us'],
-      onIdle: () => settle(store) || (scrubbing?.idle() ?? false),
+      onIdle: () => settle(store) || retryStalled() || (scrubbing?.idle() ?? false),
       onError: (error) => this.fail(error),
     })
+    /** True while sessions wait for room: the loop must not sleep, nothing else may come to wake it. */
+    const retryStalled = (): boolean => {
+      if (!service.hasStalled) return false
+      service.commitBurst()
+      host.flush(clock.nowUs())
+      return service.hasStalled
+    }
     const resume = (): void => {
       service.commitBurst()
       host.flush(clock.nowUs())

@@ -41,6 +41,10 @@ const STATUS_TEXTS: Readonly<Record<number, string>> = {
   507: 'the store is full: delete something',
 }
 
+function buffersEstimate(length: number): number {
+  return 1 + Math.ceil(length / SEGMENT_BYTES_ESTIMATE)
+}
+
 export class Putter {
   private readonly store: Store
   private readonly pool: Pool
@@ -61,6 +65,13 @@ export class Putter {
 
   /* --- PUT --- */
 
+  /** Whether the PUT in the head finds no room yet, but may find some when a program has run. */
+  mustWait(): boolean {
+    const length = this.head.chunked ? 0 : this.head.contentLength
+    if (length < 0 || length > this.maxValue) return false
+    return !this.store.hasRoom(buffersEstimate(length)) && this.store.owesRoom
+  }
+
   /**
    * The head of a PUT was parsed: in the line `meta`, or gathered (NO_META).
    * @returns 0, or the status to refuse the connection with
@@ -74,7 +85,7 @@ export class Putter {
     session.expectation = EXPECT_ANYTHING
     session.bodyLeft = Math.max(length, 0)
     if (session.discardStatus === 0) this.begin(session, bytes, start, meta)
-    if (session.discardStatus !== 0 && meta !== NO_META) dropFront(this.pool, session, this.head.headerLength)
+    else this.dropHead(session, meta)
     const bodyIsDue = head.chunked || session.bodyLeft > 0
     if (head.expectContinue && bodyIsDue && session.inputHead === NO_META && !this.proceed(session)) return 0
     if (head.chunked) {
@@ -122,7 +133,7 @@ export class Putter {
   private refusal(length: number): number {
     if (length < 0) return 411
     if (this.store.poisoned !== 0) return 503
-    return this.store.hasRoom(1 + Math.ceil(length / SEGMENT_BYTES_ESTIMATE)) ? 0 : 507
+    return this.store.hasRoom(buffersEstimate(length)) ? 0 : 507
   }
 
   /** 100 (Continue), or the final status at once if the body would only be dropped. False: the request is over. */
@@ -137,13 +148,16 @@ export class Putter {
     return false
   }
 
-  /** Makes the entry's head: in place if the key can stay where it is. May set discardStatus; consumes the request's head if it does not. */
+  /** Makes the entry's head, in place if the key can stay where it is, or sets discardStatus. Consumes the request's head. */
   private begin(session: Session, bytes: Uint8Array, start: number, meta: number): void {
     const { head, pool } = this
     if (meta !== NO_META && !head.keyEncoded) {
       const offset = start + head.keyStart - pool.bufferStart(pool.buffer(meta))
       session.discardStatus = this.conditions(session, bytes, start, pool.buffer(meta), offset, head.keyLength)
-      if (session.discardStatus !== 0) return
+      if (session.discardStatus !== 0) {
+        this.dropHead(session, meta)
+        return
+      }
       trimFront(pool, meta, head.headerLength)
       const rest = pool.dataLength(meta)
       const first = this.takeFront(session, Math.min(rest, session.bodyLeft))
@@ -156,14 +170,18 @@ export class Putter {
       return
     }
     this.decodeKey(bytes, start)
-    if (!beginWithKey(pool, session, this.keyScratch, this.scratchLength)) {
-      session.discardStatus = 507
-      return
+    if (!beginWithKey(pool, session, this.keyScratch, this.scratchLength)) session.discardStatus = 507
+    else {
+      const buffer = pool.buffer(session.entryHead)
+      session.discardStatus = this.conditions(session, bytes, start, buffer, 0, this.scratchLength)
+      if (session.discardStatus !== 0) abandonUpload(this.store, session)
     }
-    const entry = session.entryHead
-    session.discardStatus = this.conditions(session, bytes, start, pool.buffer(entry), 0, this.scratchLength)
-    if (session.discardStatus !== 0) abandonUpload(this.store, session)
-    else if (meta !== NO_META) dropFront(this.pool, session, this.head.headerLength)
+    this.dropHead(session, meta)
+  }
+
+  /** Drops the request's head from the line that it came in, unless it was gathered. */
+  private dropHead(session: Session, meta: number): void {
+    if (meta !== NO_META) dropFront(this.pool, session, this.head.headerLength)
   }
 
   /** Evaluates the preconditions of a write; remembers what they were evaluated on. */

@@ -33,7 +33,7 @@ export class Replies {
   private waitingCount = 0
   /** Sessions whose replies went out and whose input may go on; the service empties it. */
   readonly resumable: Session[] = []
-  /** Sessions whose response waits for a free line; the service tries them again with the next burst. */
+  /** Sessions that wait for a free line, or for the room that a program on its way will make; tried again with the next burst. */
   readonly stalled: Session[] = []
 
   constructor(store: Store) {

@@ -129,6 +129,11 @@ export class KvService implements Application {
     session.listing = undefined
   }
 
+  /** Sessions wait for room or for a line: `commitBurst` tries them again. */
+  get hasStalled(): boolean {
+    return this.replies.stalled.length > 0
+  }
+
   /** The burst's frames are in: makes what they staged durable, and lets waiting requests go on. */
   commitBurst(): void {
     const { resumable, stalled } = this.replies
@@ -284,6 +289,10 @@ export class KvService implements Application {
     const isWrite = head.target === TARGET_KEY && (head.method === METHOD_PUT || head.method === METHOD_DELETE)
     // An interim response must not overtake an earlier reply, so a PUT that asks for one waits like a read.
     if (this.replies.blocks(session, isWrite && !head.expectContinue)) return false
+    if (isWrite && head.method === METHOD_PUT && this.putter.mustWait()) {
+      this.replies.stalled.push(session)
+      return false
+    }
     this.counters.requests++
     session.lastRequest = !head.keepAlive
     session.announceKeepAlive = head.keepAlive && head.version < 11
