@@ -93,6 +93,13 @@ function checks() {
 }
 
 /** Process groups that are running: ended with the runner, however it ends. */
+/**
+ * A file that has printed its summary and then neither ends nor prints for this long is stuck. Node.js 20 sometimes is,
+ * in its own shutdown (a compiler thread waits for a garbage collection that no longer comes), so the file gets a second
+ * try; a handle that a test left open is there again.
+ */
+const EXIT_GRACE_MS = 15_000
+
 const running = new Set()
 
 function killGroup(pid) {
@@ -119,7 +126,16 @@ function run(job) {
     let bytes = 0
     let timedOut = false
     let spawnError
+    let stuck = false
+    let graceTimer
     const keep = (chunk) => {
+      clearTimeout(graceTimer)
+      if (chunk.includes('  Duration: ')) {
+        graceTimer = setTimeout(() => {
+          stuck = true
+          killGroup(child.pid)
+        }, EXIT_GRACE_MS)
+      }
       bytes += chunk.length
       if (bytes <= OUTPUT_BYTES_MAX) chunks.push(chunk)
     }
@@ -139,11 +155,12 @@ function run(job) {
     child.on('close', (code, signal) => finish(code, signal))
     function finish(code, signal) {
       clearTimeout(timer)
+      clearTimeout(graceTimer)
       running.delete(child.pid)
       const dropped = bytes > OUTPUT_BYTES_MAX ? `\n(${bytes - OUTPUT_BYTES_MAX} more bytes of output dropped)` : ''
       const output = stripVTControlCharacters(Buffer.concat(chunks).toString()) + dropped
       const seconds = (performance.now() - started) / 1000
-      done(judge(job, { code, signal, timedOut, spawnError, output, seconds }))
+      done(judge(job, { code, signal, timedOut, stuck, spawnError, output, seconds }))
     }
   })
 }
@@ -159,6 +176,7 @@ function judge(job, outcome) {
   for (const match of outcome.output.matchAll(/^SKIPPED [^:]*: (.*)$/gm)) skips.push(match[1])
   const result = { job, ...outcome, passed, failed: total - passed, skipped, skips, reason: '' }
   if (outcome.spawnError) result.reason = `did not start: ${outcome.spawnError.message}`
+  else if (outcome.stuck) result.reason = 'did not end after its last test'
   else if (outcome.timedOut) result.reason = `ran out of time (${job.timeoutS} s)`
   else if (outcome.signal) result.reason = `died of ${outcome.signal}`
   else if (outcome.code !== 0 && result.failed === 0) result.reason = `exit status ${outcome.code}`
@@ -184,7 +202,11 @@ async function runAll(jobs, width, results) {
   const queue = [...jobs]
   const worker = async () => {
     for (let job = queue.shift(); job; job = queue.shift()) {
-      const result = await run(job)
+      let result = await run(job)
+      if (result.stuck) {
+        console.log(`     ${job.name} did not end after its last test; trying it once more`)
+        result = await run(job)
+      }
       report(result)
       results.push(result)
     }
