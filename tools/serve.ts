@@ -205,7 +205,7 @@ class Daemon {
       maxValue: flags['max-value'],
       stats: () => readStats(sources),
     })
-    host.tcp.listen(flags['http-port'], service, { noDelay: true, sendLimitBytes: SEND_LIMIT_BYTES })
+    host.tcp.listen(flags['http-port'], service, { noDelay: true, keepAlive: true, sendLimitBytes: SEND_LIMIT_BYTES })
     host.addBurstHook(() => service.commitBurst())
 
     const loop = new Loop({
