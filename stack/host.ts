@@ -44,7 +44,7 @@ import {
   ethernetType,
 } from './wire/ethernet.ts'
 import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
-import { ipv4Protocol, PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
+import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
 
 /* Timers of the wheel. */
 const TIMER_ARP = 0
@@ -268,10 +268,9 @@ export class Host {
     }
     packet.headerAt = at + ETHERNET_HEADER_BYTES
     if (!this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)) return false
-    const protocol = ipv4Protocol(packet.view, packet.headerAt)
-    if (protocol === PROTOCOL_TCP) return this.tcp.input(packet)
-    if (protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
-    if (protocol === PROTOCOL_ICMP) this.icmp.input(packet)
+    if (packet.protocol === PROTOCOL_TCP) return this.tcp.input(packet)
+    if (packet.protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
+    if (packet.protocol === PROTOCOL_ICMP) this.icmp.input(packet)
     else {
       this.counters.ipv4.dropProtocol++
       this.icmp.sendUnreachable(packet, UNREACHABLE_PROTOCOL)

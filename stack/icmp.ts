@@ -9,11 +9,13 @@
  */
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import type { Pool } from '../storage/pool.ts'
+import { MAPPED_WORD_2 } from './address.ts'
 import type { IcmpCounters } from './counters.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { Transmitter } from './transmitter.ts'
+import { type DatagramErrors, QuotedPacket, type TransportErrors } from './transport-errors.ts'
 import {
   ICMP_ECHO,
   ICMP_ECHO_REPLY,
@@ -25,6 +27,8 @@ import {
   icmpRest,
   icmpType,
   UNREACHABLE_FRAGMENTATION_NEEDED,
+  UNREACHABLE_PORT,
+  UNREACHABLE_PROTOCOL,
   writeIcmpHeader,
 } from './wire/icmp.ts'
 import {
@@ -40,20 +44,6 @@ import {
 import { tcpDestinationPort, tcpSequence, tcpSourcePort } from './wire/tcp.ts'
 import { udpDestinationPort, udpSourcePort } from './wire/udp.ts'
 
-/** What TCP wants to know about errors. Nothing in them is trusted beyond what the receiver can check. */
-export interface TransportErrors {
-  /** A segment of ours could not be delivered. `code` as in RFC 792. */
-  onUnreachable(remote: number, localPort: number, remotePort: number, sequence: number, code: number): void
-  /** A segment of ours was too big for a link; `mtu` is what the router says, or 0. */
-  onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void
-}
-
-/** What UDP wants to know. */
-export interface DatagramErrors {
-  /** A datagram of ours could not be delivered. `code` as in RFC 792. */
-  onUnreachable(remote: number, localPort: number, remotePort: number, code: number): void
-}
-
 /** Of the offending packet an error quotes the header and 8 bytes at least (RFC 792). */
 const QUOTED_TRANSPORT_BYTES = 8
 
@@ -64,6 +54,7 @@ export class Icmp {
   private readonly transport: TransportErrors
   private readonly datagrams: DatagramErrors
   private readonly counters: IcmpCounters
+  private readonly quoted = new QuotedPacket()
   private nowMs = 0
   /** Token bucket of the errors sent: what is left of this second. */
   private errorsLeft = ICMP_ERRORS_PER_SECOND
@@ -83,6 +74,8 @@ export class Icmp {
     this.transport = transport
     this.datagrams = datagrams
     this.counters = counters
+    this.quoted.localAddress2 = MAPPED_WORD_2
+    this.quoted.remoteAddress2 = MAPPED_WORD_2
   }
 
   setNow(nowMs: number): void {
@@ -113,7 +106,7 @@ export class Icmp {
       return
     }
     const quoted = packet.headerLength + Math.min(packet.length, QUOTED_TRANSPORT_BYTES)
-    const at = this.ipv4.begin(packet.source, PROTOCOL_ICMP, ICMP_HEADER_BYTES + quoted)
+    const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, ICMP_HEADER_BYTES + quoted)
     if (at < 0) return
     const sum = addSums(foldSum((ICMP_UNREACHABLE << 8) | code), sumBytes(packet.view, packet.headerAt, quoted))
     this.reply(packet, at, ICMP_UNREACHABLE, code, ~sum & 0xffff, 0, packet.headerAt - packet.bufferAt, quoted)
@@ -126,7 +119,7 @@ export class Icmp {
     const rest = icmpRest(packet.view, packet.at)
     const old = icmpChecksum(packet.view, packet.at)
     const code = icmpCode(packet.view, packet.at)
-    const at = this.ipv4.begin(packet.source, PROTOCOL_ICMP, packet.length)
+    const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, packet.length)
     if (at < 0) return
     // RFC 1624 eqn. 3: only the type changes, from 8 to 0.
     const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff
@@ -172,25 +165,25 @@ export class Icmp {
     }
     this.counters.errorsReceived++
     if (ipv4Source(view, quoted) !== this.ipv4.address) return
-    const remote = ipv4Destination(view, quoted)
-    const segment = quoted + headerLength
     const protocol = ipv4Protocol(view, quoted)
-    if (protocol === PROTOCOL_UDP) {
-      const code = icmpCode(view, packet.at)
-      this.datagrams.onUnreachable(remote, udpSourcePort(view, segment), udpDestinationPort(view, segment), code)
-    } else if (protocol === PROTOCOL_TCP) this.segmentUnreachable(packet, remote, segment)
-  }
-
-  /** @param segment where the quoted TCP header starts */
-  private segmentUnreachable(packet: ReceivedPacket, remote: number, segment: number): void {
-    const view = packet.view
-    const localPort = tcpSourcePort(view, segment)
-    const remotePort = tcpDestinationPort(view, segment)
-    const sequence = tcpSequence(view, segment)
+    if (protocol !== PROTOCOL_UDP && protocol !== PROTOCOL_TCP) return
+    const transport = quoted + headerLength
+    const q = this.quoted
+    q.localAddress3 = this.ipv4.address
+    q.remoteAddress3 = ipv4Destination(view, quoted)
     const code = icmpCode(view, packet.at)
-    if (code === UNREACHABLE_FRAGMENTATION_NEEDED)
-      this.transport.onTooBig(remote, localPort, remotePort, sequence, icmpMtu(view, packet.at))
-    else this.transport.onUnreachable(remote, localPort, remotePort, sequence, code)
+    const refused = code === UNREACHABLE_PORT || code === UNREACHABLE_PROTOCOL
+    if (protocol === PROTOCOL_UDP) {
+      q.localPort = udpSourcePort(view, transport)
+      q.remotePort = udpDestinationPort(view, transport)
+      this.datagrams.onUnreachable(q, refused)
+      return
+    }
+    q.localPort = tcpSourcePort(view, transport)
+    q.remotePort = tcpDestinationPort(view, transport)
+    q.sequence = tcpSequence(view, transport)
+    if (code === UNREACHABLE_FRAGMENTATION_NEEDED) this.transport.onTooBig(q, icmpMtu(view, packet.at))
+    else this.transport.onUnreachable(q, refused)
   }
 
   private takeErrorToken(): boolean {

@@ -11,7 +11,7 @@
  * Called by: Host (accept), icmp.ts, tcp/output.ts (begin, end). Calls: arp.ts, transmitter.ts.
  */
 import { addSums, subtractSums, sumBytes, swapSum } from '../storage/checksum.ts'
-import { prefixMask } from './address.ts'
+import { MAPPED_WORD_2, prefixMask } from './address.ts'
 import type { Arp } from './arp.ts'
 import type { Ipv4Counters } from './counters.ts'
 import type { ReceivedPacket } from './packet.ts'
@@ -23,6 +23,8 @@ import {
   ipv4HeaderLength,
   ipv4HeaderSumIsRight,
   ipv4IsFragment,
+  ipv4Protocol,
+  ipv4PseudoSum,
   ipv4Source,
   ipv4TotalLength,
   ipv4Version,
@@ -105,8 +107,16 @@ export class Ipv4 {
       return false
     }
 
-    packet.source = source
-    packet.destination = this.address
+    packet.source0 = 0
+    packet.source1 = 0
+    packet.source2 = MAPPED_WORD_2
+    packet.source3 = source
+    packet.destination0 = 0
+    packet.destination1 = 0
+    packet.destination2 = MAPPED_WORD_2
+    packet.destination3 = this.address
+    packet.addressSum = ipv4PseudoSum(source, this.address, 0)
+    packet.protocol = ipv4Protocol(view, at)
     packet.headerLength = headerLength
     packet.at = at + headerLength
     packet.length = totalLength - headerLength

@@ -10,9 +10,19 @@ export class ReceivedPacket {
   view: DataView
   bufferAt = 0
 
-  /** IPv4 addresses. */
-  source = 0
-  destination = 0
+  /** Addresses: four int32 words each, IPv4 mapped (address.ts). */
+  source0 = 0
+  source1 = 0
+  source2 = 0
+  source3 = 0
+  destination0 = 0
+  destination1 = 0
+  destination2 = 0
+  destination3 = 0
+  /** What the addresses add to the pseudo-header's sum, not folded: below 2^21. */
+  addressSum = 0
+  /** What the payload is: IANA's number. */
+  protocol = 0
   /** Where the IP header starts and how long it is; in `view`. */
   headerAt = 0
   headerLength = 0

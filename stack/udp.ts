@@ -8,8 +8,8 @@
  *
  * The sender of a received datagram stands in words of its line that mean nothing while it is in transit:
  *
- *   W_VERSION_LOW    IPv4 address
- *   W_VERSION_HIGH   port
+ *   W_VERSION_LOW, W_VERSION_HIGH, W_KEY, W_VALUE   address (address.ts)
+ *   W_KEY_PREFIX                                    port
  *
  * Invariants:
  *  1. A port's queue holds at most `queueLimit` lines, and none is added while the pool is down to its reserve: a flood
@@ -20,15 +20,25 @@
  */
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
-import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW, W_VERSION_HIGH, W_VERSION_LOW } from '../storage/layout.ts'
+import {
+  NO_META,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
+  W_KEY,
+  W_KEY_PREFIX,
+  W_VALUE,
+  W_VERSION_HIGH,
+  W_VERSION_LOW,
+} from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
+import { Address } from './address.ts'
 import type { UdpCounters } from './counters.ts'
-import type { DatagramErrors } from './icmp.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, UDP_QUEUE_DATAGRAMS } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
+import type { DatagramErrors, QuotedPacket } from './transport-errors.ts'
 import { IPV4_HEADER_BYTES, ipv4PseudoSum, PROTOCOL_UDP } from './wire/ipv4.ts'
 import {
   UDP_HEADER_BYTES,
@@ -56,8 +66,8 @@ export const SEND_NO_BUFFER = -3
 export interface DatagramApplication {
   /** Datagrams are queued: take() until NO_META. Called once a burst. */
   onDatagrams(port: UdpPort): void
-  /** The peer of a connected port cannot be reached; `code` as in RFC 792. */
-  onUnreachable(port: UdpPort, code: number): void
+  /** The peer of a connected port cannot be reached. @param refused the host is there, but nobody has the port */
+  onUnreachable(port: UdpPort, refused: boolean): void
   /** The host was closed, and the port with it. */
   onClose(port: UdpPort): void
 }
@@ -79,7 +89,7 @@ export class UdpPort {
   readonly application: DatagramApplication
   readonly queueLimit: number
   /** The only peer, if connected: others' datagrams find no port. 0, 0: anybody. */
-  remoteAddress = 0
+  readonly remoteAddress = new Address()
   remotePort = 0
   /* Received lines, oldest first; udp.ts. */
   head = NO_META
@@ -95,13 +105,14 @@ export class UdpPort {
   }
 }
 
-/** The sender's address of a received line, as int32. */
-export function datagramAddress(pool: Pool, meta: number): number {
-  return pool.get(meta, W_VERSION_LOW)
+/** Fills in the sender's address of a received line, and returns it. */
+export function datagramAddress(pool: Pool, meta: number, into: Address): Address {
+  const high = pool.get(meta, W_VERSION_HIGH)
+  return into.set(pool.get(meta, W_VERSION_LOW), high, pool.get(meta, W_KEY), pool.get(meta, W_VALUE))
 }
 
 export function datagramPort(pool: Pool, meta: number): number {
-  return pool.get(meta, W_VERSION_HIGH)
+  return pool.get(meta, W_KEY_PREFIX)
 }
 
 export class Udp implements DatagramErrors {
@@ -156,20 +167,20 @@ export class Udp implements DatagramErrors {
   }
 
   /** Sends one line's view; the line is the stack's whatever comes of it. Its sum must be right. Leaves with the burst, or with Host.flush. */
-  send(port: UdpPort, address: number, remotePort: number, meta: number): number {
+  send(port: UdpPort, address: Address, remotePort: number, meta: number): number {
     const { pool, ipv4, transmitter: tx, counters } = this.parts
     const length = UDP_HEADER_BYTES + pool.dataLength(meta)
     if (length > UDP_HEADER_BYTES + this.payloadBytesMax) {
       pool.release(meta)
       return SEND_TOO_LONG
     }
-    const at = ipv4.begin(address, PROTOCOL_UDP, length)
+    const at = address.isIpv4 ? ipv4.begin(address.word3, PROTOCOL_UDP, length) : -1
     if (at < 0) {
       const result = pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
       pool.release(meta)
       return result
     }
-    const header = ipv4PseudoSum(ipv4.address, address, PROTOCOL_UDP) + length + port.number + remotePort + length
+    const header = ipv4PseudoSum(ipv4.address, address.word3, PROTOCOL_UDP) + length + port.number + remotePort + length
     const checksum = ~addSums(foldSum(header), pool.sum(meta)) & 0xffff
     // RFC 768: a checksum that is 0 goes out as all ones, for 0 says that there is none.
     writeUdpHeader(tx.view, at, port.number, remotePort, length, checksum === 0 ? 0xffff : checksum)
@@ -212,7 +223,7 @@ export class Udp implements DatagramErrors {
     }
     const port = this.ports.get(udpDestinationPort(view, at))
     const source = udpSourcePort(view, at)
-    if (port === undefined || !isFromPeer(port, packet.source, source)) {
+    if (port === undefined || !isFromPeer(port, packet, source)) {
       counters.dropNoPort++
       return UDP_NO_PORT
     }
@@ -232,8 +243,11 @@ export class Udp implements DatagramErrors {
       counters.dropQueue++
       return UDP_DROPPED
     }
-    pool.set(meta, W_VERSION_LOW, packet.source)
-    pool.set(meta, W_VERSION_HIGH, source)
+    pool.set(meta, W_VERSION_LOW, packet.source0)
+    pool.set(meta, W_VERSION_HIGH, packet.source1)
+    pool.set(meta, W_KEY, packet.source2)
+    pool.set(meta, W_VALUE, packet.source3)
+    pool.set(meta, W_KEY_PREFIX, source)
     pool.set(meta, W_ARRIVAL_LOW, this.arrivalLow)
     pool.set(meta, W_ARRIVAL_HIGH, this.arrivalHigh)
     this.append(port, meta)
@@ -266,10 +280,11 @@ export class Udp implements DatagramErrors {
   /* --- DatagramErrors --- */
 
   /** RFC 1122 4.1.3.3: only who is connected to the peer can tell whose datagram it was. */
-  onUnreachable(remote: number, localPort: number, remotePort: number, code: number): void {
-    const port = this.ports.get(localPort)
-    if (port === undefined || port.remotePort === 0 || !isFromPeer(port, remote, remotePort)) return
-    port.application.onUnreachable(port, code)
+  onUnreachable(q: QuotedPacket, refused: boolean): void {
+    const port = this.ports.get(q.localPort)
+    if (port === undefined || port.remotePort === 0 || port.remotePort !== q.remotePort) return
+    if (!port.remoteAddress.equals(q.remoteAddress0, q.remoteAddress1, q.remoteAddress2, q.remoteAddress3)) return
+    port.application.onUnreachable(port, refused)
   }
 
   private append(port: UdpPort, meta: number): void {
@@ -296,10 +311,11 @@ export class Udp implements DatagramErrors {
 
 /** @param sum Internet sum of header and payload */
 function isRight(packet: ReceivedPacket, length: number, sum: number): boolean {
-  const pseudo = ipv4PseudoSum(packet.source, packet.destination, PROTOCOL_UDP) + length
-  return addSums(foldSum(pseudo), sum) === 0xffff
+  return addSums(foldSum(packet.addressSum + PROTOCOL_UDP + length), sum) === 0xffff
 }
 
-function isFromPeer(port: UdpPort, address: number, remotePort: number): boolean {
-  return port.remotePort === 0 || (port.remotePort === remotePort && port.remoteAddress === address)
+function isFromPeer(port: UdpPort, packet: ReceivedPacket, remotePort: number): boolean {
+  if (port.remotePort === 0) return true
+  const { source0, source1, source2, source3 } = packet
+  return port.remotePort === remotePort && port.remoteAddress.equals(source0, source1, source2, source3)
 }

@@ -13,7 +13,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
 import { NO_META } from '../../storage/layout.ts'
-import { formatIpv4, parseIpv4 } from '../address.ts'
+import { Address, parseAddress } from '../address.ts'
 import {
   type DatagramApplication,
   datagramAddress,
@@ -23,7 +23,6 @@ import {
   SEND_TOO_LONG,
   type UdpPort,
 } from '../udp.ts'
-import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from '../wire/icmp.ts'
 import { copyChain, OutgoingBytes } from './copy.ts'
 import { nodeError, requirePort, systemError } from './errors.ts'
 import type { Network, Task } from './network.ts'
@@ -82,11 +81,11 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     if (this.port !== undefined && this.port.remotePort !== 0)
       throw nodeError('ERR_SOCKET_DGRAM_IS_CONNECTED', 'Already connected')
     const remotePort = requirePort(port, 1)
-    const remoteAddress = parseIpv4(address)
+    const { word0, word1, word2, word3 } = parseAddress(address)
     if (onConnect !== undefined) this.once('connect', onConnect)
     const local = this.port ?? this.take(0)
     local.remotePort = remotePort
-    local.remoteAddress = remoteAddress
+    local.remoteAddress.set(word0, word1, word2, word3)
     process.nextTick(() => {
       if (!this.closed) this.emit('connect')
     })
@@ -95,12 +94,11 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   disconnect(): void {
     const port = this.requireConnected()
     port.remotePort = 0
-    port.remoteAddress = 0
   }
 
   remoteAddress(): AddressInfo {
     const port = this.requireConnected()
-    return { address: formatIpv4(port.remoteAddress), family: 'IPv4', port: port.remotePort }
+    return { address: port.remoteAddress.toString(), family: 'IPv4', port: port.remotePort }
   }
 
   address(): AddressInfo {
@@ -126,7 +124,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     if (connected && where.length > 0) throw nodeError('ERR_SOCKET_DGRAM_IS_CONNECTED', 'Already connected')
     const port = this.port ?? this.take(0)
     const remotePort = connected ? port.remotePort : requirePort(where[0], 1)
-    const address = connected ? port.remoteAddress : parseIpv4(String(where[1] ?? ''))
+    const address = connected ? port.remoteAddress : parseAddress(String(where[1] ?? ''))
     this.sendChunks(port, chunks, address, remotePort, callback)
   }
 
@@ -155,8 +153,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     this.network.schedule(this)
   }
 
-  onUnreachable(port: UdpPort, code: number): void {
-    const refused = code === UNREACHABLE_PORT || code === UNREACHABLE_PROTOCOL
+  onUnreachable(port: UdpPort, refused: boolean): void {
     const error = systemError(refused ? 'ECONNREFUSED' : 'EHOSTUNREACH', 'recvmsg')
     this.network.schedule({
       run: () => {
@@ -179,7 +176,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     const meta = udp.take(this.port)
     if (meta === NO_META) return
     this.onDatagrams()
-    const address = formatIpv4(datagramAddress(pool, meta))
+    const address = datagramAddress(pool, meta, new Address()).toString()
     const port = datagramPort(pool, meta)
     const message = copyChain(pool, meta)
     const remote: RemoteInfo = { address, family: 'IPv4', port, size: message.length }
@@ -204,7 +201,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   private sendChunks(
     port: UdpPort,
     chunks: readonly Uint8Array[],
-    address: number,
+    address: Address,
     remotePort: number,
     callback: SendCallback | undefined,
   ): void {
@@ -215,7 +212,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
       if (callback !== undefined) process.nextTick(callback, null, bytes)
       return
     }
-    const error = systemError(code, 'send', formatIpv4(address), remotePort)
+    const error = systemError(code, 'send', address.toString(), remotePort)
     process.nextTick(() => {
       if (callback !== undefined) callback(error, 0)
       else if (!this.closed) this.emit('error', error)
@@ -226,7 +223,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   private sendLine(
     port: UdpPort,
     chunks: readonly Uint8Array[],
-    address: number,
+    address: Address,
     remotePort: number,
   ): 'EMSGSIZE' | 'ENOBUFS' | 'ENETUNREACH' | undefined {
     const { pool, udp, sumView } = this.network.host

@@ -18,7 +18,7 @@
  *  5. The lines from reassemblyHead lie right of rcvNxt, sorted, without overlap.
  */
 import { NO_META } from '../../storage/layout.ts'
-import { formatIpv4 } from '../address.ts'
+import { formatAddress } from '../address.ts'
 import type { Application } from './application.ts'
 import { abortConnection, shutdownConnection } from './close.ts'
 import type { TcpContext } from './context.ts'
@@ -281,11 +281,11 @@ export class Connection {
 
   /** Peer's address as text; allocates. */
   get remoteAddress(): string {
-    return formatIpv4(this.remoteAddress3)
+    return formatAddress(this.remoteAddress0, this.remoteAddress1, this.remoteAddress2, this.remoteAddress3)
   }
 
   get localAddress(): string {
-    return formatIpv4(this.localAddress3)
+    return formatAddress(this.localAddress0, this.localAddress1, this.localAddress2, this.localAddress3)
   }
 
   /** Bytes that may be sent before the send queue is over its limit; never negative. */

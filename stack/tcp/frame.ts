@@ -13,6 +13,7 @@
  */
 import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
 import { IPV4_FRAME_HEADER_BYTES } from '../ipv4.ts'
+import type { ReceivedPacket } from '../packet.ts'
 import { ipv4PseudoSum, PROTOCOL_TCP } from '../wire/ipv4.ts'
 import { TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_OFFSET_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts'
 import type { TcpContext } from './context.ts'
@@ -63,7 +64,7 @@ export function finishSegment(
   context.counters.sent++
 }
 
-/** Whether the checksum of a received segment is right. @param sum Internet sum of the segment */
-export function segmentSumIsRight(source: number, destination: number, length: number, sum: number): boolean {
-  return addSums(foldSum(ipv4PseudoSum(source, destination, PROTOCOL_TCP) + length), sum) === 0xffff
+/** Whether the checksum of a received segment is right (RFC 9293 3.1). */
+export function segmentSumIsRight(packet: ReceivedPacket): boolean {
+  return addSums(foldSum(packet.addressSum + PROTOCOL_TCP + packet.length), packet.sum) === 0xffff
 }

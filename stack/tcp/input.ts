@@ -40,7 +40,7 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
     counters.dropShort++
     return false
   }
-  if (!segmentSumIsRight(packet.source, packet.destination, packet.length, packet.sum)) {
+  if (!segmentSumIsRight(packet)) {
     counters.dropChecksum++
     return false
   }

@@ -4,7 +4,6 @@
  */
 
 import { subtractSums, sumBytes } from '../../storage/checksum.ts'
-import { MAPPED_WORD_2 } from '../address.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import {
   FLAG_FIN,
@@ -82,10 +81,14 @@ export class Segment implements SegmentOptions {
     this.acknowledgement = tcpAcknowledgement(view, at)
     this.flags = tcpFlags(view, at)
     this.window = tcpWindow(view, at)
-    this.localAddress2 = MAPPED_WORD_2
-    this.localAddress3 = packet.destination
-    this.remoteAddress2 = MAPPED_WORD_2
-    this.remoteAddress3 = packet.source
+    this.localAddress0 = packet.destination0
+    this.localAddress1 = packet.destination1
+    this.localAddress2 = packet.destination2
+    this.localAddress3 = packet.destination3
+    this.remoteAddress0 = packet.source0
+    this.remoteAddress1 = packet.source1
+    this.remoteAddress2 = packet.source2
+    this.remoteAddress3 = packet.source3
     this.buffer = packet.buffer
     this.frameOffset = packet.frameOffset
     this.payloadOffset = at - packet.bufferAt + headerLength

@@ -8,10 +8,9 @@
  */
 import { PackratError } from '../../storage/errors.ts'
 import { MAPPED_WORD_2, parseIpv4 } from '../address.ts'
-import type { TransportErrors } from '../icmp.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
-import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from '../wire/icmp.ts'
+import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
 import { type Application, CLOSE_UNREACHABLE, type ConnectOptions, type ListenOptions } from './application.ts'
 import { abortConnection, endConnection, finishLingering } from './close.ts'
 import type { Connection } from './connection.ts'
@@ -179,39 +178,27 @@ export class Tcp implements TransportErrors {
 
   /* --- TransportErrors: only segments in flight can be reported on (RFC 5927 4) --- */
 
-  onUnreachable(remote: number, localPort: number, remotePort: number, sequence: number, code: number): void {
-    const c = this.inFlight(remote, localPort, remotePort, sequence)
+  onUnreachable(quoted: QuotedPacket, refused: boolean): void {
+    const c = this.inFlight(quoted)
     if (c === undefined) return
     c.unreachable = 1
     // RFC 9293 3.9.2.2: soft for what is established; while connecting, nobody there is an answer (RFC 5461 4.1).
-    const hard = code === UNREACHABLE_PORT || code === UNREACHABLE_PROTOCOL
-    if (hard && c.state === STATE_SYN_SENT) endConnection(this.context, c, CLOSE_UNREACHABLE)
+    if (refused && c.state === STATE_SYN_SENT) endConnection(this.context, c, CLOSE_UNREACHABLE)
   }
 
-  onTooBig(remote: number, localPort: number, remotePort: number, sequence: number, mtu: number): void {
-    const c = this.inFlight(remote, localPort, remotePort, sequence)
+  onTooBig(quoted: QuotedPacket, mtu: number): void {
+    const c = this.inFlight(quoted)
     if (c === undefined || !lowerPathMtu(this.context, c, mtu)) return
     this.context.scoreboard.markLongerLost(c, c.sendMss)
     this.context.queueOutput(c)
   }
 
-  private inFlight(remote: number, localPort: number, remotePort: number, sequence: number): Connection | undefined {
+  private inFlight(quoted: QuotedPacket): Connection | undefined {
     const context = this.context
-    const slot = context.demux.lookup({
-      localPort,
-      remotePort,
-      localAddress0: 0,
-      localAddress1: 0,
-      localAddress2: MAPPED_WORD_2,
-      localAddress3: context.ipv4.address,
-      remoteAddress0: 0,
-      remoteAddress1: 0,
-      remoteAddress2: MAPPED_WORD_2,
-      remoteAddress3: remote,
-    })
+    const slot = context.demux.lookup(quoted)
     const c = slot === NO_SLOT || slot >= context.connectionsMax ? undefined : context.connections[slot]
     if (c === undefined) return undefined
-    return seqLessEqual(c.sndUna, sequence) && seqLess(sequence, c.sndMax) ? c : undefined
+    return seqLessEqual(c.sndUna, quoted.sequence) && seqLess(quoted.sequence, c.sndMax) ? c : undefined
   }
 
   /** The pool has room again: windows that it held shut are offered anew. */

@@ -1,7 +1,7 @@
 /** UDP's in-place interface in virtual time: datagrams are lines on the buffers they came in, and mutants do no harm. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { formatIpv4, parseIpv4 } from '../../stack/address.ts'
+import { Address, parseAddress } from '../../stack/address.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import {
   type DatagramApplication,
@@ -22,7 +22,7 @@ import { VirtualNetwork } from '../support/virtual-link.ts'
 
 const seed = announceSeed('udp', 53)
 const PORT = 7000
-const SERVER = parseIpv4('10.0.0.2')
+const SERVER = parseAddress('10.0.0.2')
 
 /** Does with each datagram what it is told to, and remembers the sender. */
 class Peer implements DatagramApplication {
@@ -39,7 +39,7 @@ class Peer implements DatagramApplication {
 
   onDatagrams(port: UdpPort): void {
     for (let meta = this.udp.take(port); meta !== NO_META; meta = this.udp.take(port)) {
-      this.senders.push(`${formatIpv4(datagramAddress(this.pool, meta))}:${datagramPort(this.pool, meta)}`)
+      this.senders.push(`${datagramAddress(this.pool, meta, new Address())}:${datagramPort(this.pool, meta)}`)
       this.onDatagram(port, meta)
     }
   }
@@ -55,7 +55,7 @@ const idle: DatagramApplication = { onDatagrams() {}, onUnreachable() {}, onClos
 function echo(network: VirtualNetwork): Peer {
   const { udp, pool } = network.hostB
   const peer = new Peer(pool, udp, (port, meta) => {
-    const sender = datagramAddress(pool, meta)
+    const sender = datagramAddress(pool, meta, new Address())
     assert.is(udp.send(port, sender, datagramPort(pool, meta), meta), SEND_OK)
   })
   udp.bind(PORT, peer)
@@ -98,7 +98,7 @@ test('what cannot be sent is released', () => {
   const port = udp.bind(0, idle)
   const line = (length: number): number => chainOf(pool, new Uint8Array(length), 2048)
   assert.is(udp.send(port, SERVER, PORT, line(1473)), SEND_TOO_LONG)
-  assert.is(udp.send(port, parseIpv4('192.0.2.1'), PORT, line(1)), SEND_NO_ROUTE)
+  assert.is(udp.send(port, parseAddress('192.0.2.1'), PORT, line(1)), SEND_NO_ROUTE)
   const last = line(1)
   const taken: number[] = []
   for (let buffer = pool.allocateBuffer(); buffer !== NO_BUFFER; buffer = pool.allocateBuffer()) taken.push(buffer)

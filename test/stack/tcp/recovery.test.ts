@@ -6,6 +6,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { pipeBytes } from '../../../stack/tcp/scoreboard.ts'
 import { RECOVERY_FAST, RECOVERY_NONE, RECOVERY_TIMEOUT } from '../../../stack/tcp/states.ts'
+import { QuotedPacket } from '../../../stack/transport-errors.ts'
 import { checkScoreboard } from '../../support/check-scoreboard.ts'
 import { MSS, RTT_MS, SackPeer, type SackPeerOptions } from '../../support/sack-peer.ts'
 
@@ -236,8 +237,10 @@ golden('a router that refuses full segments: they go again in smaller ones, and 
   lab.write(3)
   lab.take()
   const window = lab.c.congestionWindow
+  const { localPort, remotePort, localAddress2, localAddress3, remoteAddress2, remoteAddress3 } = lab.c
+  const segment = { localPort, remotePort, localAddress2, localAddress3, remoteAddress2, remoteAddress3 }
   const sequence = (lab.peer.hostIss + 1 + 2 * MSS) | 0
-  lab.peer.host.tcp.onTooBig(0x0a000001, 80, 4000, sequence, 640)
+  lab.peer.host.tcp.onTooBig(Object.assign(new QuotedPacket(), segment, { sequence }), 640)
   lab.peer.poll()
   const pieces = lab.peer.sent.map((s) => [s.seq - 1, s.length])
   const full = 640 - 40
