@@ -92,6 +92,7 @@ function acknowledgeNew(context: TcpContext, c: Connection, ack: number, acked: 
   acknowledgeSent(context, c, bytes)
   if (seqLess(c.sndNxt, ack)) c.sndNxt = ack
   context.delivery.ackedBytes = acked
+  c.bytesAcked += acked
   context.scoreboard.acknowledge(c, context.delivery)
   c.progressMs = context.nowMs
 }

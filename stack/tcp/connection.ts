@@ -244,6 +244,7 @@ export class Connection {
   rackRttUs = 0
   rackFackValid = 0
   rackFack = 0
+  /** Times that the path was seen to reorder. */
   rackReorderSeen = 0
   rackWindowMultiplier = 1
   rackWindowRecoveries = 0
@@ -265,6 +266,25 @@ export class Connection {
   tailProbeRepeats = 0
   /** Bytes that may be sent beyond the congestion window, for a probe with new data. */
   beyondWindowBytes = 0
+
+  /* What was sent and received altogether, for info.ts. */
+  segmentsIn = 0
+  segmentsOut = 0
+  dataSegmentsIn = 0
+  dataSegmentsOut = 0
+  bytesReceived = 0
+  /** Payload, retransmissions included; and these alone. */
+  bytesSent = 0
+  bytesRetransmitted = 0
+  /** Segments sent again, SYNs among them. */
+  totalRetransmitted = 0
+  /** Sequence numbers that the peer has acknowledged. */
+  bytesAcked = 0
+  /** Segments known to have arrived: acknowledged or SACKed; the SYN is one. */
+  deliveredSegments = 0
+  duplicateSacks = 0
+  /** When data came last. */
+  lastDataMs = 0
 
   /** NEWS_ bits: what the application has to be told at the end of the burst. */
   news = 0

@@ -84,6 +84,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   segment.bufferTaken = 1
   context.pool.set(meta, W_ARRIVAL_LOW, context.arrivalLow)
   context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
+  c.lastDataMs = context.nowMs
   if (length > c.peerSegmentBytes) c.peerSegmentBytes = length
   if (segment.sequence !== c.rcvNxt) {
     context.counters.receivedOutOfOrder++

@@ -54,6 +54,7 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.quickAcks = QUICK_ACKS
   c.progressMs = context.nowMs
   c.lastHeardMs = context.nowMs
+  c.lastDataMs = context.nowMs
   c.peerMss = MSS_DEFAULT
   c.sendMss = MSS_DEFAULT
   // The SYN of an active open offers what its own options allow; negotiation may take them back.
@@ -112,6 +113,7 @@ export function lowerPathMtu(context: TcpContext, c: Connection, mtu: number): b
 /** The handshake is over. */
 export function establish(context: TcpContext, c: Connection): void {
   c.state = STATE_ESTABLISHED
+  c.deliveredSegments = 1 // the SYN, as Linux counts
   if (c.sendScale < 0) c.sendScale = 0
   if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)
   c.backoff = 0

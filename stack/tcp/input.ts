@@ -53,6 +53,8 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
   else if (slot >= context.connectionsMax) timeWaitInput(context, context.timeWaits.rowOfSlot(slot))
   else {
     const c = context.connections[slot]!
+    c.segmentsIn++
+    if (segment.payloadLength > 0) c.dataSegmentsIn++
     if (c.state === STATE_SYN_SENT) synSentInput(context, c)
     else connectionInput(context, c)
   }
@@ -105,6 +107,7 @@ function synSentInput(context: TcpContext, c: Connection): void {
   const echoMs = segment.hasTimestamps !== 0 ? (context.nowMs + c.tsOffset - segment.timestampEcho) | 0 : -1
   sampleHandshake(c, context.nowUs32, echoMs)
   c.sndUna = segment.acknowledgement
+  c.bytesAcked = 1
   establish(context, c)
   c.ackPending = ACK_NOW
   context.queueOutput(c)

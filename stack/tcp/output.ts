@@ -116,7 +116,8 @@ function sendSyn(context: TcpContext, c: Connection): void {
   const flags = passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
   context.ipv4.end()
-  if (c.backoff > 0) context.counters.retransmitted++
+  c.segmentsOut++
+  if (c.backoff > 0) countRetransmission(context, c, 0)
   c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
   c.synSentUs32 = context.nowUs32
   c.lastAckSent = c.rcvNxt
@@ -208,7 +209,7 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
   if (!writeAndPush(context, c, start, flags)) return false
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
-  context.counters.retransmitted++
+  countRetransmission(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
   return true
@@ -249,7 +250,7 @@ function sendProbe(context: TcpContext, c: Connection): void {
   if (!writeAndPush(context, c, sequence, flags)) return
   // The byte counts as sent, for its ACK, but not as in flight: it is the timer's business.
   if (c.sndMax === sequence) c.progressMs = context.nowMs
-  else context.counters.retransmitted++
+  else countRetransmission(context, c, gather.bytes)
   c.sndMax = seqMax(c.sndMax, seqAdd(sequence, 1))
   context.counters.zeroWindowProbes++
 }
@@ -283,7 +284,7 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   }
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
   const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
-  if (repeated) context.counters.retransmitted++
+  if (repeated) countRetransmission(context, c, 1)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
   context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated)
   c.prrOutBytes += gather.bytes
@@ -319,8 +320,20 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
   for (let index = 0; index <= last; index++)
     tx.push(gather.buffers[index]!, gather.offsets[index]!, gather.lengths[index]!, index < last)
   context.ipv4.end()
+  c.segmentsOut++
+  if (gather.bytes > 0) {
+    c.dataSegmentsOut++
+    c.bytesSent += gather.bytes
+  }
   acknowledged(context, c)
   return true
+}
+
+/** @param bytes payload that was sent before */
+function countRetransmission(context: TcpContext, c: Connection, bytes: number): void {
+  context.counters.retransmitted++
+  c.totalRetransmitted++
+  c.bytesRetransmitted += bytes
 }
 
 /** The segment just written has carried the ACK. */

@@ -22,7 +22,7 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
   } else {
     updateMinRtt(c, delivery.nowMs, rttUs)
     // Step 3: something sent earlier arrives after something sent later.
-    if (c.rackFackValid !== 0 && seqLess(end, c.rackFack)) c.rackReorderSeen = 1
+    if (c.rackFackValid !== 0 && seqLess(end, c.rackFack)) c.rackReorderSeen++
   }
   if (c.rackFackValid === 0 || seqLess(c.rackFack, end)) {
     c.rackFackValid = 1

@@ -28,6 +28,7 @@ export function appendReceived(context: TcpContext, c: Connection, meta: number,
   c.receiveTail = meta
   c.receiveQueuedBytes += length
   c.receiveQueuedBuffers++
+  c.bytesReceived += length
   c.rcvNxt = (c.rcvNxt + length) | 0
 }
 

@@ -60,7 +60,10 @@ export class LossRecovery implements Recovery {
   onAck(c: Connection, delivery: Delivery): void {
     if (tailProbeRepaired(c, delivery)) this.onProbeRepair(c)
     countDuplicate(c, delivery)
-    if (delivery.dsack !== 0) this.counters.duplicateSacks++
+    if (delivery.dsack !== 0) {
+      c.duplicateSacks++
+      this.counters.duplicateSacks++
+    }
     if (allWasDuplicate(c) || (delivery.ackedBytes > 0 && this.wasNeedless(c, delivery))) this.undo(c)
     this.detectLoss(c, delivery)
     switch (c.recoveryState) {
@@ -169,7 +172,7 @@ export class LossRecovery implements Recovery {
     else {
       this.counters.spuriousRecoveries++
       // RFC 8985 6.2 step 3 sees reordering only where nothing was sent again: this is the other case.
-      c.rackReorderSeen = 1
+      c.rackReorderSeen++
     }
     restoreWindow(c)
     this.congestion.onUndo(c)

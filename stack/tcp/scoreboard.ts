@@ -299,6 +299,11 @@ export class Scoreboard {
     return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & SACKED) !== 0
   }
 
+  /** Counts as lost, sent again or not. */
+  isLost(segment: number): boolean {
+    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & LOST) !== 0
+  }
+
   /** Sent again, and not known to be lost again. */
   isRepairing(segment: number): boolean {
     return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & RETRANSMITTED) !== 0
@@ -344,6 +349,7 @@ export class Scoreboard {
     if ((flags & RETRANSMITTED) !== 0) c.retransmittedBytes -= length
     if ((flags & LOST) === 0 || (flags & RETRANSMITTED) !== 0) this.unlinkTime(c, segment)
     delivery.deliveredBytes += length
+    c.deliveredSegments++
     const repeated = (flags & REPEATED) !== 0
     const end = words[at + S_END]!
     if (repeated) delivery.retransmissionAcked = 1
