@@ -37,12 +37,34 @@ export class Ipv4Counters {
   dropSource = 0
   /** For another host, or broadcast and multicast that nobody here listens to. */
   dropDestination = 0
-  dropFragment = 0
   dropProtocol = 0
+  /** Of `sent`: fragments. */
+  fragmentsSent = 0
   /** Sending: no route to the destination. */
   dropNoRoute = 0
   /** Sending: the pool had no buffer for headers. */
   dropNoBuffer = 0
+}
+
+/** Reassembly of received fragments, of one IP version. */
+export class FragmentCounters {
+  received = 0
+  /** Datagrams that became whole. */
+  reassembled = 0
+  /** Datagrams whose time was up. */
+  timeouts = 0
+  /** Datagrams given up because memory was short. */
+  evicted = 0
+  /** Fragments that were there already. */
+  duplicates = 0
+  /** Empty, no multiple of 8 bytes, or beyond what a datagram can hold. */
+  dropMalformed = 0
+  /** Parts a transport header (RFC 1858, RFC 3128). */
+  dropTiny = 0
+  /** Overlaps what is there, or belongs to a datagram that was refused for that (RFC 5722). */
+  dropOverlap = 0
+  /** No buffer or line may be held for it. */
+  dropMemory = 0
 }
 
 export class IcmpCounters {
@@ -133,6 +155,7 @@ export class StackCounters {
   readonly ethernet = new EthernetCounters()
   readonly arp = new ArpCounters()
   readonly ipv4 = new Ipv4Counters()
+  readonly fragments = new FragmentCounters()
   readonly icmp = new IcmpCounters()
   readonly udp = new UdpCounters()
   readonly tcp = new TcpCounters()

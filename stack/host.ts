@@ -1,5 +1,5 @@
 /**
- * One host: a device, a pool, ARP, IPv4, ICMP, UDP and TCP, and the loop step that drives them.
+ * One host: a device, a pool, ARP, IPv4 with its fragments, ICMP, UDP and TCP, and the loop step that drives them.
  *
  *   poll(now)   device.receive ─► each frame in ─► onReceive … ─► burst hooks ─► TCP output ─► device.transmit
  *               ─► timers that are due ─► output again
@@ -15,15 +15,18 @@
  */
 import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
 import { sumBytes } from '../storage/checksum.ts'
+import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { formatIpv4, parseCidr, parseIpv4 } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
+import { Fragmentation } from './fragmentation.ts'
+import { FRAGMENT_COMPLETES, FRAGMENT_DROPPED, Fragments } from './fragments.ts'
 import type { HostOptions, SumBurst, SumView } from './host-options.ts'
 import { Icmp } from './icmp.ts'
-import { Ipv4 } from './ipv4.ts'
-import { CONNECTIONS_MAX, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
+import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
+import { CONNECTIONS_MAX, FRAGMENT_TIMEOUT_MS, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
 import { Cubic } from './tcp/congestion/cubic.ts'
 import { Reno } from './tcp/congestion/reno.ts'
@@ -44,12 +47,21 @@ import {
   ethernetType,
 } from './wire/ethernet.ts'
 import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
-import { PROTOCOL_ICMP, PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
+import {
+  IPV4_PACKET_BYTES_MAX,
+  ipv4FragmentOffset,
+  ipv4Identification,
+  ipv4MoreFragments,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from './wire/ipv4.ts'
 
 /* Timers of the wheel. */
 const TIMER_ARP = 0
 const TIMER_TIME_WAIT = 1
-const TIMER_CONNECTIONS = 2
+const TIMER_FRAGMENTS = 2
+const TIMER_CONNECTIONS = 3
 
 /** Called once a burst between delivery and output: the store commits here. */
 export type BurstHook = () => void
@@ -69,6 +81,8 @@ export class Host {
   private readonly arp: Arp
   private readonly ipv4: Ipv4
   private readonly icmp: Icmp
+  private readonly fragments: Fragments
+  private readonly fragmentation: Fragmentation
   private readonly wallClock: WallClock
   private readonly sumBurst: SumBurst | undefined
   private readonly burst = new ReceiveBurst()
@@ -131,16 +145,37 @@ export class Host {
       sack: tcp.sack ?? true,
       tailProbes: tcp.tailProbes ?? true,
     })
+    this.fragmentation = new Fragmentation(pool, this.ipv4, this.transmitter, this.counters.ipv4, options.random)
     this.udp = new Udp({
       pool,
       transmitter: this.transmitter,
       ipv4: this.ipv4,
+      fragmentation: this.fragmentation,
       counters: this.counters.udp,
       random: options.random,
       mtu,
       reserveBuffers,
     })
-    this.icmp = new Icmp(pool, this.ipv4, this.transmitter, this.tcp, this.udp, this.counters.icmp)
+    this.icmp = new Icmp(
+      pool,
+      this.ipv4,
+      this.fragmentation,
+      mtu,
+      this.transmitter,
+      this.tcp,
+      this.udp,
+      this.counters.icmp,
+    )
+    this.fragments = new Fragments({
+      pool,
+      timers: this.timers,
+      timer: TIMER_FRAGMENTS,
+      counters: this.counters.fragments,
+      errors: this.icmp,
+      timeoutMs: FRAGMENT_TIMEOUT_MS,
+      reserveBuffers,
+      seed: options.random.next(),
+    })
     this.setNow(nowUs)
   }
 
@@ -195,6 +230,7 @@ export class Host {
     this.tcp.close()
     this.udp.close()
     this.arp.close()
+    this.fragments.release()
     this.finishTurn(false)
   }
 
@@ -207,6 +243,8 @@ export class Host {
     this.tcp.setNow(nowUs)
     this.arp.setNow(this.nowMs)
     this.icmp.setNow(this.nowMs)
+    this.fragments.setNow(this.nowMs)
+    this.fragmentation.setNow(this.nowMs)
   }
 
   /** Callbacks, hooks, output, transmission. */
@@ -267,10 +305,36 @@ export class Host {
       return false
     }
     packet.headerAt = at + ETHERNET_HEADER_BYTES
-    if (!this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)) return false
-    if (packet.protocol === PROTOCOL_TCP) return this.tcp.input(packet)
-    if (packet.protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
-    if (packet.protocol === PROTOCOL_ICMP) this.icmp.input(packet)
+    const verdict = this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)
+    if (verdict === IPV4_WHOLE) return this.inputPacket(packet)
+    return verdict !== IPV4_DROPPED && this.inputFragment(packet)
+  }
+
+  /** @returns true if the reference to the frame's own buffer was taken over */
+  private inputFragment(packet: ReceivedPacket): boolean {
+    const { view, headerAt } = packet
+    const fate = this.fragments.input(
+      packet,
+      ipv4Identification(view, headerAt),
+      ipv4FragmentOffset(view, headerAt),
+      ipv4MoreFragments(view, headerAt),
+      IPV4_PACKET_BYTES_MAX - packet.headerLength,
+    )
+    if (fate !== FRAGMENT_COMPLETES) return fate !== FRAGMENT_DROPPED
+    // The packet is another one now, with the references of its own.
+    if (!this.inputPacket(packet)) this.pool.releaseBuffer(packet.buffer)
+    this.pool.releaseChain(packet.rest)
+    packet.rest = NO_META
+    packet.restLines = 0
+    return true
+  }
+
+  /** A whole packet to its protocol. @returns true if the reference to packet.buffer was taken over */
+  private inputPacket(packet: ReceivedPacket): boolean {
+    const { protocol } = packet
+    if (protocol === PROTOCOL_TCP) return this.tcp.input(packet)
+    if (protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
+    if (protocol === PROTOCOL_ICMP) this.icmp.input(packet)
     else {
       this.counters.ipv4.dropProtocol++
       this.icmp.sendUnreachable(packet, UNREACHABLE_PROTOCOL)
@@ -288,11 +352,13 @@ export class Host {
   private relieve(): void {
     this.starvedBefore = this.device.counters.receiveStarved
     this.tcp.releasePressure()
+    this.fragments.release()
   }
 
   private onTimer(timer: number): void {
     if (timer >= TIMER_CONNECTIONS) this.tcp.onTimer(timer - TIMER_CONNECTIONS)
     else if (timer === TIMER_ARP) this.arp.onTimer()
+    else if (timer === TIMER_FRAGMENTS) this.fragments.onTimer()
     else this.tcp.onTimeWaitTimer()
   }
 }

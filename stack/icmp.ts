@@ -8,9 +8,12 @@
  * Called by: Host. Calls: ipv4.ts, transmitter.ts, and the transports through TransportErrors and DatagramErrors.
  */
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
+import { NO_FRAME, NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { MAPPED_WORD_2 } from './address.ts'
 import type { IcmpCounters } from './counters.ts'
+import type { Fragmentation } from './fragmentation.ts'
+import type { ReassemblyErrors } from './fragments.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
@@ -20,12 +23,14 @@ import {
   ICMP_ECHO,
   ICMP_ECHO_REPLY,
   ICMP_HEADER_BYTES,
+  ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
   icmpChecksum,
   icmpCode,
   icmpMtu,
   icmpRest,
   icmpType,
+  TIME_EXCEEDED_REASSEMBLY,
   UNREACHABLE_FRAGMENTATION_NEEDED,
   UNREACHABLE_PORT,
   UNREACHABLE_PROTOCOL,
@@ -47,9 +52,11 @@ import { udpDestinationPort, udpSourcePort } from './wire/udp.ts'
 /** Of the offending packet an error quotes the header and 8 bytes at least (RFC 792). */
 const QUOTED_TRANSPORT_BYTES = 8
 
-export class Icmp {
+export class Icmp implements ReassemblyErrors {
   private readonly pool: Pool
   private readonly ipv4: Ipv4
+  private readonly fragmentation: Fragmentation
+  private readonly mtu: number
   private readonly transmitter: Transmitter
   private readonly transport: TransportErrors
   private readonly datagrams: DatagramErrors
@@ -63,6 +70,8 @@ export class Icmp {
   constructor(
     pool: Pool,
     ipv4: Ipv4,
+    fragmentation: Fragmentation,
+    mtu: number,
     transmitter: Transmitter,
     transport: TransportErrors,
     datagrams: DatagramErrors,
@@ -70,6 +79,8 @@ export class Icmp {
   ) {
     this.pool = pool
     this.ipv4 = ipv4
+    this.fragmentation = fragmentation
+    this.mtu = mtu
     this.transmitter = transmitter
     this.transport = transport
     this.datagrams = datagrams
@@ -101,15 +112,23 @@ export class Icmp {
 
   /** Answers `packet` with destination unreachable, unless too many were sent this second (RFC 1812 4.3.2.8). */
   sendUnreachable(packet: ReceivedPacket, code: number): void {
+    this.sendError(packet, ICMP_UNREACHABLE, code)
+  }
+
+  onReassemblyTimeout(packet: ReceivedPacket): void {
+    this.sendError(packet, ICMP_TIME_EXCEEDED, TIME_EXCEEDED_REASSEMBLY)
+  }
+
+  private sendError(packet: ReceivedPacket, type: number, code: number): void {
     if (!this.takeErrorToken()) {
       this.counters.dropRate++
       return
     }
-    const quoted = packet.headerLength + Math.min(packet.length, QUOTED_TRANSPORT_BYTES)
+    const quoted = packet.headerLength + Math.min(packet.firstLength, QUOTED_TRANSPORT_BYTES)
     const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, ICMP_HEADER_BYTES + quoted)
     if (at < 0) return
-    const sum = addSums(foldSum((ICMP_UNREACHABLE << 8) | code), sumBytes(packet.view, packet.headerAt, quoted))
-    this.reply(packet, at, ICMP_UNREACHABLE, code, ~sum & 0xffff, 0, packet.headerAt - packet.bufferAt, quoted)
+    const sum = addSums(foldSum((type << 8) | code), sumBytes(packet.view, packet.headerAt, quoted))
+    this.reply(packet, at, type, code, ~sum & 0xffff, 0, packet.headerAt - packet.bufferAt, quoted)
     this.counters.errorsSent++
   }
 
@@ -119,13 +138,34 @@ export class Icmp {
     const rest = icmpRest(packet.view, packet.at)
     const old = icmpChecksum(packet.view, packet.at)
     const code = icmpCode(packet.view, packet.at)
-    const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, packet.length)
-    if (at < 0) return
     // RFC 1624 eqn. 3: only the type changes, from 8 to 0.
     const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff
+    if (packet.rest !== NO_META) {
+      if (this.echoFragmented(packet, (ICMP_ECHO_REPLY << 24) | (code << 16) | checksum, rest))
+        this.counters.echoReplies++
+      return
+    }
+    const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, packet.length)
+    if (at < 0) return
     const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
     this.reply(packet, at, ICMP_ECHO_REPLY, code, checksum, rest, data, dataLength)
     this.counters.echoReplies++
+  }
+
+  /** A request that came in fragments; so does the reply leave. */
+  private echoFragmented(packet: ReceivedPacket, header0: number, header1: number): boolean {
+    const { pool } = this
+    const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
+    // The sum of the line is not asked for: the checksum is known.
+    const chain = pool.createView(packet.buffer, data, packet.firstLength - ICMP_HEADER_BYTES, NO_FRAME << 16)
+    if (chain === NO_META) return false
+    pool.retainBuffer(packet.buffer)
+    pool.setNext(chain, packet.rest)
+    packet.rest = NO_META
+    const { source3, length } = packet
+    const sent = this.fragmentation.send(source3, PROTOCOL_ICMP, header0, header1, chain, length, this.mtu)
+    pool.releaseChain(chain)
+    return sent
   }
 
   /** Completes the frame: the ICMP header, and a view of the arrival buffer. */
@@ -153,7 +193,7 @@ export class Icmp {
   private unreachable(packet: ReceivedPacket): void {
     const view = packet.view
     const quoted = packet.at + ICMP_HEADER_BYTES
-    const left = packet.length - ICMP_HEADER_BYTES
+    const left = packet.firstLength - ICMP_HEADER_BYTES
     if (left < IPV4_HEADER_BYTES) {
       this.counters.dropShort++
       return

@@ -18,6 +18,7 @@ import type { ReceivedPacket } from './packet.ts'
 import type { Transmitter } from './transmitter.ts'
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from './wire/ethernet.ts'
 import {
+  IPV4_ATOMIC,
   IPV4_HEADER_BYTES,
   ipv4Destination,
   ipv4HeaderLength,
@@ -30,6 +31,12 @@ import {
   ipv4Version,
   writeIpv4Header,
 } from './wire/ipv4.ts'
+
+/* What accept says of a packet. */
+export const IPV4_DROPPED = 0
+export const IPV4_WHOLE = 1
+/** Right as far as it goes: fragments.ts wants it. */
+export const IPV4_FRAGMENT = 2
 
 /** Bytes in front of the transport header in every frame sent. */
 export const IPV4_FRAME_HEADER_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES
@@ -66,45 +73,41 @@ export class Ipv4 {
    * @param length bytes behind the Ethernet header
    * @param sum Internet sum of those bytes
    */
-  accept(packet: ReceivedPacket, length: number, sum: number): boolean {
+  accept(packet: ReceivedPacket, length: number, sum: number): number {
     const view = packet.view
     const at = packet.headerAt
     const counters = this.counters
     counters.received++
     if (length < IPV4_HEADER_BYTES) {
       counters.dropShort++
-      return false
+      return IPV4_DROPPED
     }
     if (ipv4Version(view, at) !== 4) {
       counters.dropVersion++
-      return false
+      return IPV4_DROPPED
     }
     const headerLength = ipv4HeaderLength(view, at)
     if (headerLength < IPV4_HEADER_BYTES || headerLength > length) {
       counters.dropHeaderLength++
-      return false
+      return IPV4_DROPPED
     }
     const totalLength = ipv4TotalLength(view, at)
     if (totalLength < headerLength || totalLength > length) {
       counters.dropTotalLength++
-      return false
+      return IPV4_DROPPED
     }
     if (!ipv4HeaderSumIsRight(view, at, headerLength)) {
       counters.dropChecksum++
-      return false
+      return IPV4_DROPPED
     }
     const source = ipv4Source(view, at)
     if (!this.isForeignUnicast(source)) {
       counters.dropSource++
-      return false
+      return IPV4_DROPPED
     }
     if (ipv4Destination(view, at) !== this.address) {
       counters.dropDestination++
-      return false
-    }
-    if (ipv4IsFragment(view, at)) {
-      counters.dropFragment++
-      return false
+      return IPV4_DROPPED
     }
 
     packet.source0 = 0
@@ -122,7 +125,9 @@ export class Ipv4 {
     packet.length = totalLength - headerLength
     // The header is one's-complement zero: what is left is the payload, and the padding of a short Ethernet frame.
     packet.sum = totalLength === length ? sum : this.withoutPadding(view, at, totalLength, length, sum)
-    return true
+    packet.firstLength = packet.length
+    packet.firstSum = packet.sum
+    return ipv4IsFragment(view, at) ? IPV4_FRAGMENT : IPV4_WHOLE
   }
 
   /** Where a packet for `destination` goes next: itself, the gateway, or 0 for nowhere. */
@@ -133,6 +138,11 @@ export class Ipv4 {
 
   /** A frame to `destination` with `length` bytes behind the IPv4 header. Where these start in transmitter.view; -1 if it cannot be sent. */
   begin(destination: number, protocol: number, length: number): number {
+    return this.beginWith(destination, protocol, length, IPV4_ATOMIC)
+  }
+
+  /** The same for one fragment of a datagram; `length` bytes of it. @param fragmentWord wire/ipv4.ts */
+  beginWith(destination: number, protocol: number, length: number, fragmentWord: number): number {
     const nextHop = this.nextHop(destination)
     if (nextHop === 0) {
       this.counters.dropNoRoute++
@@ -147,7 +157,7 @@ export class Ipv4 {
     }
     this.arp.writeHeader(tx.view, tx.at, this.entry, ETHERTYPE_IPV4)
     const at = tx.at + ETHERNET_HEADER_BYTES
-    writeIpv4Header(tx.view, at, IPV4_HEADER_BYTES + length, protocol, this.address, destination)
+    writeIpv4Header(tx.view, at, IPV4_HEADER_BYTES + length, fragmentWord, protocol, this.address, destination)
     return at + IPV4_HEADER_BYTES
   }
 

@@ -9,10 +9,10 @@ export const HEADER_SLOT_BYTES = 128
 
 /** Neighbours remembered; the least recently confirmed goes first. */
 export const ARP_ENTRIES_MAX = 512
-/** Frames that wait for one unresolved neighbour; RFC 1122 2.3.2.2 asks for at least one. */
-export const ARP_PENDING_PER_NEIGHBOUR_MAX = 3
+/** Frames that wait for one unresolved neighbour: a datagram of 65,507 bytes takes 45. RFC 1122 2.3.2.2 asks for at least one. */
+export const ARP_PENDING_PER_NEIGHBOUR_MAX = 48
 /** Frames that wait for all unresolved neighbours together. */
-export const ARP_PENDING_MAX = 64
+export const ARP_PENDING_MAX = 96
 /** Requests before a neighbour counts as unreachable; Linux mcast_solicit. */
 export const ARP_REQUESTS_MAX = 3
 /** Between requests; Linux retrans_time, and the 1/s that RFC 1122 2.3.2.1 asks for. */
@@ -30,10 +30,23 @@ export const PATH_MTU_MIN = 552
 /** ICMP errors sent per second; Linux icmp_ratelimit allows about as many per peer (RFC 1812 4.3.2.8). */
 export const ICMP_ERRORS_PER_SECOND = 100
 
+/* --- Fragments --- */
+
+/** Datagrams being put together, of one IP version. */
+export const FRAGMENT_DATAGRAMS_MAX = 256
+/** Fragments of one datagram: 65,535 bytes over links of 576 take 119. Smaller ones are only made to be many. */
+export const FRAGMENTS_PER_DATAGRAM_MAX = 128
+/** Buffers that incomplete datagrams hold together, 4 MB as Linux ipfrag_high_thresh; never more than a quarter of the pool. */
+export const FRAGMENT_BUFFERS_MAX = 2048
+/** Of these, what one source may hold before its older datagrams make room for its newer ones; at most half. */
+export const FRAGMENT_BUFFERS_PER_SOURCE_MAX = 512
+/** A datagram has this long to be complete, from its first fragment on; Linux ipfrag_time. RFC 1122 3.3.2 says 60 to 120 s. */
+export const FRAGMENT_TIMEOUT_MS = 30_000
+
 /* --- UDP --- */
 
-/** Datagrams that wait for one application; each holds a buffer. Linux's rmem_default holds about as many of full size. */
-export const UDP_QUEUE_DATAGRAMS = 128
+/** Buffers with datagrams that wait for one application. Linux's rmem_default holds about as many of full size. */
+export const UDP_QUEUE_BUFFERS = 128
 
 /* --- TCP --- */
 

@@ -1,3 +1,5 @@
+import { NO_META } from '../storage/layout.ts'
+
 /**
  * The packet that is being received: one long-lived object that every layer fills in further, so that nothing is
  * allocated per packet and no call has ten arguments. It is valid until the input call that it was passed to returns.
@@ -30,6 +32,15 @@ export class ReceivedPacket {
   at = 0
   length = 0
   sum = 0
+  /**
+   * Of a reassembled packet: the other parts of the payload, lines in order, and how many. Who takes them leaves
+   * NO_META; the transport header stands in the first part. NO_META for every other packet: it is in one piece.
+   */
+  rest = NO_META
+  restLines = 0
+  /** Length and sum of the part at `at`: of the whole payload if the packet is in one piece. */
+  firstLength = 0
+  firstSum = 0
 
   constructor(view: DataView) {
     this.view = view

@@ -12,7 +12,14 @@
  *
  * Called by: arp.ts, ipv4.ts, icmp.ts, tcp/output.ts; flushed by Host.
  */
-import { DESCRIPTOR_WORDS, type Device, TRANSMIT_BURST_DESCRIPTORS, TransmitBurst, TX_MORE } from '../drivers/device.ts'
+import {
+  DESCRIPTOR_WORDS,
+  type Device,
+  TRANSMIT_BURST_DESCRIPTORS,
+  TransmitBurst,
+  TX_FRAME_DESCRIPTORS_MAX,
+  TX_MORE,
+} from '../drivers/device.ts'
 import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { HEADER_SLOT_BYTES } from './limits.ts'
@@ -43,7 +50,8 @@ export class Transmitter {
 
   /** Starts a frame: takes a header slot. False if the pool is empty. */
   begin(): boolean {
-    if (!this.burst.hasRoom() || this.releaseCount + 2 > this.releases.length) this.flush()
+    // Of a frame: the slot's buffer, and those of its views.
+    if (!this.burst.hasRoom() || this.releaseCount + TX_FRAME_DESCRIPTORS_MAX > this.releases.length) this.flush()
     if (this.slotBuffer === NO_BUFFER) {
       const buffer = this.pool.allocateBuffer()
       if (buffer === NO_BUFFER) return false

@@ -1,24 +1,27 @@
 /**
  * UDP (RFC 768, RFC 1122 4.1): ports, and datagrams as metadata lines. As in TCP's in-place interface no byte is
- * copied: what arrives is one line on the arrival buffer, what is sent is one line that the stack takes over.
+ * copied: what arrives is one line on the arrival buffer, what is sent is a chain of lines that the stack takes over.
  *
  *   input ─► length ─► checksum ─► port ─► its queue        once a burst ─► application.onDatagrams ─► take() …
  *                                  └─► none: the host answers "port unreachable"
  *   send  ─► header slot + the line's view ─► transmitter
+ *         └─► several lines, or longer than the path's MTU: fragmentation.ts
  *
  * The sender of a received datagram stands in words of its line that mean nothing while it is in transit:
  *
  *   W_VERSION_LOW, W_VERSION_HIGH, W_KEY, W_VALUE   address (address.ts)
  *   W_KEY_PREFIX                                    port
+ *   W_NEXT                                          the next datagram in the queue of its port
+ *
+ * A datagram that came in fragments is a chain of lines; these words stand in the first one.
  *
  * Invariants:
- *  1. A port's queue holds at most `queueLimit` lines, and none is added while the pool is down to its reserve: a flood
- *     of datagrams cannot take the buffers that TCP has promised to its peers.
- *  2. Nothing is fragmented: a datagram fits the MTU or is not sent.
+ *  1. A port's queue holds at most `queueLimit` lines or one datagram, and none is added while the pool is down to its
+ *     reserve: a flood of datagrams cannot take the buffers that TCP has promised to its peers.
  *
- * Called by: Host, icmp.ts (errors), applications. Calls: ipv4.ts, transmitter.ts.
+ * Called by: Host, icmp.ts (errors), applications. Calls: ipv4.ts, fragmentation.ts, transmitter.ts.
  */
-import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
+import { addSums, appendSum, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
 import {
   NO_META,
@@ -26,6 +29,7 @@ import {
   W_ARRIVAL_LOW,
   W_KEY,
   W_KEY_PREFIX,
+  W_NEXT,
   W_VALUE,
   W_VERSION_HIGH,
   W_VERSION_LOW,
@@ -33,13 +37,14 @@ import {
 import type { Pool } from '../storage/pool.ts'
 import { Address } from './address.ts'
 import type { UdpCounters } from './counters.ts'
+import type { Fragmentation } from './fragmentation.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
-import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, UDP_QUEUE_DATAGRAMS } from './limits.ts'
+import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, UDP_QUEUE_BUFFERS } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
 import type { DatagramErrors, QuotedPacket } from './transport-errors.ts'
-import { IPV4_HEADER_BYTES, ipv4PseudoSum, PROTOCOL_UDP } from './wire/ipv4.ts'
+import { IPV4_HEADER_BYTES, IPV4_PACKET_BYTES_MAX, ipv4PseudoSum, PROTOCOL_UDP } from './wire/ipv4.ts'
 import {
   UDP_HEADER_BYTES,
   udpChecksum,
@@ -58,7 +63,7 @@ export const UDP_NO_PORT = 2
 
 /* What send says. */
 export const SEND_OK = 0
-/** Longer than the MTU lets through. */
+/** Longer than a datagram can be. */
 export const SEND_TOO_LONG = -1
 export const SEND_NO_ROUTE = -2
 export const SEND_NO_BUFFER = -3
@@ -76,12 +81,16 @@ export interface UdpParts {
   readonly pool: Pool
   readonly transmitter: Transmitter
   readonly ipv4: Ipv4
+  readonly fragmentation: Fragmentation
   readonly counters: UdpCounters
   readonly random: Random
   readonly mtu: number
   /** Free buffers below which received datagrams are dropped. */
   readonly reserveBuffers: number
 }
+
+/** Largest payload that is sent, bytes: what the packet's length field can say. */
+const PAYLOAD_BYTES_MAX = IPV4_PACKET_BYTES_MAX - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
 
 /** A local port. */
 export class UdpPort {
@@ -91,7 +100,7 @@ export class UdpPort {
   /** The only peer, if connected: others' datagrams find no port. 0, 0: anybody. */
   readonly remoteAddress = new Address()
   remotePort = 0
-  /* Received lines, oldest first; udp.ts. */
+  /* First lines of received datagrams, oldest first; udp.ts. `queued` counts all lines. */
   head = NO_META
   tail = NO_META
   queued = 0
@@ -117,7 +126,9 @@ export function datagramPort(pool: Pool, meta: number): number {
 
 export class Udp implements DatagramErrors {
   /** Largest payload that is sent, bytes. */
-  readonly payloadBytesMax: number
+  readonly payloadBytesMax = PAYLOAD_BYTES_MAX
+  /** Largest payload that one frame takes. */
+  private readonly singleBytesMax: number
   private readonly parts: UdpParts
   private readonly ports = new Map<number, UdpPort>()
   private readonly news: UdpPort[] = []
@@ -126,16 +137,16 @@ export class Udp implements DatagramErrors {
 
   constructor(parts: UdpParts) {
     this.parts = parts
-    this.payloadBytesMax = parts.mtu - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
+    this.singleBytesMax = parts.mtu - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
   }
 
   /* --- for applications --- */
 
   /**
    * Takes a port; 0 takes a free one of the ephemeral range. Throws EADDRINUSE.
-   * @param queueLimit datagrams that may wait for the application
+   * @param queueLimit buffers that may wait for the application: one a datagram, or one a fragment
    */
-  bind(number: number, application: DatagramApplication, queueLimit = UDP_QUEUE_DATAGRAMS): UdpPort {
+  bind(number: number, application: DatagramApplication, queueLimit = UDP_QUEUE_BUFFERS): UdpPort {
     if (!Number.isInteger(number) || number < 0 || number > 65_535) throw new RangeError(`port ${number} out of range`)
     if (this.ports.has(number))
       throw new PackratError('EADDRINUSE', `UDP port ${number} is taken already: choose another one or close that`)
@@ -148,42 +159,47 @@ export class Udp implements DatagramErrors {
   unbind(port: UdpPort): void {
     if (this.ports.get(port.number) !== port) return
     this.ports.delete(port.number)
-    this.parts.pool.releaseChain(port.head)
-    port.head = NO_META
-    port.tail = NO_META
-    port.queued = 0
+    for (let meta = this.take(port); meta !== NO_META; meta = this.take(port)) this.parts.pool.releaseChain(meta)
   }
 
-  /** The oldest datagram, now the caller's line; NO_META if there is none. */
+  /** The oldest datagram, now the caller's chain, of one line unless it came in fragments; NO_META if there is none. */
   take(port: UdpPort): number {
     const meta = port.head
     if (meta === NO_META) return NO_META
     const { pool } = this.parts
-    port.head = pool.next(meta)
+    port.head = pool.get(meta, W_NEXT)
     if (port.head === NO_META) port.tail = NO_META
-    pool.setNext(meta, NO_META)
-    port.queued--
+    for (let line = meta; line !== NO_META; line = pool.next(line)) port.queued--
     return meta
   }
 
-  /** Sends one line's view; the line is the stack's whatever comes of it. Its sum must be right. Leaves with the burst, or with Host.flush. */
-  send(port: UdpPort, address: Address, remotePort: number, meta: number): number {
+  /**
+   * Sends a chain's bytes as one datagram, in fragments if the path's MTU asks for it; the chain is the stack's whatever
+   * comes of it. Its sums must be right. Leaves with the burst, or with Host.flush.
+   */
+  send(port: UdpPort, address: Address, remotePort: number, chain: number): number {
+    const { pool } = this.parts
+    if (!address.isIpv4) {
+      pool.releaseChain(chain)
+      return SEND_NO_ROUTE
+    }
+    if (pool.next(chain) !== NO_META || pool.dataLength(chain) > this.singleBytesMax)
+      return this.sendFragmented(port, address.word3, remotePort, chain)
+    return this.sendSingle(port, address.word3, remotePort, chain)
+  }
+
+  /** One frame: the header's slot and one view. */
+  private sendSingle(port: UdpPort, address: number, remotePort: number, meta: number): number {
     const { pool, ipv4, transmitter: tx, counters } = this.parts
     const length = UDP_HEADER_BYTES + pool.dataLength(meta)
-    if (length > UDP_HEADER_BYTES + this.payloadBytesMax) {
-      pool.release(meta)
-      return SEND_TOO_LONG
-    }
-    const at = address.isIpv4 ? ipv4.begin(address.word3, PROTOCOL_UDP, length) : -1
+    const at = ipv4.begin(address, PROTOCOL_UDP, length)
     if (at < 0) {
       const result = pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
       pool.release(meta)
       return result
     }
-    const header = ipv4PseudoSum(ipv4.address, address.word3, PROTOCOL_UDP) + length + port.number + remotePort + length
-    const checksum = ~addSums(foldSum(header), pool.sum(meta)) & 0xffff
-    // RFC 768: a checksum that is 0 goes out as all ones, for 0 says that there is none.
-    writeUdpHeader(tx.view, at, port.number, remotePort, length, checksum === 0 ? 0xffff : checksum)
+    const checksum = udpSum(ipv4.address, address, port.number, remotePort, length, pool.sum(meta))
+    writeUdpHeader(tx.view, at, port.number, remotePort, length, checksum)
     const hasPayload = length > UDP_HEADER_BYTES
     tx.push(tx.buffer, tx.offset, IPV4_FRAME_HEADER_BYTES + UDP_HEADER_BYTES, hasPayload)
     if (hasPayload) {
@@ -193,6 +209,28 @@ export class Udp implements DatagramErrors {
     }
     pool.release(meta)
     ipv4.end()
+    counters.sent++
+    return SEND_OK
+  }
+
+  private sendFragmented(port: UdpPort, address: number, remotePort: number, chain: number): number {
+    const { pool, ipv4, fragmentation, counters, mtu } = this.parts
+    let bytes = 0
+    let sum = 0
+    for (let meta = chain; meta !== NO_META; meta = pool.next(meta)) {
+      sum = appendSum(sum, bytes, pool.sum(meta))
+      bytes += pool.dataLength(meta)
+    }
+    if (bytes > PAYLOAD_BYTES_MAX) {
+      pool.releaseChain(chain)
+      return SEND_TOO_LONG
+    }
+    const length = UDP_HEADER_BYTES + bytes
+    const checksum = udpSum(ipv4.address, address, port.number, remotePort, length, sum)
+    const ports = (port.number << 16) | remotePort
+    const sent = fragmentation.send(address, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
+    pool.releaseChain(chain)
+    if (!sent) return pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
     counters.sent++
     return SEND_OK
   }
@@ -216,6 +254,10 @@ export class Udp implements DatagramErrors {
     }
     // Behind the datagram the packet may have bytes that belong to nobody.
     const surplus = packet.length - length
+    if (surplus > 0 && packet.rest !== NO_META) {
+      counters.dropLength++ // nobody sends that in fragments
+      return UDP_DROPPED
+    }
     const sum = surplus === 0 ? packet.sum : sumBytes(view, at, length)
     if (udpChecksum(view, at) !== 0 && !isRight(packet, length, sum)) {
       counters.dropChecksum++
@@ -227,22 +269,22 @@ export class Udp implements DatagramErrors {
       counters.dropNoPort++
       return UDP_NO_PORT
     }
-    if (port.queued >= port.queueLimit || pool.freeBuffers <= this.parts.reserveBuffers) {
+    const lines = 1 + packet.restLines
+    if ((port.queued > 0 && port.queued + lines > port.queueLimit) || pool.freeBuffers <= this.parts.reserveBuffers) {
       counters.dropQueue++
       return UDP_DROPPED
     }
     const payload = at - packet.bufferAt + UDP_HEADER_BYTES
-    const payloadSum = subtractSums(sum, sumBytes(view, at, UDP_HEADER_BYTES))
-    const meta = pool.createView(
-      packet.buffer,
-      payload,
-      length - UDP_HEADER_BYTES,
-      payloadSum | (packet.frameOffset << 16),
-    )
+    const inFirst = (packet.rest === NO_META ? length : packet.firstLength) - UDP_HEADER_BYTES
+    const firstSum = packet.rest === NO_META ? sum : packet.firstSum
+    const payloadSum = subtractSums(firstSum, sumBytes(view, at, UDP_HEADER_BYTES))
+    const meta = pool.createView(packet.buffer, payload, inFirst, payloadSum | (packet.frameOffset << 16))
     if (meta === NO_META) {
       counters.dropQueue++
       return UDP_DROPPED
     }
+    pool.setNext(meta, packet.rest)
+    packet.rest = NO_META
     pool.set(meta, W_VERSION_LOW, packet.source0)
     pool.set(meta, W_VERSION_HIGH, packet.source1)
     pool.set(meta, W_KEY, packet.source2)
@@ -250,7 +292,7 @@ export class Udp implements DatagramErrors {
     pool.set(meta, W_KEY_PREFIX, source)
     pool.set(meta, W_ARRIVAL_LOW, this.arrivalLow)
     pool.set(meta, W_ARRIVAL_HIGH, this.arrivalHigh)
-    this.append(port, meta)
+    this.append(port, meta, lines)
     return UDP_QUEUED
   }
 
@@ -287,11 +329,12 @@ export class Udp implements DatagramErrors {
     port.application.onUnreachable(port, refused)
   }
 
-  private append(port: UdpPort, meta: number): void {
+  private append(port: UdpPort, meta: number, lines: number): void {
+    this.parts.pool.set(meta, W_NEXT, NO_META)
     if (port.tail === NO_META) port.head = meta
-    else this.parts.pool.setNext(port.tail, meta)
+    else this.parts.pool.set(port.tail, W_NEXT, meta)
     port.tail = meta
-    port.queued++
+    port.queued += lines
     if (port.hasNews) return
     port.hasNews = true
     this.news.push(port)
@@ -307,6 +350,13 @@ export class Udp implements DatagramErrors {
     }
     throw new PackratError('EADDRNOTAVAIL', 'no ephemeral UDP port is free: close some')
   }
+}
+
+/** What goes into the checksum field. @param sum Internet sum of the payload */
+function udpSum(local: number, remote: number, from: number, to: number, length: number, sum: number): number {
+  const header = ipv4PseudoSum(local, remote, PROTOCOL_UDP) + length + from + to + length
+  const checksum = ~addSums(foldSum(header), sum) & 0xffff
+  return checksum === 0 ? 0xffff : checksum // RFC 768: 0 says that there is none
 }
 
 /** @param sum Internet sum of header and payload */

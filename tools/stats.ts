@@ -51,6 +51,7 @@ export function readStats(sources: StatsSources): object {
     tcp: { connections: host.tcp.connectionCount, ...host.counters.tcp },
     udp: { ...host.counters.udp },
     ipv4: { ...host.counters.ipv4 },
+    fragments: { ...host.counters.fragments },
     arp: { ...host.counters.arp },
     icmp: { ...host.counters.icmp },
     ethernet: { ...host.counters.ethernet },

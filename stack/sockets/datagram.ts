@@ -2,17 +2,16 @@
  * UDP in the shape of node:dgram's Socket (https://nodejs.org/docs/latest-v20.x/api/dgram.html).
  *
  *   'message' ◄─ after the burst ◄─ Udp.take ◄─ lines       what is not taken in time falls out of a bounded queue
- *   send()    ─► one line ─► Udp.send                       leaves after the user's code that runs now
+ *   send()    ─► lines ─► Udp.send                          leaves after the user's code that runs now
  *
- * What is different from node:dgram: addresses are numbers, not names; there is no broadcast or multicast; a datagram
- * that does not fit the MTU is EMSGSIZE, for nothing is fragmented; ref() and unref() do nothing, because it is the loop
- * driving the host that keeps the process alive.
+ * What is different from node:dgram: addresses are numbers, not names; there is no broadcast or multicast; ref() and
+ * unref() do nothing, because it is the loop driving the host that keeps the process alive.
  *
  * Called by: users, and by UDP as its application. Calls: udp.ts, copy.ts, network.ts.
  */
 import { AsyncResource } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
-import { NO_META } from '../../storage/layout.ts'
+import { BUFFER_BYTES, NO_META } from '../../storage/layout.ts'
 import { Address, parseAddress } from '../address.ts'
 import {
   type DatagramApplication,
@@ -30,8 +29,8 @@ import type { AddressInfo } from './socket.ts'
 
 export interface DatagramSocketOptions {
   readonly network: Network
-  /** Datagrams that may wait to be read (default UDP_QUEUE_DATAGRAMS). */
-  readonly receiveQueueDatagrams?: number
+  /** Buffers that may wait to be read: one a datagram, or one a fragment (default UDP_QUEUE_BUFFERS). */
+  readonly receiveQueueBuffers?: number
 }
 
 export interface RemoteInfo extends AddressInfo {
@@ -55,7 +54,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   constructor(options: DatagramSocketOptions, onMessage?: (message: Buffer, remote: RemoteInfo) => void) {
     super()
     this.network = options.network
-    this.queueLimit = options.receiveQueueDatagrams
+    this.queueLimit = options.receiveQueueBuffers
     if (onMessage !== undefined) this.on('message', onMessage)
   }
 
@@ -205,7 +204,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     remotePort: number,
     callback: SendCallback | undefined,
   ): void {
-    const code = this.sendLine(port, chunks, address, remotePort)
+    const code = this.sendLines(port, chunks, address, remotePort)
     const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
     this.network.requestFlush()
     if (code === undefined) {
@@ -220,7 +219,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   }
 
   /** The code of the error, if there is one. */
-  private sendLine(
+  private sendLines(
     port: UdpPort,
     chunks: readonly Uint8Array[],
     address: Address,
@@ -229,9 +228,19 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     const { pool, udp, sumView } = this.network.host
     this.outgoing.set(chunks)
     if (this.outgoing.left > udp.payloadBytesMax) return 'EMSGSIZE'
-    const meta = this.outgoing.nextLine(pool, sumView, udp.payloadBytesMax)
-    if (meta === NO_META) return 'ENOBUFS'
-    switch (udp.send(port, address, remotePort, meta)) {
+    const chain = this.outgoing.nextLine(pool, sumView, BUFFER_BYTES)
+    let last = chain
+    while (last !== NO_META && this.outgoing.left > 0) {
+      const meta = this.outgoing.nextLine(pool, sumView, BUFFER_BYTES)
+      pool.setNext(last, meta)
+      last = meta
+    }
+    if (last === NO_META) {
+      pool.releaseChain(chain)
+      this.outgoing.clear()
+      return 'ENOBUFS'
+    }
+    switch (udp.send(port, address, remotePort, chain)) {
       case SEND_OK:
         return undefined
       case SEND_TOO_LONG:

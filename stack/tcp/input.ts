@@ -8,6 +8,7 @@
  *
  * Called by: tcp.ts, once per segment. Only marks what is to be sent or told; that happens at the end of the burst.
  */
+import { NO_META } from '../../storage/layout.ts'
 import { INVALID_ACK_INTERVAL_MS, PAWS_AGE_MS } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
@@ -44,10 +45,52 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
     counters.dropChecksum++
     return false
   }
+  if (packet.rest !== NO_META) return fragmentsInput(context, packet)
   if (!segment.read(packet)) {
     counters.dropShort++
     return false
   }
+  dispatch(context)
+  return segment.bufferTaken !== 0
+}
+
+/**
+ * A segment that came in fragments is worked off as several segments, one for each part of its payload: as if the peer
+ * had sent smaller ones, of which the last has the FIN. The header must lie in the first part (RFC 1858 3).
+ */
+function fragmentsInput(context: TcpContext, packet: ReceivedPacket): boolean {
+  const { pool } = context
+  packet.length = packet.firstLength
+  packet.sum = packet.firstSum
+  if (!segment.read(packet)) {
+    context.counters.dropShort++
+    return false
+  }
+  const fin = segment.flags & FLAG_FIN
+  const flags = segment.flags & ~(FLAG_FIN | FLAG_SYN)
+  let sequence = seqAdd(segment.sequence, segment.sequenceLength - fin)
+  segment.flags &= ~FLAG_FIN
+  dispatch(context)
+  const firstTaken = segment.bufferTaken !== 0
+  while (packet.rest !== NO_META) {
+    const line = packet.rest
+    const slot = context.demux.lookup(segment)
+    // The first part was refused, or has ended the connection: no other is worth an answer.
+    if (slot === NO_SLOT || slot >= context.connectionsMax) break
+    segment.readPart(pool, line, sequence)
+    packet.rest = pool.next(line)
+    segment.flags = packet.rest === NO_META ? flags | fin : flags
+    sequence = seqAdd(sequence, segment.payloadLength)
+    pool.retainBuffer(segment.buffer)
+    pool.release(line)
+    dispatch(context)
+    if (segment.bufferTaken === 0) pool.releaseBuffer(segment.buffer)
+  }
+  return firstTaken
+}
+
+/** To whom it belongs. */
+function dispatch(context: TcpContext): void {
   const slot = context.demux.lookup(segment)
   if (slot === NO_SLOT) noConnection(context)
   else if (slot >= context.connectionsMax) timeWaitInput(context, context.timeWaits.rowOfSlot(slot))
@@ -58,7 +101,6 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
     if (c.state === STATE_SYN_SENT) synSentInput(context, c)
     else connectionInput(context, c)
   }
-  return segment.bufferTaken !== 0
 }
 
 /** RFC 9293 3.10.7.1, 3.10.7.2. */

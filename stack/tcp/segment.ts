@@ -4,6 +4,8 @@
  */
 
 import { subtractSums, sumBytes } from '../../storage/checksum.ts'
+import { W_SUM } from '../../storage/layout.ts'
+import type { Pool } from '../../storage/pool.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import {
   FLAG_FIN,
@@ -98,5 +100,17 @@ export class Segment implements SegmentOptions {
     clearOptions(this)
     if (headerLength > TCP_HEADER_BYTES) parseOptions(this, view, at + TCP_HEADER_BYTES, at + headerLength)
     return true
+  }
+
+  /** Turns to a further part of a payload that came in fragments: the same header, the line's bytes, a number of their own. */
+  readPart(pool: Pool, line: number, sequence: number): void {
+    this.sequence = sequence
+    this.buffer = pool.buffer(line)
+    this.frameOffset = pool.get(line, W_SUM) >>> 16
+    this.payloadOffset = pool.dataOffset(line)
+    this.payloadLength = pool.dataLength(line)
+    this.payloadSum = pool.sum(line)
+    this.bufferTaken = 0
+    this.sackBlocks = 0 // were read with the first part
   }
 }

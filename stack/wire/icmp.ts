@@ -14,10 +14,13 @@ const MTU = 6
 export const ICMP_ECHO_REPLY = 0
 export const ICMP_UNREACHABLE = 3
 export const ICMP_ECHO = 8
+export const ICMP_TIME_EXCEEDED = 11
 
 export const UNREACHABLE_PROTOCOL = 2
 export const UNREACHABLE_PORT = 3
 export const UNREACHABLE_FRAGMENTATION_NEEDED = 4
+
+export const TIME_EXCEEDED_REASSEMBLY = 1
 
 export function icmpType(view: DataView, at: number): number {
   return view.getUint8(at)

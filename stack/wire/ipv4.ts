@@ -9,6 +9,7 @@ import { IPV4_TTL } from '../limits.ts'
 
 export const IPV4_HEADER_BYTES = 20
 const LENGTH = 2
+const IDENTIFICATION = 4
 const FRAGMENT = 6
 const PROTOCOL = 9
 const CHECKSUM = 10
@@ -21,6 +22,12 @@ export const PROTOCOL_UDP = 17
 
 /** More-fragments bit and fragment offset: anything here makes the packet a fragment. */
 const FRAGMENT_MASK = 0x3fff
+const OFFSET_MASK = 0x1fff
+/** The offset counts units of 8 bytes. */
+const OFFSET_SHIFT = 3
+const MORE_FRAGMENTS = 0x2000
+/** Largest packet, header included: what its length field can say. */
+export const IPV4_PACKET_BYTES_MAX = 65_535
 /** Version 4, five words of header, no differentiated services. */
 const FIRST_WORD = 0x4500
 const DONT_FRAGMENT = 0x4000
@@ -39,6 +46,19 @@ export function ipv4TotalLength(view: DataView, at: number): number {
 
 export function ipv4IsFragment(view: DataView, at: number): boolean {
   return (view.getUint16(at + FRAGMENT) & FRAGMENT_MASK) !== 0
+}
+
+export function ipv4MoreFragments(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT) & MORE_FRAGMENTS) !== 0
+}
+
+/** Where the payload belongs in the datagram, bytes. */
+export function ipv4FragmentOffset(view: DataView, at: number): number {
+  return (view.getUint16(at + FRAGMENT) & OFFSET_MASK) << OFFSET_SHIFT
+}
+
+export function ipv4Identification(view: DataView, at: number): number {
+  return view.getUint16(at + IDENTIFICATION)
 }
 
 export function ipv4Protocol(view: DataView, at: number): number {
@@ -66,22 +86,40 @@ export function ipv4PseudoSum(source: number, destination: number, protocol: num
 }
 
 /**
- * Writes a header without options. Never fragmented: the identification of an atomic datagram means nothing
- * (RFC 6864 4.1), so it is 0.
+ * Second word of the header of a packet that is whole and stays so. The identification of an atomic datagram means
+ * nothing (RFC 6864 4.1), so it is 0.
+ */
+export const IPV4_ATOMIC = DONT_FRAGMENT
+
+/** Second word of the header of a fragment. @param offset bytes, a multiple of 8 */
+export function ipv4FragmentWord(identification: number, offset: number, more: boolean): number {
+  return (identification << 16) | (more ? MORE_FRAGMENTS : 0) | (offset >>> OFFSET_SHIFT)
+}
+
+/**
+ * Writes a header without options.
  * @param totalLength header and payload, bytes
+ * @param fragmentWord IPV4_ATOMIC, or that of a fragment
  */
 export function writeIpv4Header(
   view: DataView,
   at: number,
   totalLength: number,
+  fragmentWord: number,
   protocol: number,
   source: number,
   destination: number,
 ): void {
   view.setInt32(at, (FIRST_WORD << 16) | totalLength)
-  view.setInt32(at + 4, DONT_FRAGMENT)
+  view.setInt32(at + IDENTIFICATION, fragmentWord)
   view.setUint16(at + 8, (IPV4_TTL << 8) | protocol)
-  const sum = FIRST_WORD + totalLength + DONT_FRAGMENT + (IPV4_TTL << 8) + ipv4PseudoSum(source, destination, protocol)
+  const sum =
+    FIRST_WORD +
+    totalLength +
+    (fragmentWord >>> 16) +
+    (fragmentWord & 0xffff) +
+    (IPV4_TTL << 8) +
+    ipv4PseudoSum(source, destination, protocol)
   view.setUint16(at + CHECKSUM, ~foldSum(sum) & 0xffff)
   view.setInt32(at + SOURCE, source)
   view.setInt32(at + DESTINATION, destination)

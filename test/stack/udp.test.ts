@@ -97,7 +97,7 @@ test('what cannot be sent is released', () => {
   const { udp, pool } = network.hostA
   const port = udp.bind(0, idle)
   const line = (length: number): number => chainOf(pool, new Uint8Array(length), 2048)
-  assert.is(udp.send(port, SERVER, PORT, line(1473)), SEND_TOO_LONG)
+  assert.is(udp.send(port, SERVER, PORT, chainOf(pool, new Uint8Array(65_508), 2048)), SEND_TOO_LONG)
   assert.is(udp.send(port, parseAddress('192.0.2.1'), PORT, line(1)), SEND_NO_ROUTE)
   const last = line(1)
   const taken: number[] = []

@@ -181,6 +181,11 @@ export class RawPeer {
     })
   }
 
+  /** A segment as the payload of an IP packet. */
+  segmentBytes(flags: string, segment: RawSegment): Uint8Array {
+    return this.tcpFrame(flags, segment).subarray(34)
+  }
+
   private tcpFrame(flags: string, segment: RawSegment): Uint8Array {
     const payload = segment.payload ?? new Uint8Array(0)
     const options = [...(segment.options ?? [])]

@@ -1,0 +1,435 @@
+/**
+ * Puts fragments together again (RFC 791 3.2, RFC 8200 4.5). A fragment's payload becomes one metadata line on its
+ * arrival buffer; a whole datagram is those lines in order, and no byte is copied. Its Internet sum is the sum of the
+ * fragments' sums: each but the last is a multiple of 8 bytes long, so that no part starts at an odd offset.
+ *
+ *   input ─► checks ─► row of (source, destination, identification, protocol) ─► its place among the row's lines
+ *                                                              │ all there
+ *                                                              ▼
+ *            packet: first fragment's buffer and headers, length and sum of the whole, the other lines in packet.rest
+ *
+ *   row      head ─► [offset, +length) ─► [ ‥ ) ─► tail      sorted; the offset stands in W_VALUE
+ *
+ * Who floods gets little: a row dies when anything overlaps, the oldest rows go when memory is short, and those of a
+ * source that holds too much go first.
+ *
+ * Invariants:
+ *  1. Lines of a row do not overlap. A row that saw an overlap holds none, and swallows what else comes for it until
+ *     its time is up (RFC 5722 4; RFC 8200 4.5 says the same). Exact duplicates are no overlap, and dropped.
+ *  2. At most FRAGMENTS_PER_DATAGRAM_MAX lines a row, FRAGMENT_BUFFERS_MAX buffers altogether and a quarter of the
+ *     pool; and no fragment is kept while the pool is down to its reserve.
+ *  3. Rows stand in the list by age in the order of their deadlines; the timer is armed while there is a row.
+ *
+ * Called by: Host (input, timer, release). Calls: the pool; ReassemblyErrors when the time of a row is up.
+ */
+import { addSums, sumsEqual } from '../storage/checksum.ts'
+import { NO_META, W_SUM, W_VALUE } from '../storage/layout.ts'
+import type { Pool } from '../storage/pool.ts'
+import type { FragmentCounters } from './counters.ts'
+import {
+  FRAGMENT_BUFFERS_MAX,
+  FRAGMENT_BUFFERS_PER_SOURCE_MAX,
+  FRAGMENT_DATAGRAMS_MAX,
+  FRAGMENTS_PER_DATAGRAM_MAX,
+} from './limits.ts'
+import { ReceivedPacket } from './packet.ts'
+import type { TimerWheel } from './timer-wheel.ts'
+import { ETHERNET_HEADER_BYTES } from './wire/ethernet.ts'
+import { PROTOCOL_TCP } from './wire/ipv4.ts'
+import { TCP_HEADER_BYTES } from './wire/tcp.ts'
+
+/* What input says. */
+export const FRAGMENT_DROPPED = 0
+/** The reference to the arrival buffer was taken over. */
+export const FRAGMENT_HELD = 1
+/** The same, and `packet` is the whole datagram now, with a reference to the buffer that it names. */
+export const FRAGMENT_COMPLETES = 2
+
+/** Told what has to be reported to senders. */
+export interface ReassemblyErrors {
+  /** Not all fragments came in time; the first one did, and `packet` is it (RFC 1122 3.3.2). */
+  onReassemblyTimeout(packet: ReceivedPacket): void
+}
+
+export interface FragmentParts {
+  readonly pool: Pool
+  readonly timers: TimerWheel
+  readonly timer: number
+  readonly counters: FragmentCounters
+  readonly errors: ReassemblyErrors
+  /** Given to a datagram from its first fragment on. */
+  readonly timeoutMs: number
+  /** Free buffers below which nothing is kept. */
+  readonly reserveBuffers: number
+  /** Makes it hard to guess which rows share a chain. */
+  readonly seed: number
+}
+
+const NO_ROW = -1
+const UNKNOWN = -1
+const CHAINS = 256
+const ADDRESSES_WORDS = 8
+const ADDRESS_WORDS = 4
+const FRAGMENT_UNIT_MASK = 7
+/** RFC 1858 3.2.1: the ports and flags of a segment stand in its first fragment; so do the header words of the others. */
+const TRANSPORT_BYTES_MIN = 8
+
+export class Fragments {
+  private readonly parts: FragmentParts
+  private readonly buffersMax: number
+  private nowMs = 0
+
+  /** Four words of the source and four of the destination a row. */
+  private readonly addresses = new Int32Array(FRAGMENT_DATAGRAMS_MAX * ADDRESSES_WORDS)
+  private readonly identification = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly protocol = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly head = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly tail = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly lines = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly bytes = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  /** Length of the whole; UNKNOWN until the last fragment is there. */
+  private readonly total = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly refused = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly deadlineMs = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  /** Of the list by age; free rows are linked through `younger`, too. */
+  private readonly older = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly younger = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly chains = new Int32Array(CHAINS).fill(NO_ROW)
+  private readonly chainNext = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
+  private oldest = NO_ROW
+  private youngest = NO_ROW
+  private free = NO_ROW
+  private heldBuffers = 0
+  private readonly expired: ReceivedPacket
+  /** Addresses of the fragment that is being received. */
+  private readonly wanted = new Int32Array(ADDRESSES_WORDS)
+
+  constructor(parts: FragmentParts) {
+    this.parts = parts
+    this.buffersMax = Math.min(FRAGMENT_BUFFERS_MAX, parts.pool.totalBuffers >> 2)
+    this.expired = new ReceivedPacket(parts.pool.views[0]!)
+    for (let row = FRAGMENT_DATAGRAMS_MAX - 1; row >= 0; row--) {
+      this.younger[row] = this.free
+      this.free = row
+    }
+  }
+
+  setNow(nowMs: number): void {
+    this.nowMs = nowMs
+  }
+
+  /** Buffers that incomplete datagrams hold. */
+  get buffers(): number {
+    return this.heldBuffers
+  }
+
+  /**
+   * Takes a fragment in.
+   * @param packet its payload is the fragment's
+   * @param offset of the payload in the datagram, bytes
+   * @param more whether others follow
+   * @param lengthMax of the whole datagram's payload: what the length field of its header can say
+   */
+  input(packet: ReceivedPacket, identification: number, offset: number, more: boolean, lengthMax: number): number {
+    const { counters } = this.parts
+    counters.received++
+    const end = offset + packet.length
+    if (packet.length === 0 || (more && (packet.length & FRAGMENT_UNIT_MASK) !== 0) || end > lengthMax) {
+      counters.dropMalformed++ // the last: the "ping of death"
+      return FRAGMENT_DROPPED
+    }
+    if (isTiny(packet.protocol, offset, packet.length)) {
+      counters.dropTiny++
+      return FRAGMENT_DROPPED
+    }
+    this.setWanted(packet)
+    const chain = this.chainOf(this.wanted, 0, identification, packet.protocol)
+    let row = this.find(chain, packet.protocol, identification)
+    if (row === NO_ROW) row = this.create(chain, packet.protocol, identification)
+    if (this.refused[row] !== 0) {
+      counters.dropOverlap++
+      return FRAGMENT_DROPPED
+    }
+    // RFC 8200 4.5: where the datagram ends is said once. A second end, or bytes behind it, is an overlap in disguise.
+    const total = this.total[row]!
+    if (total !== UNKNOWN && (more ? end > total : end !== total)) return this.refuse(row)
+    if (!more && this.tail[row] !== NO_META && this.endOf(this.tail[row]!) > end) return this.refuse(row)
+    return this.place(row, packet, offset, more)
+  }
+
+  /** The time of the oldest rows is up. */
+  onTimer(): void {
+    const { counters, errors, pool, timer, timers } = this.parts
+    while (this.oldest !== NO_ROW && ((this.deadlineMs[this.oldest]! - this.nowMs) | 0) <= 0) {
+      const row = this.oldest
+      const first = this.head[row]!
+      counters.timeouts++
+      if (first !== NO_META && pool.get(first, W_VALUE) === 0) {
+        this.describeFirst(row, first)
+        errors.onReassemblyTimeout(this.expired)
+      }
+      this.discard(row)
+    }
+    if (this.oldest !== NO_ROW) timers.arm(timer, this.deadlineMs[this.oldest]!)
+  }
+
+  /** Gives all buffers back: the pool ran dry, or the host closes. */
+  release(): void {
+    while (this.oldest !== NO_ROW) this.discard(this.oldest)
+  }
+
+  /** Between which lines the fragment belongs. */
+  private place(row: number, packet: ReceivedPacket, offset: number, more: boolean): number {
+    const { counters, pool } = this.parts
+    const end = offset + packet.length
+    let before = this.tail[row]!
+    let after = NO_META
+    // Nearly always it comes behind all others.
+    if (before !== NO_META && pool.get(before, W_VALUE) >= offset) {
+      before = NO_META
+      after = this.head[row]!
+      while (after !== NO_META && pool.get(after, W_VALUE) < offset) {
+        before = after
+        after = pool.next(after)
+      }
+    }
+    if (after !== NO_META && pool.get(after, W_VALUE) === offset && this.endOf(after) === end) {
+      if (!sumsEqual(pool.sum(after), packet.sum)) return this.refuse(row)
+      counters.duplicates++
+      return FRAGMENT_DROPPED
+    }
+    if (before !== NO_META && this.endOf(before) > offset) return this.refuse(row)
+    if (after !== NO_META && pool.get(after, W_VALUE) < end) return this.refuse(row)
+    const meta = this.createLine(row, packet, offset)
+    if (meta === NO_META) {
+      counters.dropMemory++
+      return FRAGMENT_DROPPED
+    }
+    pool.setNext(meta, after)
+    if (before === NO_META) this.head[row] = meta
+    else pool.setNext(before, meta)
+    if (after === NO_META) this.tail[row] = meta
+    this.bytes[row]! += packet.length
+    if (!more) this.total[row] = end
+    if (this.bytes[row] !== this.total[row]) return FRAGMENT_HELD
+    this.complete(row, packet)
+    return FRAGMENT_COMPLETES
+  }
+
+  /** A line for the payload, if memory allows for it; older datagrams make room. */
+  private createLine(row: number, packet: ReceivedPacket, offset: number): number {
+    const { pool, reserveBuffers } = this.parts
+    if (this.lines[row]! >= FRAGMENTS_PER_DATAGRAM_MAX || !this.makeRoom(row)) return NO_META
+    if (pool.freeBuffers <= reserveBuffers) return NO_META
+    const start = packet.at - packet.bufferAt
+    const meta = pool.createView(packet.buffer, start, packet.length, packet.sum | (packet.frameOffset << 16))
+    if (meta === NO_META) return NO_META
+    pool.set(meta, W_VALUE, offset)
+    this.lines[row]!++
+    this.heldBuffers++
+    return meta
+  }
+
+  /** Everything is there: the row's lines become the packet. */
+  private complete(row: number, packet: ReceivedPacket): void {
+    const { counters, pool } = this.parts
+    const first = this.head[row]!
+    let sum = 0
+    for (let meta = first; meta !== NO_META; meta = pool.next(meta)) sum = addSums(sum, pool.sum(meta))
+    this.describe(packet, first)
+    packet.length = this.total[row]!
+    packet.sum = sum
+    packet.rest = pool.next(first)
+    packet.restLines = this.lines[row]! - 1
+    this.heldBuffers -= this.lines[row]!
+    this.head[row] = NO_META
+    this.lines[row] = 0
+    pool.freeMeta(first) // its reference to the buffer is the packet's now
+    this.discard(row)
+    counters.reassembled++
+  }
+
+  /** For a report about it: the row's first fragment alone. */
+  private describeFirst(row: number, first: number): void {
+    const at = row * ADDRESSES_WORDS
+    this.describe(this.expired, first)
+    this.expired.source0 = this.addresses[at]!
+    this.expired.source1 = this.addresses[at + 1]!
+    this.expired.source2 = this.addresses[at + 2]!
+    this.expired.source3 = this.addresses[at + 3]!
+    this.expired.destination0 = this.addresses[at + 4]!
+    this.expired.destination1 = this.addresses[at + 5]!
+    this.expired.destination2 = this.addresses[at + 6]!
+    this.expired.destination3 = this.addresses[at + 7]!
+    this.expired.protocol = this.protocol[row]!
+    this.expired.length = this.expired.firstLength
+    this.expired.sum = this.expired.firstSum
+  }
+
+  /** The packet's first part: the fragment with offset 0, behind whose frame header the IP header starts. */
+  private describe(packet: ReceivedPacket, first: number): void {
+    const { pool } = this.parts
+    const buffer = pool.buffer(first)
+    packet.buffer = buffer
+    packet.view = pool.bufferView(buffer)
+    packet.bufferAt = pool.bufferStart(buffer)
+    packet.frameOffset = pool.get(first, W_SUM) >>> 16
+    packet.headerAt = packet.bufferAt + packet.frameOffset + ETHERNET_HEADER_BYTES
+    packet.at = packet.bufferAt + pool.dataOffset(first)
+    packet.headerLength = packet.at - packet.headerAt
+    packet.firstLength = pool.dataLength(first)
+    packet.firstSum = pool.sum(first)
+  }
+
+  /** RFC 5722 4: the whole datagram is refused, with what has not come yet. */
+  private refuse(row: number): number {
+    this.parts.counters.dropOverlap++
+    this.releaseLines(row)
+    this.refused[row] = 1
+    return FRAGMENT_DROPPED
+  }
+
+  /** Evicts until one more buffer may be held; not the row that it is for. @returns false if that would not help */
+  private makeRoom(row: number): boolean {
+    const { pool, reserveBuffers } = this.parts
+    if (this.heldBuffers >= Math.min(FRAGMENT_BUFFERS_PER_SOURCE_MAX, this.buffersMax >> 1)) this.curbSource(row)
+    while (this.heldBuffers >= this.buffersMax || pool.freeBuffers <= reserveBuffers) {
+      let victim = this.oldest
+      while (victim !== NO_ROW && (victim === row || this.lines[victim] === 0)) victim = this.younger[victim]!
+      if (victim === NO_ROW) return false
+      this.evict(victim)
+    }
+    return true
+  }
+
+  /** The oldest rows of the source of `row` go, while it holds more than its share. */
+  private curbSource(row: number): void {
+    const limit = Math.min(FRAGMENT_BUFFERS_PER_SOURCE_MAX, this.buffersMax >> 1)
+    let held = 0
+    for (let other = this.oldest; other !== NO_ROW; other = this.younger[other]!)
+      if (this.isSameSource(other, row)) held += this.lines[other]!
+    let victim = this.oldest
+    while (held >= limit && victim !== NO_ROW) {
+      const next = this.younger[victim]!
+      if (victim !== row && this.isSameSource(victim, row) && this.lines[victim]! > 0) {
+        held -= this.lines[victim]!
+        this.evict(victim)
+      }
+      victim = next
+    }
+  }
+
+  private evict(row: number): void {
+    this.parts.counters.evicted++
+    this.discard(row)
+  }
+
+  private create(chain: number, protocol: number, identification: number): number {
+    if (this.free === NO_ROW) this.evict(this.oldest)
+    const row = this.free
+    this.free = this.younger[row]!
+    this.addresses.set(this.wanted, row * ADDRESSES_WORDS)
+    this.identification[row] = identification
+    this.protocol[row] = protocol
+    this.head[row] = NO_META
+    this.tail[row] = NO_META
+    this.lines[row] = 0
+    this.bytes[row] = 0
+    this.total[row] = UNKNOWN
+    this.refused[row] = 0
+    this.deadlineMs[row] = (this.nowMs + this.parts.timeoutMs) | 0
+    this.chainNext[row] = this.chains[chain]!
+    this.chains[chain] = row
+    this.older[row] = this.youngest
+    this.younger[row] = NO_ROW
+    if (this.youngest === NO_ROW) {
+      this.oldest = row
+      this.parts.timers.arm(this.parts.timer, this.deadlineMs[row]!)
+    } else this.younger[this.youngest] = row
+    this.youngest = row
+    return row
+  }
+
+  /** Frees a row with all it holds. */
+  private discard(row: number): void {
+    this.releaseLines(row)
+    const chain = this.chainOf(this.addresses, row * ADDRESSES_WORDS, this.identification[row]!, this.protocol[row]!)
+    if (this.chains[chain] === row) this.chains[chain] = this.chainNext[row]!
+    else {
+      let other = this.chains[chain]!
+      while (this.chainNext[other] !== row) other = this.chainNext[other]!
+      this.chainNext[other] = this.chainNext[row]!
+    }
+    const older = this.older[row]!
+    const younger = this.younger[row]!
+    if (older === NO_ROW) this.oldest = younger
+    else this.younger[older] = younger
+    if (younger === NO_ROW) this.youngest = older
+    else this.older[younger] = older
+    this.younger[row] = this.free
+    this.free = row
+    if (this.oldest === NO_ROW) this.parts.timers.disarm(this.parts.timer)
+  }
+
+  private releaseLines(row: number): void {
+    this.parts.pool.releaseChain(this.head[row]!)
+    this.heldBuffers -= this.lines[row]!
+    this.head[row] = NO_META
+    this.tail[row] = NO_META
+    this.lines[row] = 0
+  }
+
+  private find(chain: number, protocol: number, identification: number): number {
+    let row = this.chains[chain]!
+    while (
+      row !== NO_ROW &&
+      (this.identification[row] !== identification || this.protocol[row] !== protocol || !this.isWanted(row))
+    )
+      row = this.chainNext[row]!
+    return row
+  }
+
+  private setWanted(packet: ReceivedPacket): void {
+    const { wanted } = this
+    wanted[0] = packet.source0
+    wanted[1] = packet.source1
+    wanted[2] = packet.source2
+    wanted[3] = packet.source3
+    wanted[4] = packet.destination0
+    wanted[5] = packet.destination1
+    wanted[6] = packet.destination2
+    wanted[7] = packet.destination3
+  }
+
+  private isWanted(row: number): boolean {
+    const at = row * ADDRESSES_WORDS
+    for (let word = 0; word < ADDRESSES_WORDS; word++) if (this.addresses[at + word] !== this.wanted[word]) return false
+    return true
+  }
+
+  private isSameSource(row: number, other: number): boolean {
+    for (let word = 0; word < ADDRESS_WORDS; word++)
+      if (this.addresses[row * ADDRESSES_WORDS + word] !== this.addresses[other * ADDRESSES_WORDS + word]) return false
+    return true
+  }
+
+  private chainOf(addresses: Int32Array, at: number, identification: number, protocol: number): number {
+    let hash = this.parts.seed ^ protocol
+    for (let word = 0; word < ADDRESS_WORDS; word++) {
+      hash = Math.imul(hash ^ addresses[at + word]!, 0x9e3779b1)
+      hash ^= hash >>> 15
+    }
+    return (Math.imul(hash ^ identification, 0x85ebca6b) >>> 13) & (CHAINS - 1)
+  }
+
+  /** Behind the last byte of a line. */
+  private endOf(meta: number): number {
+    return this.parts.pool.get(meta, W_VALUE) + this.parts.pool.dataLength(meta)
+  }
+}
+
+/** RFC 1858 3, RFC 3128 2: fragments that would part a transport header, to fool who looks at first fragments only. */
+function isTiny(protocol: number, offset: number, length: number): boolean {
+  const header = protocol === PROTOCOL_TCP ? TCP_HEADER_BYTES : TRANSPORT_BYTES_MIN
+  return offset === 0 ? length < header : offset < header
+}
