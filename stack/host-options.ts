@@ -33,6 +33,23 @@ export interface TcpOptions {
   tailProbes?: boolean
   /** RFC 5682 detection of needless time-outs; default true (Linux tcp_frto). */
   frto?: boolean
+  /** SYNs, and SYN-ACKs, sent again before giving up (default SYN_RETRIES_MAX, SYN_ACK_RETRIES_MAX). */
+  synRetries?: number
+  synAckRetries?: number
+  /** Retransmissions, or probes of a shut window, before giving up (default RETRIES_MAX). */
+  retries?: number
+  /** The same when this side has closed and only waits for the end (default ORPHAN_RETRIES_MAX). */
+  orphanRetries?: number | undefined
+  /** Silence in FIN-WAIT-2 after which the peer is probed (default FIN_WAIT_2_MS). */
+  finWait2Ms?: number
+  /** What connections have unless their own options say otherwise (default KEEP_ALIVE_). */
+  keepAliveIdleMs?: number
+  keepAliveIntervalMs?: number
+  keepAliveProbes?: number
+  /** RFC 5961 10, the whole host's (default CHALLENGE_ACKS_PER_SECOND). */
+  challengeAcksPerSecond?: number
+  /** The window shrinks after a pause (RFC 2861); default true. */
+  slowStartAfterIdle?: boolean
   /** Replaces the RFC 6528 generator. */
   initialSequence?: InitialSequence
 }

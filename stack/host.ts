@@ -35,6 +35,7 @@ import { LossRecovery } from './tcp/recovery.ts'
 import { Scoreboard } from './tcp/scoreboard.ts'
 import { Tcp } from './tcp/tcp.ts'
 import { TIMERS_PER_CONNECTION } from './tcp/timer-arming.ts'
+import { tuningOf } from './tcp/tuning.ts'
 import { TimerWheel } from './timer-wheel.ts'
 import { Transmitter } from './transmitter.ts'
 import { UDP_NO_PORT, UDP_QUEUED, Udp } from './udp.ts'
@@ -144,6 +145,7 @@ export class Host {
       windowScaling: tcp.windowScaling ?? true,
       sack: tcp.sack ?? true,
       tailProbes: tcp.tailProbes ?? true,
+      tuning: tuningOf(tcp),
     })
     this.fragmentation = new Fragmentation(pool, this.ipv4, this.transmitter, this.counters.ipv4, options.random)
     this.udp = new Udp({

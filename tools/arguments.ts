@@ -47,6 +47,8 @@ export interface Flag<T> {
   /** Reads the text; undefined if it is not one of the allowed values, which `expects` describes. */
   readonly read: (text: string) => T | undefined
   readonly expects: string
+  /** For a flag that may be given again: what both together mean. Without it the last one counts. */
+  combine?(before: T, next: T): T
 }
 
 export interface Operand {
@@ -176,7 +178,11 @@ export function parseCommand<F extends Flags>(
     if (token.kind === 'positional') operands.push(token.value)
     if (token.kind !== 'option') continue
     if (token.name === 'help') help = true
-    else values[token.name] = readFlag(command, token.name, token.rawName, token.value)
+    else {
+      const value = readFlag(command, token.name, token.rawName, token.value)
+      const combine = command.flags[token.name]?.combine
+      values[token.name] = combine === undefined ? value : combine(values[token.name], value)
+    }
   }
   if (!help) checkOperands(command, operands)
   return { flags: values as FlagValues<F>, operands, help }

@@ -31,6 +31,7 @@ import { KvService } from './kv/service.ts'
 import { Loop } from './loop.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
+import { tcpKnobs } from './tcp-knobs.ts'
 
 const GIB = 1 << 30
 const SEED_MAX = 0x7fffffff
@@ -65,6 +66,7 @@ const command = {
     }),
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
+    tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
     'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
     impair: impairment('make the link as bad as this says; docs/impairment.md'),
@@ -183,7 +185,7 @@ class Daemon {
       secret: randomBytes(32),
       wallClock,
       sumView,
-      tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS, congestion: flags.congestion },
+      tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS, congestion: flags.congestion, ...flags.tcp },
     }
     const host = new Host(hostOptions, clock.nowUs())
     const scrubbing = scrubPassMs === 0 ? undefined : new Scrubbing(store, region, scrubPassMs, reportCorrupt)

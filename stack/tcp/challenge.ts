@@ -1,5 +1,4 @@
 /** Challenge ACKs (RFC 5961): what looks like an attack, or like a peer that has restarted, is asked back, at a limited rate. */
-import { CHALLENGE_ACKS_PER_SECOND } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { ACK_NOW } from './states.ts'
@@ -7,7 +6,7 @@ import { ACK_NOW } from './states.ts'
 export function challengeAck(context: TcpContext, c: Connection): void {
   if (((context.nowMs - context.challengeSinceMs) | 0) >= 1000) {
     context.challengeSinceMs = context.nowMs
-    context.challengeAcksLeft = CHALLENGE_ACKS_PER_SECOND
+    context.challengeAcksLeft = context.tuning.challengeAcksPerSecond
   }
   if (context.challengeAcksLeft === 0) return
   context.challengeAcksLeft--

@@ -8,7 +8,6 @@
  * Called by: Connection (shutdown, abort), input.ts, ack.ts, data.ts, timers.ts, tcp.ts.
  */
 import { NO_META } from '../../storage/layout.ts'
-import { FIN_WAIT_2_MS } from '../limits.ts'
 import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_ABORTED, CLOSE_ORDERLY } from './application.ts'
 import type { Connection } from './connection.ts'
@@ -62,7 +61,7 @@ export function abortConnection(context: TcpContext, c: Connection): void {
 /** In FIN-WAIT-2: the peer may still send, but not silently forever. */
 export function enterFinWait2(context: TcpContext, c: Connection): void {
   c.state = STATE_FIN_WAIT_2
-  armKeepAlive(context, c, FIN_WAIT_2_MS)
+  armKeepAlive(context, c, context.tuning.finWait2Ms)
 }
 
 /** Both FINs are there and this side closed first. @param acknowledge the peer's FIN has just come in */

@@ -27,6 +27,7 @@ import type { Recovery } from './recovery.ts'
 import type { Scoreboard } from './scoreboard.ts'
 import { SlotList, Slots } from './slots.ts'
 import { TimeWaitTable } from './time-wait.ts'
+import type { Tuning } from './tuning.ts'
 
 export interface TcpContextParts {
   pool: Pool
@@ -52,6 +53,7 @@ export interface TcpContextParts {
   windowScaling: boolean
   sack: boolean
   tailProbes: boolean
+  tuning: Tuning
 }
 
 export class TcpContext {
@@ -76,6 +78,7 @@ export class TcpContext {
   readonly windowScaling: boolean
   readonly sack: boolean
   readonly tailProbes: boolean
+  readonly tuning: Tuning
 
   readonly demux: Demux
   readonly timeWaits: TimeWaitTable
@@ -119,6 +122,7 @@ export class TcpContext {
     this.windowScaling = parts.windowScaling
     this.sack = parts.sack
     this.tailProbes = parts.tailProbes
+    this.tuning = parts.tuning
     this.demux = new Demux(parts.connectionsMax + parts.timeWaitsMax, parts.random.next())
     this.timeWaits = new TimeWaitTable(
       this.demux,

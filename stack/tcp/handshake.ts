@@ -3,9 +3,6 @@
  * connection starts with. Passive opens come from listen.ts, active ones from connect in tcp.ts.
  */
 import {
-  KEEP_ALIVE_IDLE_MS,
-  KEEP_ALIVE_INTERVAL_MS,
-  KEEP_ALIVE_PROBES,
   MSS_DEFAULT,
   PATH_MTU_MIN,
   QUICK_ACKS,
@@ -45,9 +42,9 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.sendLowMarkBytes = options.sendLowMarkBytes ?? c.sendLimitBytes >> 1
   c.noDelay = options.noDelay === true ? 1 : 0
   c.keepAliveOn = options.keepAlive === true ? 1 : 0
-  c.keepAliveIdleMs = options.keepAliveIdleMs ?? KEEP_ALIVE_IDLE_MS
-  c.keepAliveIntervalMs = options.keepAliveIntervalMs ?? KEEP_ALIVE_INTERVAL_MS
-  c.keepAliveProbesMax = options.keepAliveProbes ?? KEEP_ALIVE_PROBES
+  c.keepAliveIdleMs = options.keepAliveIdleMs ?? context.tuning.keepAliveIdleMs
+  c.keepAliveIntervalMs = options.keepAliveIntervalMs ?? context.tuning.keepAliveIntervalMs
+  c.keepAliveProbesMax = options.keepAliveProbes ?? context.tuning.keepAliveProbes
   c.userTimeoutMs = options.userTimeoutMs ?? 0
   c.announcedMss = options.mss ?? 0
   c.receiveScale = context.windowScaling ? scaleFor(c.receiveLimitBytes) : 0

@@ -127,7 +127,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
 /** Everything that windows and Nagle let go. */
 function sendData(context: TcpContext, c: Connection): void {
   const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
-  if (restarts) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
+  if (restarts && context.tuning.slowStartAfterIdle) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent

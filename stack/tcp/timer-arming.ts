@@ -6,7 +6,7 @@
  *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
  */
 
-import { DELAYED_ACK_MS, FIN_WAIT_2_MS } from '../limits.ts'
+import { DELAYED_ACK_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
@@ -108,8 +108,8 @@ function isSynchronized(c: Connection): boolean {
 }
 
 /** Silence after which the peer is probed. In FIN-WAIT-2 every connection is: a peer that is gone would be waited for for ever. */
-export function keepAliveIdle(c: Connection): number {
-  return c.state === STATE_FIN_WAIT_2 && c.keepAliveOn === 0 ? FIN_WAIT_2_MS : c.keepAliveIdleMs
+export function keepAliveIdle(context: TcpContext, c: Connection): number {
+  return c.state === STATE_FIN_WAIT_2 && c.keepAliveOn === 0 ? context.tuning.finWait2Ms : c.keepAliveIdleMs
 }
 
 /** The peer was heard: no probe counts any more. */
@@ -118,7 +118,7 @@ export function heardPeer(context: TcpContext, c: Connection): void {
   c.probesUnanswered = 0
   if (c.keepAliveProbes === 0) return
   c.keepAliveProbes = 0
-  armKeepAlive(context, c, keepAliveIdle(c))
+  armKeepAlive(context, c, keepAliveIdle(context, c))
 }
 
 export function disarmAll(context: TcpContext, c: Connection): void {

@@ -4,7 +4,7 @@
  *
  * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
  */
-import { ORPHAN_RETRIES_MAX, RETRIES_MAX, RTO_MAX_MS, SYN_ACK_RETRIES_MAX, SYN_RETRIES_MAX } from '../limits.ts'
+import { RTO_MAX_MS } from '../limits.ts'
 import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
 import { endConnection } from './close.ts'
@@ -59,7 +59,8 @@ export function connectionTimer(context: TcpContext, index: number): void {
 }
 
 function onSynTimeout(context: TcpContext, c: Connection): void {
-  const max = c.state === STATE_SYN_SENT ? SYN_RETRIES_MAX : SYN_ACK_RETRIES_MAX
+  const { tuning } = context
+  const max = c.state === STATE_SYN_SENT ? tuning.synRetries : tuning.synAckRetries
   if (c.backoff >= max || userTimeoutIsOver(context, c)) {
     endConnection(context, c, c.unreachable !== 0 ? CLOSE_UNREACHABLE : CLOSE_TIMEOUT)
     return
@@ -104,7 +105,8 @@ function onReorder(context: TcpContext, c: Connection): void {
 function onRetransmission(context: TcpContext, c: Connection): void {
   if (c.segmentHead === NO_SEGMENT) return
   const closing = c.state === STATE_CLOSING || c.state === STATE_LAST_ACK
-  const spent = c.backoff >= (closing ? ORPHAN_RETRIES_MAX : RETRIES_MAX) && !holdsWindowShut(context, c)
+  const { orphanRetries, retries } = context.tuning
+  const spent = c.backoff >= (closing ? orphanRetries : retries) && !holdsWindowShut(context, c)
   if (spent || userTimeoutIsOver(context, c)) {
     giveUp(context, c)
     return
@@ -122,7 +124,7 @@ function holdsWindowShut(context: TcpContext, c: Connection): boolean {
 
 /** RFC 9293 3.8.6.1: as long as the peer answers, probing goes on for ever. */
 function onPersist(context: TcpContext, c: Connection): void {
-  if (c.probesUnanswered >= RETRIES_MAX || userTimeoutIsOver(context, c)) {
+  if (c.probesUnanswered >= context.tuning.retries || userTimeoutIsOver(context, c)) {
     giveUp(context, c)
     return
   }
@@ -134,7 +136,7 @@ function onPersist(context: TcpContext, c: Connection): void {
 
 /** RFC 9293 3.8.4. */
 function onKeepAlive(context: TcpContext, c: Connection): void {
-  const idleMs = keepAliveIdle(c)
+  const idleMs = keepAliveIdle(context, c)
   const silentMs = (context.nowMs - c.lastHeardMs) | 0
   if (c.sndUna !== c.sndMax) {
     armKeepAlive(context, c, idleMs) // retransmission finds out

@@ -14,6 +14,7 @@ import {
   toggle,
   UsageError,
 } from '../../tools/arguments.ts'
+import { tcpKnobs } from '../../tools/tcp-knobs.ts'
 
 const command = {
   name: 'packrat sample',
@@ -29,6 +30,7 @@ const command = {
     limit: count('N', 'at most N', { default: 10, minimum: 1, maximum: 1000 }),
     'pm-size': size('bytes of the region', { default: 2 ** 30, minimum: 2 ** 20 }),
     integrity: choice(['tcp', 'crc32c'], 'what guards values', { default: 'tcp' }),
+    tcp: tcpKnobs('knobs'),
   },
 }
 
@@ -67,6 +69,7 @@ test('flags not given have their defaults', () => {
     limit: 10,
     'pm-size': 2 ** 30,
     integrity: 'tcp',
+    tcp: {},
   })
   assert.equal(operands, ['a.pm'])
   assert.not(help)
@@ -88,6 +91,14 @@ test('values come typed, in both spellings, before and after operands', () => {
   assert.is(flags['pm-size'], 8 << 20)
   assert.is(flags.integrity, 'crc32c')
   assert.equal(operands, ['a.pm', 'key'])
+})
+
+test('a flag that may be given again adds up', () => {
+  const { flags } = parseCommand(command, ['--tcp', 'sack=0', 'a.pm', '--tcp=retries2=3', '--tcp', 'sack=1'])
+  assert.equal(flags.tcp, { sack: true, retries: 3 })
+  assert.match(refusal('a.pm', '--tcp', 'sack=0', '--tcp', 'rmem=1'), /--tcp knows no rmem; it is one of .*sack, /)
+  assert.match(refusal('a.pm', '--tcp', 'sack=2'), /--tcp 'sack=2' is refused: sack must be 0\.\.1/)
+  assert.match(refusal('a.pm', '--tcp', 'sack'), /it must be NAME=VALUE/)
 })
 
 test('after -- everything is an operand', () => {

@@ -1,0 +1,44 @@
+/**
+ * What may be set about TCP and is read while segments flow: the options of a host with the defaults filled in, once.
+ * Linux's names for them stand in knobs.ts.
+ */
+import type { TcpOptions } from '../host-options.ts'
+import {
+  CHALLENGE_ACKS_PER_SECOND,
+  FIN_WAIT_2_MS,
+  KEEP_ALIVE_IDLE_MS,
+  KEEP_ALIVE_INTERVAL_MS,
+  KEEP_ALIVE_PROBES,
+  ORPHAN_RETRIES_MAX,
+  RETRIES_MAX,
+  SYN_ACK_RETRIES_MAX,
+  SYN_RETRIES_MAX,
+} from '../limits.ts'
+
+export interface Tuning {
+  readonly synRetries: number
+  readonly synAckRetries: number
+  readonly retries: number
+  readonly orphanRetries: number
+  readonly finWait2Ms: number
+  readonly keepAliveIdleMs: number
+  readonly keepAliveIntervalMs: number
+  readonly keepAliveProbes: number
+  readonly challengeAcksPerSecond: number
+  readonly slowStartAfterIdle: boolean
+}
+
+export function tuningOf(options: TcpOptions): Tuning {
+  return {
+    synRetries: options.synRetries ?? SYN_RETRIES_MAX,
+    synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
+    retries: options.retries ?? RETRIES_MAX,
+    orphanRetries: options.orphanRetries ?? ORPHAN_RETRIES_MAX,
+    finWait2Ms: options.finWait2Ms ?? FIN_WAIT_2_MS,
+    keepAliveIdleMs: options.keepAliveIdleMs ?? KEEP_ALIVE_IDLE_MS,
+    keepAliveIntervalMs: options.keepAliveIntervalMs ?? KEEP_ALIVE_INTERVAL_MS,
+    keepAliveProbes: options.keepAliveProbes ?? KEEP_ALIVE_PROBES,
+    challengeAcksPerSecond: options.challengeAcksPerSecond ?? CHALLENGE_ACKS_PER_SECOND,
+    slowStartAfterIdle: options.slowStartAfterIdle ?? true,
+  }
+}
