@@ -4,16 +4,12 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ImpairDevice } from '../../drivers/impair.ts'
-import { parseImpairment } from '../../drivers/impairment-spec.ts'
-import { MemoryPair } from '../../drivers/memory-pair.ts'
-import { Host } from '../../stack/host.ts'
-import { SeededRandom } from '../../stack/random.ts'
 import { CLOSE_ORDERLY } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
+import type { Pool } from '../../storage/pool.ts'
+import { ImpairedLab } from '../support/impaired-lab.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { chainOf, StreamApplication } from '../support/stream-application.ts'
-import { createPool } from '../support/virtual-link.ts'
 
 const seed = announceSeed('impaired link', 20)
 const SECOND_US = 1_000_000
@@ -25,7 +21,7 @@ class Sender extends StreamApplication {
   private sent = 0
   private readonly bytesToSend: Uint8Array
 
-  constructor(pool: ReturnType<typeof createPool>, bytes: Uint8Array) {
+  constructor(pool: Pool, bytes: Uint8Array) {
     super(pool)
     this.bytesToSend = bytes
     this.closesAfterPeer = false
@@ -46,75 +42,10 @@ class Sender extends StreamApplication {
   }
 }
 
-class Lab {
-  nowUs = SECOND_US
-  readonly poolA = createPool(4096)
-  readonly poolB = createPool(4096)
-  private readonly pair = new MemoryPair({ poolA: this.poolA, poolB: this.poolB })
-  readonly device: ImpairDevice
-  readonly hostA: Host
-  readonly hostB: Host
-
-  constructor(spec: string) {
-    this.device = new ImpairDevice({
-      device: this.pair.a,
-      pool: this.poolA,
-      impairment: parseImpairment(`${spec},seed=${seed}`),
-      createRandom: (value) => {
-        const random = new SeededRandom(value)
-        return () => random.next()
-      },
-      heldBuffersMax: 1024,
-    })
-    this.hostA = this.createHost(this.device, this.poolA, '10.0.0.1/24', 1)
-    this.hostB = this.createHost(this.pair.b, this.poolB, '10.0.0.2/24', 2)
-  }
-
-  /** Hops from deadline to deadline; true when done, in virtual time. */
-  runUntil(done: () => boolean, limitUs: number): boolean {
-    const end = this.nowUs + limitUs
-    while (!done()) {
-      // Frames cross the inner link at once: both ends poll until nothing moves.
-      while (this.hostA.poll(this.nowUs) + this.hostB.poll(this.nowUs) > 0);
-      const next = Math.min(this.hostA.nextDeadlineUs(), this.hostB.nextDeadlineUs())
-      if (next > end) return done()
-      this.nowUs = Math.max(this.nowUs, next)
-    }
-    return true
-  }
-
-  close(): void {
-    this.hostA.close(this.nowUs)
-    this.hostB.close(this.nowUs)
-    this.device.close()
-    this.pair.b.close()
-    assert.is(this.poolA.freeBuffers, this.poolA.totalBuffers, 'buffers of the impaired host')
-    assert.is(this.poolB.freeBuffers, this.poolB.totalBuffers, 'buffers of the other host')
-  }
-
-  private createHost(
-    device: ConstructorParameters<typeof Host>[0]['device'],
-    pool: ReturnType<typeof createPool>,
-    address: string,
-    number: number,
-  ): Host {
-    const options = {
-      device,
-      pool,
-      address,
-      random: new SeededRandom(seed + number),
-      secret: new Uint8Array(16).fill(number),
-      wallClock: { low: 0, high: 0, read() {} },
-      tcp: { connectionsMax: 8, timeWaitsMax: 8, reserveBuffers: 32 },
-    }
-    return new Host(options, this.nowUs)
-  }
-}
-
 /** One transfer both ways. @returns virtual time it took, µs, and what the path counted */
 function transfer(spec: string): { tookUs: number; paths: string } {
   const random = seededRandom(seed)
-  const lab = new Lab(spec)
+  const lab = new ImpairedLab({ impairment: spec, seed })
   const up = Uint8Array.from({ length: BYTES }, () => random())
   const down = Uint8Array.from({ length: BYTES }, () => random())
   const server = new Sender(lab.poolB, down)
