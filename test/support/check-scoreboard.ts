@@ -2,7 +2,8 @@
 import type { Connection } from '../../stack/tcp/connection.ts'
 import { NO_SEGMENT } from '../../stack/tcp/scoreboard.ts'
 
-export function checkScoreboard(c: Connection): void {
+/** @param peerReneged the peer has thrown away what it had announced (RFC 2018 8) */
+export function checkScoreboard(c: Connection, peerReneged = false): void {
   const { scoreboard } = c.context
   let sacked = 0
   let sackedSegments = 0
@@ -20,7 +21,8 @@ export function checkScoreboard(c: Connection): void {
     }
     last = segment
   }
-  require(c.segmentHead === NO_SEGMENT ||
+  require(peerReneged ||
+    c.segmentHead === NO_SEGMENT ||
     !scoreboard.isSacked(c.segmentHead), 'what the peer has in order it acknowledges')
   require(c.segmentHead === NO_SEGMENT || next === c.sndNxt, 'segments reach sndNxt (invariant 1)')
   require(last === c.segmentTail, 'the tail is the last')
