@@ -30,6 +30,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'two TAP interfaces joined by an impaired link',
     load: async () => (await import('./wire.ts')).wire,
   },
+  scenario: {
+    summary: 'scripted loss and reordering: what TCP makes of it',
+    load: async () => (await import('./scenario/command.ts')).scenario,
+  },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
     load: async () => (await import('./doctor.ts')).doctor,

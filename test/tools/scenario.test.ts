@@ -1,0 +1,82 @@
+/** The shipped scenarios hold, and a wrong file is refused with the place of the mistake. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { parseScenario } from '../../tools/scenario/parse.ts'
+import { formatTable } from '../../tools/scenario/report.ts'
+import { runScenario } from '../../tools/scenario/run.ts'
+
+const SCENARIOS = fileURLToPath(new URL('../../../test/scenarios', import.meta.url))
+
+for (const file of readdirSync(SCENARIOS).sort()) {
+  test(`scenario ${file}`, async () => {
+    const scenario = parseScenario(readFileSync(join(SCENARIOS, file), 'utf8'), file)
+    assert.is(`${scenario.name}.json`, file)
+    const { result } = await runScenario(scenario)
+    assert.ok(result.passed, formatTable([result]))
+  })
+}
+
+/** A scenario with one thing replaced. */
+function scenarioWith(changes: object): string {
+  return JSON.stringify({ name: 'x', traffic: [{ send: '10K' }], ...changes })
+}
+
+function refusal(changes: object): string {
+  try {
+    parseScenario(scenarioWith(changes), 'x.json')
+  } catch (error) {
+    return (error as Error).message
+  }
+  throw new Error('the file was taken')
+}
+
+test('a wrong file is refused with the place of the mistake and with what is allowed', () => {
+  assert.match(refusal({ trafic: [] }), /there is no 'trafic' here; allowed are name, about/)
+  assert.match(refusal({ seed: 0 }), /^seed: 0 is refused: it must be a whole number from 1/)
+  assert.match(refusal({ link: { delay: '20' } }), /^link: delay=20 is refused: it must be a time with its unit/)
+  assert.match(refusal({ link: { seed: 3 } }), /^link\.seed:/)
+  assert.match(refusal({ traffic: [] }), /^traffic: .*a list of 1 to/)
+  assert.match(refusal({ traffic: [{ send: '1X' }] }), /^traffic\[0\]\.send: "1X" is refused: it must be a size/)
+  assert.match(refusal({ traffic: [{ send: ['1K', 'pause 3'] }] }), /^traffic\[0\]\.send\[1\]: .* a pause such as/)
+  assert.match(refusal({ traffic: [{ send: 1, put: {} }] }), /^traffic\[0\]: one of send\/receive, exchange, put, get/)
+  assert.match(refusal({ traffic: [{ put: { count: 0, size: 1 } }] }), /^traffic\[0\]\.put\.count: 0 is refused/)
+  assert.match(refusal({ host: { congestion: 'vegas' } }), /^host\.congestion: "vegas" .* one of cubic, reno/)
+  assert.match(refusal({ peer: 'solaris' }), /^peer: "solaris" .* one of packrat, linux/)
+  assert.match(refusal({ events: [{ drop: 'datum 3' }] }), /^events\[0\]\.drop: "datum 3" is refused: .*KIND NUMBERS/)
+  assert.match(refusal({ events: [{ drop: 'data 3-2' }] }), /^events\[0\]\.drop:/)
+  assert.match(refusal({ events: [{ drop: 'data 3 of connection 2' }] }), /there is no connection 2; traffic has 1/)
+  assert.match(refusal({ events: [{ drop: 'data 3', by: '1s' }] }), /^events\[0\]: there is no 'by' here/)
+  assert.match(refusal({ events: [{ delay: 'data 3' }] }), /^events\[0\]\.by: missing: it must be a time/)
+  assert.match(refusal({ events: [{ vanish: 'data 3' }] }), /^events\[0\]: an event has exactly one of drop/)
+  assert.match(refusal({ events: [{ blackout: '2s-1s' }] }), /^events\[0\]\.blackout: .*a period such as/)
+  assert.match(refusal({ expect: { luck: 1 } }), /^expect: nothing called 'luck' is measured; allowed are finished/)
+  assert.match(refusal({ expect: { timeouts: { min: 2, max: 1 } } }), /^expect\.timeouts: /)
+  assert.match(refusal({ expect: { ends: 'well' } }), /^expect\.ends: "well" .* one of orderly, reset/)
+})
+
+test('an expectation that is missed, and an event that never happens, fail the scenario', async () => {
+  const failed = async (changes: object): Promise<string[]> => {
+    const { result } = await runScenario(parseScenario(scenarioWith(changes), 'x.json'))
+    return result.expectations.filter(({ passed }) => !passed).map(({ what }) => what)
+  }
+  assert.equal(await failed({}), [])
+  assert.equal(await failed({ events: [{ drop: 'data 2' }], expect: { retransmissions: 0 } }), ['retransmissions'])
+  assert.equal(await failed({ events: [{ drop: 'data 200' }] }), ['event: drop data 200'])
+  assert.equal(await failed({ expect: { finished: '1ms' } }), ['finished'])
+  assert.equal(await failed({ link: { loss: '100%' }, limit: '2s' }), ['bytes', 'connections end'])
+})
+
+test('the same file gives the same run, another seed another one', async () => {
+  const run = async (seed: number): Promise<string> => {
+    const lossy = { link: { delay: '10ms', loss: '5%' }, traffic: [{ send: '200K' }], seed }
+    const { outcome } = await runScenario(parseScenario(scenarioWith(lossy), 'x.json'))
+    return JSON.stringify(outcome!.trace.segments)
+  }
+  assert.is(await run(4), await run(4))
+  assert.is.not(await run(4), await run(5))
+})
+
+test.run()

@@ -1,0 +1,59 @@
+/**
+ * `packrat scenario FILE...`: runs scenarios and says which hold. docs/scenarios.md.
+ *
+ * Called by: packrat.ts. Calls: parse.ts, run.ts, report.ts.
+ */
+import { readFileSync } from 'node:fs'
+import { PackratError } from '../../storage/errors.ts'
+import { choice, EXIT_OK, EXIT_PROBLEM, runCommand, toggle, UsageError } from '../arguments.ts'
+import type { Scenario } from './document.ts'
+import { ScenarioError } from './json-reader.ts'
+import { parseScenario } from './parse.ts'
+import { inPrivateNetwork, runInPrivateNetwork } from './private-network.ts'
+import { count, formatJson, formatTable } from './report.ts'
+import { runScenario } from './run.ts'
+
+const COMMAND = {
+  name: 'packrat scenario',
+  summary: 'scripted loss, reordering and the like: what TCP makes of it',
+  operands: [{ name: 'FILE', help: 'a scenario (docs/scenarios.md)', repeated: true }],
+  flags: {
+    json: toggle('print one JSON document'),
+    peer: choice(['file', 'packrat', 'linux'], 'who plays the peer: what the file says, or always the same', {
+      default: 'file',
+    }),
+  },
+} as const
+
+export const scenario = (argv: string[]): number | Promise<number> =>
+  runCommand(COMMAND, argv, async (flags, files) => {
+    const scenarios = files.map((file) => withPeer(readScenario(file), flags.peer))
+    if (scenarios.some(({ peerKind }) => peerKind === 'linux') && !inPrivateNetwork()) {
+      const status = runInPrivateNetwork()
+      if (status !== undefined) return status
+    }
+    const results = []
+    for (const scenario of scenarios) results.push((await runScenario(scenario)).result)
+    console.log(flags.json ? formatJson(results) : formatTable(results))
+    return count(results).failed > 0 ? EXIT_PROBLEM : EXIT_OK
+  })
+
+function withPeer(scenario: Scenario, peer: 'file' | Scenario['peerKind']): Scenario {
+  return peer === 'file' ? scenario : { ...scenario, peerKind: peer }
+}
+
+/** @throws UsageError if the file is no scenario, PackratError if it cannot be read */
+export function readScenario(file: string): Scenario {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new PackratError('SCENARIO_FILE', `cannot read ${file}: ${(error as Error).message}`)
+  }
+  try {
+    return parseScenario(text, file)
+  } catch (error) {
+    if (!(error instanceof ScenarioError)) throw error
+    throw new UsageError(`${file}: ${error.message}`)
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The real key-value service for scenarios with PUTs and GETs, on a region in a temporary file that is gone afterwards.
+ *
+ * Called by: packrat-endpoint.ts. Calls: the store, the service.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { WallClock } from '../../stack/clock.ts'
+import type { Host } from '../../stack/host.ts'
+import { SeededRandom } from '../../stack/random.ts'
+import type { Application } from '../../stack/tcp/application.ts'
+import { Region } from '../../storage/region.ts'
+import { Store } from '../../storage/store.ts'
+import { KvService } from '../kv/service.ts'
+import type { HttpLoad, Scenario } from './document.ts'
+import { httpEntry } from './plan.ts'
+
+const REGION_BYTES = 64 << 20
+const VALUE_BYTES_MAX = 32 << 20
+
+/** For a scenario with PUTs or GETs; undefined for others. */
+export async function createKv(scenario: Scenario): Promise<KvHost | undefined> {
+  const loads = scenario.traffic.flatMap(({ http }) => http ?? [])
+  if (loads.length === 0) return undefined
+  const towers = new SeededRandom(scenario.seed)
+  const kv = new KvHost(() => towers.next())
+  for (const load of loads) if (load.method === 'GET') await kv.fill(load)
+  return kv
+}
+
+export class KvHost {
+  readonly store: Store
+  private readonly region: Region
+  private readonly directory: string
+
+  /** @param random heights of towers */
+  constructor(random: () => number) {
+    this.directory = mkdtempSync(join(tmpdir(), 'packrat-scenario-'))
+    const path = join(this.directory, 'scenario.pm')
+    Region.create(path, { bytes: REGION_BYTES })
+    // In the class `process` a commit is over when the call returns: virtual time need not wait for a disk.
+    this.region = new Region(path, { durability: 'process' })
+    this.store = new Store(this.region, { random })
+  }
+
+  /** Stores what GETs will ask for. */
+  async fill(load: HttpLoad): Promise<void> {
+    for (let index = 0; index < load.count; index++) {
+      const { key, value } = httpEntry(load, index)
+      await this.store.put(Buffer.from(key), value)
+    }
+  }
+
+  /** The service on a host that uses the region's pool. */
+  attach(host: Host, wallClock: WallClock): Application {
+    const service = new KvService({
+      store: this.store,
+      sumView: host.sumView,
+      maxValue: VALUE_BYTES_MAX,
+      stats: () => ({}),
+      wallClock,
+    })
+    host.addBurstHook(() => service.commitBurst())
+    return service
+  }
+
+  close(): void {
+    this.region.close()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+}
