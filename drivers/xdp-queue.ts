@@ -1,0 +1,236 @@
+/**
+ * One queue of an AF_XDP device: a socket and its four rings. Frames are received into, and sent from, the pool's own
+ * buffers; a burst is taken from and given to the rings without a native call, and a kick has it sent.
+ *
+ *   pool ─► fill ring ─► kernel writes a frame ─► receive ring ─► stack
+ *   stack ─► transmit ring ─► kernel or network card reads ─► completion ring ─► pool
+ *
+ * Called by: xdp.ts.
+ *
+ * Invariants:
+ *  1. `idle` buffers are the kernel's to receive into, or received and not taken yet.
+ *  2. Each transmit descriptor in the kernel's hands holds its buffer until the completion ring has named it.
+ */
+import type { XdpSocket } from 'xdp-napi'
+import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
+import type { Pool } from '../storage/pool.ts'
+import {
+  D_BUFFER,
+  D_FLAGS,
+  D_LENGTH,
+  D_OFFSET,
+  D_SUM,
+  DESCRIPTOR_WORDS,
+  type DeviceCounters,
+  RECEIVE_BURST_FRAMES,
+  type ReceiveBurst,
+  type TransmitBurst,
+  TX_MORE,
+} from './device.ts'
+import type { XdpMemory } from './xdp-memory.ts'
+import { ADDRESS_WORDS_SHIFT, DESCRIPTOR_WORDS_SHIFT, RingConsumer, RingProducer } from './xdp-ring.ts'
+
+/* Words of a receive or transmit descriptor. */
+const LENGTH = 2
+const OPTIONS = 3
+/** XDP_PKT_CONTD: the frame goes on in the next descriptor. */
+const CONTINUED = 1
+
+/** The fill ring counts as starving below this: a burst could find it empty. */
+const IDLE_BUFFERS_LOW = 32
+
+export interface XdpQueueOptions {
+  readonly socket: XdpSocket
+  readonly pool: Pool
+  readonly memory: XdpMemory
+  readonly counters: DeviceCounters
+  /** Buffers to keep ready for reception. */
+  readonly idleTarget: number
+  /** The socket takes frames of several descriptors. */
+  readonly scatter: boolean
+  /** The driver works only when it is called (SO_PREFER_BUSY_POLL). */
+  readonly busyPolled: boolean
+}
+
+export class XdpQueue {
+  readonly socket: XdpSocket
+  /** Buffers held for reception. */
+  idle = 0
+  /** Bytes copied because the socket takes only whole frames. */
+  bytesGathered = 0
+  /** Descriptors in the kernel's hands. */
+  private sending = 0
+  private readonly pool: Pool
+  private readonly memory: XdpMemory
+  private readonly counters: DeviceCounters
+  private readonly idleTarget: number
+  private readonly scatter: boolean
+  private readonly busyPolled: boolean
+  private readonly fill: RingProducer
+  private readonly completion: RingConsumer
+  private readonly rx: RingConsumer
+  private readonly tx: RingProducer
+
+  constructor(options: XdpQueueOptions) {
+    const { rings } = options.socket
+    this.socket = options.socket
+    this.pool = options.pool
+    this.memory = options.memory
+    this.counters = options.counters
+    this.idleTarget = Math.min(options.idleTarget, rings.fill.entries)
+    this.scatter = options.scatter
+    this.busyPolled = options.busyPolled
+    this.fill = new RingProducer(rings.fill, ADDRESS_WORDS_SHIFT)
+    this.completion = new RingConsumer(rings.completion, ADDRESS_WORDS_SHIFT)
+    this.rx = new RingConsumer(rings.rx, DESCRIPTOR_WORDS_SHIFT)
+    this.tx = new RingProducer(rings.tx, DESCRIPTOR_WORDS_SHIFT)
+    this.refill()
+  }
+
+  /** Appends received frames to the burst, from `burst.count` on. */
+  receive(burst: ReceiveBurst): void {
+    if (this.sending > 0) this.reap()
+    const frames = Math.min(this.rx.available(), RECEIVE_BURST_FRAMES - burst.count)
+    if (frames > 0) this.take(burst, frames)
+    else if (this.busyPolled) this.socket.wake()
+    if (this.idle < this.idleTarget) this.refill()
+  }
+
+  private take(burst: ReceiveBurst, frames: number): void {
+    const { rx, memory, counters } = this
+    const words = rx.words
+    const descriptors = burst.descriptors
+    let to = burst.count * DESCRIPTOR_WORDS
+    for (let frame = 0; frame < frames; frame++, to += DESCRIPTOR_WORDS) {
+      const at = rx.entry(frame)
+      const buffer = memory.bufferAt(words, at)
+      memory.handOver(buffer)
+      descriptors[to + D_BUFFER] = buffer
+      descriptors[to + D_OFFSET] = memory.offsetAt(words, at)
+      descriptors[to + D_LENGTH] = words[at + LENGTH]!
+      descriptors[to + D_SUM] = 0
+      counters.receivedBytes += words[at + LENGTH]!
+    }
+    rx.release(frames)
+    this.idle -= frames
+    burst.count += frames
+    counters.receivedFrames += frames
+  }
+
+  /** Gives the kernel free buffers to receive into. */
+  private refill(): void {
+    const wanted = this.idleTarget - this.idle
+    const room = Math.min(wanted, this.fill.free(wanted))
+    let count = 0
+    while (count < room) {
+      const buffer = this.pool.allocateBuffer()
+      if (buffer === NO_BUFFER) break
+      this.memory.hold(buffer)
+      this.memory.writeAddress(this.fill.words, this.fill.entry(count), buffer, 0)
+      count++
+    }
+    if (count > 0) {
+      this.fill.publish(count)
+      this.idle += count
+      if (this.fill.needsWakeup) this.socket.wake()
+    }
+    if (this.idle < IDLE_BUFFERS_LOW) this.counters.receiveStarved++
+  }
+
+  /** @returns frames given to the kernel */
+  transmit(burst: TransmitBurst): number {
+    const before = this.counters.transmittedFrames
+    const descriptors = burst.descriptors
+    const end = burst.count * DESCRIPTOR_WORDS
+    let first = 0
+    for (let at = 0; at < end; at += DESCRIPTOR_WORDS) {
+      if ((descriptors[at + D_FLAGS]! & TX_MORE) !== 0) continue
+      if (!this.send(descriptors, first, at)) this.counters.transmitDropped++
+      first = at + DESCRIPTOR_WORDS
+    }
+    this.kick()
+    this.reap()
+    return this.counters.transmittedFrames - before
+  }
+
+  /** Puts the frame of the descriptors first … last into the ring. False if there is no room. */
+  private send(descriptors: Int32Array, first: number, last: number): boolean {
+    if (first !== last && !this.scatter) return this.sendGathered(descriptors, first, last)
+    const pieces = (last - first) / DESCRIPTOR_WORDS + 1
+    if (!this.makeRoom(pieces)) return false
+    for (let at = first, piece = 0; at <= last; at += DESCRIPTOR_WORDS, piece++) {
+      const buffer = descriptors[at + D_BUFFER]!
+      this.pool.retainBuffer(buffer)
+      this.write(piece, buffer, descriptors[at + D_OFFSET]!, descriptors[at + D_LENGTH]!, at === last ? 0 : CONTINUED)
+    }
+    this.publish(pieces)
+    return true
+  }
+
+  /** The same for a socket that takes only whole frames: its pieces are copied into one buffer. */
+  private sendGathered(descriptors: Int32Array, first: number, last: number): boolean {
+    if (!this.makeRoom(1)) return false
+    const buffer = this.pool.allocateBuffer()
+    if (buffer === NO_BUFFER) return false
+    const bytes = this.pool.bufferBytes(buffer)
+    const start = this.pool.bufferStart(buffer)
+    let length = 0
+    for (let at = first; at <= last; at += DESCRIPTOR_WORDS) {
+      const piece = descriptors[at + D_BUFFER]!
+      const from = this.pool.bufferBytes(piece)
+      const fromStart = this.pool.bufferStart(piece) + descriptors[at + D_OFFSET]!
+      const pieceLength = descriptors[at + D_LENGTH]!
+      if (length + pieceLength > BUFFER_BYTES) {
+        this.pool.releaseBuffer(buffer)
+        return false
+      }
+      for (let index = 0; index < pieceLength; index++) bytes[start + length + index] = from[fromStart + index]!
+      length += pieceLength
+    }
+    this.bytesGathered += length
+    this.write(0, buffer, 0, length, 0)
+    this.publish(1)
+    return true
+  }
+
+  /** The nth entry to publish; its buffer's reference is the device's from here on. */
+  private write(n: number, buffer: number, offset: number, length: number, options: number): void {
+    const words = this.tx.words
+    const entry = this.tx.entry(n)
+    this.memory.hold(buffer)
+    this.memory.writeAddress(words, entry, buffer, offset)
+    words[entry + LENGTH] = length
+    words[entry + OPTIONS] = options
+    this.counters.transmittedBytes += length
+  }
+
+  /** A frame goes into the ring whole: the kernel could look at it at any time. */
+  private publish(pieces: number): void {
+    this.tx.publish(pieces)
+    this.sending += pieces
+    this.counters.transmittedFrames++
+  }
+
+  private makeRoom(entries: number): boolean {
+    if (this.tx.free(entries) >= entries) return true
+    this.kick()
+    this.reap()
+    return this.tx.free(entries) >= entries
+  }
+
+  private kick(): void {
+    if (this.tx.needsWakeup) this.socket.kick()
+  }
+
+  /** Gives back the buffers of frames that have left. */
+  private reap(): void {
+    const { completion, memory } = this
+    const count = completion.available()
+    if (count === 0) return
+    for (let index = 0; index < count; index++) {
+      memory.release(memory.bufferAt(completion.words, completion.entry(index)))
+    }
+    completion.release(count)
+    this.sending -= count
+  }
+}

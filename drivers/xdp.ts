@@ -1,0 +1,283 @@
+/**
+ * AF_XDP as a device: the network card, or the kernel in its place, writes frames straight into the region. The one
+ * place where the package `xdp-napi` is used. How a frame travels is drawn in docs/af-xdp.md.
+ *
+ * One socket for each queue; the first registers the region as UMEM, the others share it. Frames are sent on the first.
+ *
+ * Called by: the stack's loop, `serve`, `doctor`. Calls: xdp-napi, xdp-queue.ts, the pool.
+ *
+ * Invariants:
+ *  1. The program is attached only while every queue's socket stands in its map, and leaves with the process.
+ *  2. After close() the device owns no buffer.
+ */
+import {
+  HEADROOM_BYTES,
+  probe,
+  readInterface,
+  S_FILL_RING_EMPTY,
+  S_RX_DROPPED,
+  S_RX_INVALID,
+  S_RX_RING_FULL,
+  S_TX_INVALID,
+  STATISTICS,
+  XdpError,
+  XdpProgram,
+  XdpSocket,
+  type XdpSocketOptions,
+} from 'xdp-napi'
+import { PackratError } from '../storage/errors.ts'
+import { BUFFER_BYTES } from '../storage/layout.ts'
+import type { Pool } from '../storage/pool.ts'
+import {
+  type Device,
+  type DeviceCapabilities,
+  DeviceCounters,
+  type ReceiveBurst,
+  TRANSMIT_BURST_DESCRIPTORS,
+  type TransmitBurst,
+} from './device.ts'
+import { XdpMemory } from './xdp-memory.ts'
+import { XdpQueue } from './xdp-queue.ts'
+
+/** Ethernet header and one VLAN tag around the packet. */
+const FRAME_OVERHEAD_BYTES = 18
+/** What a buffer can take behind the kernel's headroom. */
+const MTU_MAX = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
+
+/** Entries of the rings: a millisecond of small frames at a million a second fits twice. */
+const RING_ENTRIES = 2048
+/** Completions of a burst must fit beside those of the one before. */
+const TX_ENTRIES = TRANSMIT_BURST_DESCRIPTORS * 2
+/** At most this part of a small region waits for reception: an eighth. */
+const IDLE_SHARE_SHIFT = 3
+
+export type XdpAttachMode = 'auto' | 'native' | 'generic'
+export type XdpCopyMode = 'auto' | 'zerocopy' | 'copy'
+
+export interface XdpOptions {
+  readonly interface: string
+  /** Queues to serve, in order; default queue 0. */
+  readonly queues?: readonly number[]
+  /** Where each extent of the pool begins in the region's mapping, bytes. */
+  readonly extentOffsets: readonly number[]
+  /** Our addresses: frames for them come here, all others go to the kernel. 4 bytes, and up to 4 of 16 bytes. */
+  readonly ipv4: Uint8Array
+  readonly ipv6?: readonly Uint8Array[]
+  /** Largest IP packet, bytes; default and maximum: the interface's. */
+  readonly mtu?: number
+  /** auto: native, or generic where the driver has no native XDP. */
+  readonly attach?: XdpAttachMode
+  /** auto: zero-copy, or copy where the driver has no zero-copy. */
+  readonly copy?: XdpCopyMode
+  /** Busy-poll the driver from our own calls, so long; 0: off. */
+  readonly busyPollUs?: number
+}
+
+/** What XDP_STATISTICS says of all queues together, and what was copied to send. */
+export interface XdpStatistics {
+  readonly dropped: number
+  readonly invalidReceive: number
+  readonly invalidTransmit: number
+  readonly receiveRingFull: number
+  readonly fillRingEmpty: number
+  readonly bytesGathered: number
+}
+
+export interface XdpAvailability {
+  readonly available: boolean
+  /** Why not, and what to do. */
+  readonly reason?: string
+}
+
+/** Whether this process may load an XDP program; leaves nothing. */
+export function xdpAvailability(): XdpAvailability {
+  const failure = probe()
+  return failure === undefined ? { available: true } : { available: false, reason: failure.message }
+}
+
+export class XdpDevice implements Device {
+  readonly name: string
+  readonly mac: Uint8Array
+  readonly capabilities: DeviceCapabilities
+  readonly counters = new DeviceCounters()
+  /** What was chosen: `native XDP, copy mode, scattered frames, queue 0`. */
+  readonly mode: string
+
+  private readonly memory: XdpMemory
+  private readonly queues: XdpQueue[] = []
+  private readonly program: XdpProgram
+  private readonly statistics = new Float64Array(STATISTICS)
+  private closed = false
+
+  /** Opens the queues and attaches the program. Throws PackratError with xdp-napi's codes, or MTU, DOWN, QUEUE. */
+  constructor(pool: Pool, options: XdpOptions) {
+    const queues = options.queues ?? [0]
+    this.name = `xdp:${options.interface}`
+    this.memory = new XdpMemory(pool, options.extentOffsets)
+    try {
+      const link = readInterface(options.interface)
+      if (!link.isUp)
+        throw new PackratError('DOWN', `${this.name} is down; bring it up with: ip link set ${options.interface} up`)
+      checkQueues(this.name, queues, link.queues)
+      this.mac = link.mac
+      this.capabilities = { mtu: chooseMtu(this.name, options.mtu, link.mtu), receiveSum: false }
+      const scatter = this.openQueues(pool, options, queues, link.index)
+      const { program, native } = attach(options, link.index, link.queues, link.mac)
+      this.program = program
+      for (const [index, queue] of queues.entries()) program.setSocket(queue, this.queues[index]!.socket)
+      const zeroCopy = this.queues[0]!.socket.isZeroCopy
+      this.mode = [
+        native ? 'native XDP' : 'generic XDP',
+        zeroCopy ? 'zero-copy mode' : 'copy mode',
+        scatter ? 'scattered frames' : 'whole frames, copied together to send',
+        `queue ${queues.join(', ')} of ${link.queues}`,
+      ].join(', ')
+    } catch (error) {
+      this.releaseQueues()
+      throw translate(error)
+    }
+  }
+
+  get idleBuffers(): number {
+    let idle = 0
+    for (let index = 0; index < this.queues.length; index++) idle += this.queues[index]!.idle
+    return idle
+  }
+
+  receive(burst: ReceiveBurst): number {
+    if (this.closed) throw this.closedError()
+    burst.count = 0
+    for (let index = 0; index < this.queues.length; index++) this.queues[index]!.receive(burst)
+    return burst.count
+  }
+
+  transmit(burst: TransmitBurst): number {
+    if (this.closed) throw this.closedError()
+    return this.queues[0]!.transmit(burst)
+  }
+
+  waitReadable(ready: () => void): void {
+    if (this.closed) throw this.closedError()
+    let called = false
+    const once = (): void => {
+      if (called) return
+      called = true
+      ready()
+    }
+    for (const queue of this.queues) queue.socket.onReadable(once)
+  }
+
+  /** The kernel's own counters, and ours. */
+  readStatistics(): XdpStatistics {
+    const total = [0, 0, 0, 0, 0]
+    let bytesGathered = 0
+    for (const queue of this.queues) {
+      if (!this.closed) queue.socket.readStatistics(this.statistics)
+      const places = [S_RX_DROPPED, S_RX_INVALID, S_TX_INVALID, S_RX_RING_FULL, S_FILL_RING_EMPTY]
+      for (const [index, place] of places.entries()) total[index]! += this.statistics[place]!
+      bytesGathered += queue.bytesGathered
+    }
+    const [dropped, invalidReceive, invalidTransmit, receiveRingFull, fillRingEmpty] = total as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ]
+    return { dropped, invalidReceive, invalidTransmit, receiveRingFull, fillRingEmpty, bytesGathered }
+  }
+
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.program.release()
+    this.releaseQueues()
+  }
+
+  /** @returns whether frames of several descriptors can be sent */
+  private openQueues(pool: Pool, options: XdpOptions, queues: readonly number[], ifindex: number): boolean {
+    const { memory } = this
+    const base = {
+      ifindex,
+      rings: { fill: RING_ENTRIES, completion: TX_ENTRIES, rx: RING_ENTRIES, tx: TX_ENTRIES },
+      mode: options.copy ?? 'auto',
+      busyPollUs: options.busyPollUs ?? 0,
+    } as const
+    let scatter = true
+    let first: XdpSocket | undefined
+    const idleTarget = Math.floor((pool.totalBuffers >> IDLE_SHARE_SHIFT) / queues.length)
+    for (const queue of queues) {
+      const own = first === undefined ? { memory } : { share: first }
+      let socket: XdpSocket
+      if (first === undefined) {
+        const opened = openFirst({ ...base, ...own, queue })
+        socket = opened.socket
+        scatter = opened.scatter
+        first = socket
+      } else socket = new XdpSocket({ ...base, ...own, queue })
+      const busyPolled = base.busyPollUs > 0
+      const { counters } = this
+      this.queues.push(new XdpQueue({ socket, pool, memory, counters, idleTarget, scatter, busyPolled }))
+    }
+    return scatter
+  }
+
+  private releaseQueues(): void {
+    for (const queue of this.queues) queue.socket.release()
+    this.memory.releaseAll()
+  }
+
+  private closedError(): PackratError {
+    return new PackratError('DEVICE_CLOSED', `${this.name} is closed: no frame can pass any more`)
+  }
+}
+
+/** With scattered frames if the kernel and the driver have them: before Linux 6.6 the flag is EINVAL, some drivers say EOPNOTSUPP. */
+function openFirst(options: XdpSocketOptions): { socket: XdpSocket; scatter: boolean } {
+  try {
+    return { socket: new XdpSocket({ ...options, scatter: true }), scatter: true }
+  } catch (error) {
+    if (!(error instanceof XdpError) || (error.code !== 'EINVAL' && error.code !== 'EOPNOTSUPP')) throw error
+    return { socket: new XdpSocket(options), scatter: false }
+  }
+}
+
+function attach(
+  options: XdpOptions,
+  ifindex: number,
+  queues: number,
+  mac: Uint8Array,
+): { program: XdpProgram; native: boolean } {
+  const { ipv4, ipv6 = [], attach: mode = 'auto' } = options
+  const open = (native: boolean): XdpProgram => new XdpProgram({ ifindex, queues, native, mac, ipv4, ipv6 })
+  if (mode !== 'auto') return { program: open(mode === 'native'), native: mode === 'native' }
+  try {
+    return { program: open(true), native: true }
+  } catch (error) {
+    if (!(error instanceof XdpError) || error.code !== 'EOPNOTSUPP') throw error
+    return { program: open(false), native: false }
+  }
+}
+
+function checkQueues(name: string, queues: readonly number[], available: number): void {
+  const missing = queues.find((queue) => queue >= available)
+  if (missing === undefined) return
+  const has = available === 1 ? 'only queue 0' : `queues 0 to ${available - 1}`
+  throw new PackratError('QUEUE', `${name} has ${has}, not queue ${missing}; see: ethtool -l`)
+}
+
+function chooseMtu(name: string, wanted: number | undefined, available: number): number {
+  const mtu = wanted ?? available
+  if (mtu > available)
+    throw new PackratError('MTU', `${name} has an MTU of ${available}, not ${mtu}; choose ${available} or less`)
+  if (available > MTU_MAX)
+    throw new PackratError(
+      'MTU',
+      `${name} has an MTU of ${available}: a frame must fit one buffer beside the kernel's headroom; set it to ${MTU_MAX} or less (ip link set mtu)`,
+    )
+  return mtu
+}
+
+function translate(error: unknown): unknown {
+  return error instanceof XdpError ? new PackratError(error.code, error.message, { cause: error }) : error
+}
