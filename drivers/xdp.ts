@@ -73,14 +73,17 @@ export interface XdpOptions {
   readonly busyPollUs?: number
 }
 
-/** What XDP_STATISTICS says of all queues together, and what was copied to send. */
-export interface XdpStatistics {
-  readonly dropped: number
-  readonly invalidReceive: number
-  readonly invalidTransmit: number
-  readonly receiveRingFull: number
-  readonly fillRingEmpty: number
-  readonly bytesGathered: number
+/** What XDP_STATISTICS says, and what was copied to send. */
+export class XdpStatistics {
+  /** Frames dropped for another reason than a full or empty ring. */
+  dropped = 0
+  /** Descriptors that the kernel refused. */
+  invalidReceive = 0
+  invalidTransmit = 0
+  receiveRingFull = 0
+  fillRingEmpty = 0
+  /** Bytes copied together because the socket takes only whole frames. */
+  bytesGathered = 0
 }
 
 export interface XdpAvailability {
@@ -167,24 +170,19 @@ export class XdpDevice implements Device {
     for (const queue of this.queues) queue.socket.onReadable(once)
   }
 
-  /** The kernel's own counters, and ours. */
+  /** The kernel's own counters of all queues together, and ours. */
   readStatistics(): XdpStatistics {
-    const total = [0, 0, 0, 0, 0]
-    let bytesGathered = 0
-    for (const queue of this.queues) {
-      if (!this.closed) queue.socket.readStatistics(this.statistics)
-      const places = [S_RX_DROPPED, S_RX_INVALID, S_TX_INVALID, S_RX_RING_FULL, S_FILL_RING_EMPTY]
-      for (const [index, place] of places.entries()) total[index]! += this.statistics[place]!
-      bytesGathered += queue.bytesGathered
+    const sum = new XdpStatistics()
+    for (const { socket, bytesGathered } of this.queues) {
+      if (!this.closed) socket.readStatistics(this.statistics)
+      sum.dropped += this.statistics[S_RX_DROPPED]!
+      sum.invalidReceive += this.statistics[S_RX_INVALID]!
+      sum.invalidTransmit += this.statistics[S_TX_INVALID]!
+      sum.receiveRingFull += this.statistics[S_RX_RING_FULL]!
+      sum.fillRingEmpty += this.statistics[S_FILL_RING_EMPTY]!
+      sum.bytesGathered += bytesGathered
     }
-    const [dropped, invalidReceive, invalidTransmit, receiveRingFull, fillRingEmpty] = total as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ]
-    return { dropped, invalidReceive, invalidTransmit, receiveRingFull, fillRingEmpty, bytesGathered }
+    return sum
   }
 
   close(): void {

@@ -138,6 +138,11 @@ export class Region implements Persistence {
     this.counters = new RegionCounters(pmem.counters(this.handle))
   }
 
+  /** Where each extent begins in the mapping, bytes: for devices that address the whole of it. */
+  get extentOffsets(): number[] {
+    return this.header.extents.map((extent) => extent.offset)
+  }
+
   get versionFloor(): number {
     return this.header.versionFloor
   }

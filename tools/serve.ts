@@ -6,7 +6,6 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { createServer, type Server } from 'node:http'
 import { CaptureDevice } from '../drivers/capture.ts'
 import { CaptureFile } from '../drivers/capture-file.ts'
-import { TapDevice } from '../drivers/tap.ts'
 import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
@@ -14,20 +13,11 @@ import { PackratError, RegionError } from '../storage/errors.ts'
 import type { CorruptEntry } from '../storage/recovery.ts'
 import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
-import {
-  choice,
-  count,
-  EXIT_CANNOT,
-  EXIT_OK,
-  type FlagValues,
-  runCommand,
-  size,
-  text,
-  UsageError,
-} from './arguments.ts'
+import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
 import { impairDevice, impairment } from './impairment.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
+import { openLink } from './link.ts'
 import { Loop } from './loop.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
@@ -47,7 +37,7 @@ const command = {
   summary: 'the daemon: a key-value store on its own TCP/IP stack',
   operands: [],
   flags: {
-    device: text('tap:NAME', 'the link', { default: 'tap:packrat0' }),
+    device: text('tap:NAME|xdp:IFACE[:QUEUE]', 'the link; docs/af-xdp.md', { default: 'tap:packrat0' }),
     address: text('CIDR', "Packrat's own address", { default: '10.77.0.2/24' }),
     'host-address': text('CIDR|none', 'address of the kernel on the other side of the TAP', {
       default: '10.77.0.1/24',
@@ -69,6 +59,20 @@ const command = {
     tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
     'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
+    'xdp-attach': choice(
+      ['auto', 'native', 'generic'],
+      "where the XDP program runs: in the driver, or in the kernel's generic path",
+      {
+        default: 'auto',
+      },
+    ),
+    'xdp-copy': choice(['auto', 'zerocopy', 'copy'], 'who writes the frames into the region: the card, or the kernel', {
+      default: 'auto',
+    }),
+    'xdp-busy-poll-us': count('US', "drive the card's queue from the loop (SO_PREFER_BUSY_POLL); 0: interrupts do", {
+      default: 0,
+      maximum: 10_000,
+    }),
     impair: impairment('make the link as bad as this says; docs/impairment.md'),
     capture: text('FILE.pcapng', 'write every frame that is received or sent to this file'),
     'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
@@ -97,27 +101,6 @@ function openRegion(flags: ServeFlags): Region {
   }
   Region.create(flags.pm, { bytes: flags['pm-size'] })
   return new Region(flags.pm, options)
-}
-
-function parseMac(mac: string): Uint8Array {
-  const parts = mac.split(':')
-  if (parts.length !== 6 || parts.some((part) => !/^[0-9a-f]{2}$/i.test(part))) {
-    throw new UsageError(`--mac '${mac}' is no Ethernet address; write it as 02:00:00:00:00:01`)
-  }
-  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16))
-}
-
-function openDevice(flags: ServeFlags, store: Store): TapDevice {
-  const [kind, name] = flags.device.split(':')
-  if (kind !== 'tap' || name === undefined || name === '') {
-    throw new PackratError('DEVICE', `--device '${flags.device}' is not known; write tap:NAME`)
-  }
-  return new TapDevice(store.pool, {
-    name,
-    mtu: flags.mtu,
-    ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
-    ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
-  })
 }
 
 class Daemon {
@@ -164,11 +147,11 @@ class Daemon {
     })
 
     const capture = this.openCapture()
-    const tap = openDevice(flags, store)
-    const impaired = flags.impair === undefined ? undefined : impairDevice(tap, store.pool, flags.impair)
+    const link = openLink(flags, region, store)
+    const impaired = flags.impair === undefined ? undefined : impairDevice(link.device, store.pool, flags.impair)
     // Around the impairment: the capture shows what the stack sees.
-    const link = impaired ?? tap
-    const device = capture === undefined ? link : new CaptureDevice(link, store.pool, capture)
+    const wire = impaired ?? link.device
+    const device = capture === undefined ? wire : new CaptureDevice(wire, store.pool, capture)
     store.idleBuffers = () => device.idleBuffers
     this.closers.push(() => device.close())
 
@@ -198,6 +181,7 @@ class Daemon {
       service: () => service,
       scrub: scrubbing?.counters,
       impaired,
+      xdp: link.xdp,
       startedAtMs: Date.now(),
     }
     const service = new KvService({
@@ -247,7 +231,7 @@ class Daemon {
       host.close(clock.nowUs())
       await drained(store) // what the connections held
     })
-    this.announce(region, store, seed)
+    this.announce(region, store, seed, link.mode)
     loop.start()
   }
 
@@ -264,13 +248,13 @@ class Daemon {
     return file
   }
 
-  private announce(region: Region, store: Store, seed: number): void {
+  private announce(region: Region, store: Store, seed: number, mode: string | undefined): void {
     const { flags } = this
     const ip = flags.address.split('/')[0]
     const port = flags['http-port'] === 80 ? '' : `:${flags['http-port']}`
     const { durability } = region
     console.log(
-      `packrat ready http://${ip}${port}/ device=${flags.device} pm=${flags.pm} records=${store.records} ` +
+      `packrat ready http://${ip}${port}/ device=${flags.device}${mode === undefined ? '' : ` (${mode})`} pm=${flags.pm} records=${store.records} ` +
         `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity} seed=${seed}`,
     )
     const url = `http://${ip}${port}/kv`

@@ -1,6 +1,7 @@
 /** The /stats document: one JSON object of counters and gauges, the same over the stack and on the admin address. */
 import type { Device } from '../drivers/device.ts'
 import type { ImpairDevice } from '../drivers/impair.ts'
+import type { XdpStatistics } from '../drivers/xdp.ts'
 import type { Host } from '../stack/host.ts'
 import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
@@ -17,6 +18,8 @@ export interface StatsSources {
   readonly scrub: ScrubCounters | undefined
   /** Undefined: the link is as it is. */
   readonly impaired: ImpairDevice | undefined
+  /** Undefined: not an xdp device. */
+  readonly xdp: (() => XdpStatistics) | undefined
   readonly startedAtMs: number
 }
 
@@ -56,6 +59,7 @@ export function readStats(sources: StatsSources): object {
     icmp: { ...host.counters.icmp },
     ethernet: { ...host.counters.ethernet },
     device: { name: device.name, ...device.counters },
+    ...(sources.xdp !== undefined && { xdp: sources.xdp() }),
     ...(sources.impaired !== undefined && { impairment: sources.impaired.paths }),
     memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },
   }

@@ -1,0 +1,83 @@
+/**
+ * The link of `packrat serve`, from its flags: `--device tap:NAME` or `--device xdp:IFACE[:QUEUE]`. Called by serve.ts.
+ */
+import type { Device } from '../drivers/device.ts'
+import { TapDevice } from '../drivers/tap.ts'
+import { type XdpAttachMode, type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
+import { parseCidr } from '../stack/address.ts'
+import type { Region } from '../storage/region.ts'
+import type { Store } from '../storage/store.ts'
+import { UsageError } from './arguments.ts'
+
+export interface LinkFlags {
+  readonly device: string
+  readonly address: string
+  readonly 'host-address': string
+  readonly mac: string | undefined
+  readonly mtu: number
+  readonly 'xdp-attach': XdpAttachMode
+  readonly 'xdp-copy': XdpCopyMode
+  readonly 'xdp-busy-poll-us': number
+}
+
+export interface Link {
+  readonly device: Device
+  /** What was chosen where there was a choice; for people. */
+  readonly mode?: string
+  /** For /stats. */
+  readonly xdp?: () => XdpStatistics
+}
+
+/** Opens the link that --device names. @throws UsageError, PackratError of the devices */
+export function openLink(flags: LinkFlags, region: Region, store: Store): Link {
+  const [, kind, name = '', queue] = /^(tap|xdp):([^:]+)(?::(.+))?$/.exec(flags.device) ?? []
+  if (kind === 'tap' && queue === undefined) return { device: openTap(flags, name, store) }
+  if (kind === 'xdp') return openXdp(flags, name, queue, region, store)
+  throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME or xdp:IFACE[:QUEUE]`)
+}
+
+function openTap(flags: LinkFlags, name: string, store: Store): TapDevice {
+  return new TapDevice(store.pool, {
+    name,
+    mtu: flags.mtu,
+    ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
+    ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
+  })
+}
+
+function openXdp(flags: LinkFlags, name: string, queue: string | undefined, region: Region, store: Store): Link {
+  if (flags.mac !== undefined) throw new UsageError('--mac is for TAP; an xdp device has the address of its interface')
+  const device = new XdpDevice(store.pool, {
+    interface: name,
+    queues: parseQueues(queue ?? '0'),
+    extentOffsets: region.extentOffsets,
+    ipv4: ipv4Bytes(flags.address),
+    mtu: flags.mtu,
+    attach: flags['xdp-attach'],
+    copy: flags['xdp-copy'],
+    busyPollUs: flags['xdp-busy-poll-us'],
+  })
+  return { device, mode: device.mode, xdp: () => device.readStatistics() }
+}
+
+/** `2`, or `0-3`: one socket for each. */
+function parseQueues(text: string): number[] {
+  const [, first, last = first] = /^(\d{1,2})(?:-(\d{1,2}))?$/.exec(text) ?? []
+  const count = Number(last) - Number(first) + 1
+  if (first === undefined || count < 1)
+    throw new UsageError(`queue '${text}' of --device is none; write xdp:IFACE:0, or xdp:IFACE:0-3 for several`)
+  return Array.from({ length: count }, (_, index) => Number(first) + index)
+}
+
+function ipv4Bytes(cidr: string): Uint8Array {
+  const { address } = parseCidr(cidr)
+  return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address)
+}
+
+function parseMac(mac: string): Uint8Array {
+  const parts = mac.split(':')
+  if (parts.length !== 6 || parts.some((part) => !/^[0-9a-f]{2}$/i.test(part))) {
+    throw new UsageError(`--mac '${mac}' is no Ethernet address; write it as 02:00:00:00:00:01`)
+  }
+  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16))
+}
