@@ -48,8 +48,17 @@ const MTU_MAX = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
 const RING_ENTRIES = 2048
 /** Completions of a burst must fit beside those of the one before. */
 const TX_ENTRIES = TRANSMIT_BURST_DESCRIPTORS * 2
-/** At most this part of a small region waits for reception: an eighth. */
-const IDLE_SHARE_SHIFT = 3
+/**
+ * The kernel gives a queue back a little after the process that had it ended, on a work queue of its own: so long is it
+ * asked again, so that a daemon can be restarted at once.
+ */
+const BIND_RETRY_MS_MAX = 1000
+const BIND_RETRY_MS = 5
+/**
+ * At most this part of a small region waits for reception: half of the sixteenth that a store leaves free when it is
+ * full, so that windows stay open then.
+ */
+const IDLE_SHARE_SHIFT = 5
 
 export type XdpAttachMode = 'auto' | 'native' | 'generic'
 export type XdpCopyMode = 'auto' | 'zerocopy' | 'copy'
@@ -212,7 +221,7 @@ export class XdpDevice implements Device {
         socket = opened.socket
         scatter = opened.scatter
         first = socket
-      } else socket = new XdpSocket({ ...base, ...own, queue })
+      } else socket = openPatiently({ ...base, ...own, queue })
       const busyPolled = base.busyPollUs > 0
       const { counters } = this
       this.queues.push(new XdpQueue({ socket, pool, memory, counters, idleTarget, scatter, busyPolled }))
@@ -230,13 +239,24 @@ export class XdpDevice implements Device {
   }
 }
 
-/** With scattered frames if the kernel and the driver have them: before Linux 6.6 the flag is EINVAL, some drivers say EOPNOTSUPP. */
+/** With scattered frames if the kernel and the driver have them: before Linux 6.6 the flag is EINVAL, some drivers say ENOTSUP. */
 function openFirst(options: XdpSocketOptions): { socket: XdpSocket; scatter: boolean } {
   try {
-    return { socket: new XdpSocket({ ...options, scatter: true }), scatter: true }
+    return { socket: openPatiently({ ...options, scatter: true }), scatter: true }
   } catch (error) {
-    if (!(error instanceof XdpError) || (error.code !== 'EINVAL' && error.code !== 'EOPNOTSUPP')) throw error
-    return { socket: new XdpSocket(options), scatter: false }
+    if (!(error instanceof XdpError) || (error.code !== 'EINVAL' && error.code !== 'ENOTSUP')) throw error
+    return { socket: openPatiently(options), scatter: false }
+  }
+}
+
+function openPatiently(options: XdpSocketOptions): XdpSocket {
+  for (let waitedMs = 0; ; waitedMs += BIND_RETRY_MS) {
+    try {
+      return new XdpSocket(options)
+    } catch (error) {
+      if (!(error instanceof XdpError) || error.code !== 'EBUSY' || waitedMs >= BIND_RETRY_MS_MAX) throw error
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BIND_RETRY_MS)
+    }
   }
 }
 
@@ -252,7 +272,7 @@ function attach(
   try {
     return { program: open(true), native: true }
   } catch (error) {
-    if (!(error instanceof XdpError) || error.code !== 'EOPNOTSUPP') throw error
+    if (!(error instanceof XdpError) || error.code !== 'ENOTSUP') throw error
     return { program: open(false), native: false }
   }
 }

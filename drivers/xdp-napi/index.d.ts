@@ -76,7 +76,7 @@ export interface XdpSocketOptions {
 }
 
 export declare class XdpSocket {
-  /** @throws XdpError EPERM, EFAULT and EOPNOTSUPP (memory cannot be pinned), ENOBUFS (memlock), EBUSY, EINVAL (queue, or scatter unknown), ENETDOWN … */
+  /** @throws XdpError EPERM, EFAULT and ENOTSUP (memory cannot be pinned), ENOBUFS (memlock), EBUSY, EINVAL (queue, or scatter unknown), ENETDOWN … */
   constructor(options: XdpSocketOptions)
   readonly rings: XdpRings
   readonly isZeroCopy: boolean
@@ -107,7 +107,7 @@ export interface XdpProgramOptions {
 
 /** The program that redirects frames for the given addresses, attached until `release` or the end of the process. */
 export declare class XdpProgram {
-  /** @throws XdpError EPERM, EBUSY (another program), EOPNOTSUPP (no native mode) … */
+  /** @throws XdpError EPERM, EBUSY (another program), ENOTSUP (no native mode) … */
   constructor(options: XdpProgramOptions)
   setSocket(queue: number, socket: XdpSocket): void
   release(): void

@@ -54,7 +54,7 @@ const socketReasons = {
   [STAGE_UMEM]: {
     EFAULT:
       'the kernel may not pin the memory of this file system; a region for AF_XDP lies on /dev/shm (tmpfs), hugetlbfs or a /dev/dax device',
-    EOPNOTSUPP:
+    ENOTSUP:
       'fsdax files cannot be pinned; a region for AF_XDP lies on a /dev/dax device, /dev/shm (tmpfs) or hugetlbfs',
     ENOBUFS: 'the region is more than may be locked in memory; raise the limit with ulimit -l unlimited, or use sudo',
     ENOMEM: 'there is not enough memory to pin the region; choose a smaller one',
@@ -66,7 +66,7 @@ const socketReasons = {
     EINVAL: 'the interface has no such queue',
     ENODEV: 'the interface does not exist any more',
     ENETDOWN: 'the interface is down; bring it up with: ip link set IFACE up',
-    EOPNOTSUPP: 'the driver has no zero-copy mode; choose copy',
+    ENOTSUP: 'the driver has no zero-copy mode; choose copy',
   },
 }
 
@@ -78,7 +78,7 @@ const programReasons = {
 const attachReasons = {
   EBUSY: 'another XDP program is attached; remove it with: ip link set IFACE xdp off',
   EEXIST: 'an XDP program of the other mode is attached; remove it with: ip link set IFACE xdp off',
-  EOPNOTSUPP: 'the driver has no native XDP; choose the generic mode',
+  ENOTSUP: 'the driver has no native XDP; choose the generic mode',
   ERANGE: 'the MTU is too large for XDP on this driver; lower it',
   EINVAL: 'the driver refuses the program: often its MTU is too large for XDP, or its offloads collide (LRO)',
   EPERM: 'attaching a program needs CAP_NET_ADMIN; run with sudo',

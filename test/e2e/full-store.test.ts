@@ -13,6 +13,7 @@ import {
   PACKRAT_URL,
   scratchDirectory,
   send,
+  sleep,
   startDaemon,
   untilIdle,
 } from '../support/lab.ts'
@@ -43,6 +44,16 @@ const value = (index: number) => Buffer.alloc(VALUE_BYTES, `value ${index} `)
 
 async function put(index: number): Promise<number> {
   return (await send('PUT', keyUrl(name(index)), { body: value(index) })).status
+}
+
+/** At the brim a few buffers decide, and the replies and frames of the requests before may hold them for a moment. */
+async function putSoon(index: number): Promise<number> {
+  const deadline = performance.now() + 2000
+  for (;;) {
+    const status = await put(index)
+    if (status !== 507 || performance.now() > deadline) return status
+    await sleep(20)
+  }
 }
 
 async function assertReadable(index: number): Promise<void> {
@@ -87,7 +98,7 @@ test('DELETE makes room, and PUT works again in the same daemon', async () => {
   const { pid } = daemon
   const freed = Math.ceil(stored / 2)
   for (let index = 0; index < freed; index++) assert.is((await send('DELETE', keyUrl(name(index)))).status, 204)
-  for (let index = 0; index < freed; index++) assert.is(await put(index), 201, `after the room was made: ${index}`)
+  for (let index = 0; index < freed; index++) assert.is(await putSoon(index), 201, `after the room was made: ${index}`)
   for (let index = 0; index < stored; index++) await assertReadable(index)
   assert.ok(daemon.alive)
   assert.is(daemon.pid, pid)
@@ -99,7 +110,7 @@ test('filling and emptying again and again loses no space', async () => {
     const empty = await untilIdle(daemon)
     assert.is(empty.records, 0)
     assert.is(empty.buffers.free, empty.buffers.total)
-    for (let index = 0; index < stored; index++) assert.is(await put(index), 201, `round ${round}, value ${index}`)
+    for (let index = 0; index < stored; index++) assert.is(await putSoon(index), 201, `round ${round}, value ${index}`)
   }
 })
 

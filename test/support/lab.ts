@@ -5,6 +5,10 @@
  *   test process ── node:net, curl, wrk ──► kernel TCP 10.77.0.1 ── TAP ──► packrat serve 10.77.0.2
  *                └── http://127.0.0.1:9177/stats (the daemon's admin address, on the kernel's loopback)
  *
+ * With PACKRAT_TEST_DEVICE=xdp the link is a veth pair with AF_XDP on Packrat's end, and all else is the same:
+ *
+ *                └── node:net, curl, wrk ──► kernel TCP 10.77.0.1 pr-a ── veth ── pr-b packrat serve 10.77.0.2
+ *
  * Invariants:
  *  1. Every process and every wait has a time limit.
  *  2. Daemons and files do not outlive the test process, however it ends short of SIGKILL (then the runner's
@@ -17,6 +21,7 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { xdpAvailability } from '../../drivers/xdp.ts'
 
 export const PACKRAT_ADDRESS = '10.77.0.2'
 export const PACKRAT_URL = `http://${PACKRAT_ADDRESS}`
@@ -24,6 +29,9 @@ export const ADMIN_URL = 'http://127.0.0.1:9177'
 /** The compiled command-line program, beside the compiled tests. */
 export const PACKRAT_PROGRAM = fileURLToPath(new URL('../../tools/packrat.js', import.meta.url))
 export const WRK_SCRIPT = fileURLToPath(new URL('../../../scripts/wrk-put.lua', import.meta.url))
+
+/** The device that the daemon serves on: `tap` or `xdp`. */
+export const LAB_DEVICE = process.env.PACKRAT_TEST_DEVICE ?? 'tap'
 
 const READY_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 10_000
@@ -43,15 +51,22 @@ process.on('exit', () => {
 /** For `privateNetworkSuite`: what the lab and these programs lack on this machine. */
 export function lacks(...programs: string[]): () => string | undefined {
   return () => {
-    try {
-      accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
-    } catch {
-      return '/dev/net/tun cannot be opened: no TAP interfaces here'
-    }
-    const missing = ['ip', ...programs].filter(
+    const device = LAB_DEVICE === 'xdp' ? xdpAvailability().reason : lacksTap()
+    if (device !== undefined) return device
+    const wanted = ['ip', ...(LAB_DEVICE === 'xdp' ? ['ethtool'] : []), ...programs]
+    const missing = wanted.filter(
       (program) => spawnSync('sh', ['-c', 'command -v "$0"', program], { stdio: 'ignore' }).status !== 0,
     )
     return missing.length > 0 ? `not installed: ${missing.join(', ')} (scripts/setup.sh --for-tests)` : undefined
+  }
+}
+
+function lacksTap(): string | undefined {
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
+    return undefined
+  } catch {
+    return '/dev/net/tun cannot be opened: no TAP interfaces here'
   }
 }
 
@@ -255,10 +270,31 @@ export class Daemon {
   }
 }
 
+/**
+ * The link for xdp, in this namespace; made once. The client's end has to finish its checksums itself: nothing on the
+ * way does.
+ */
+function makeVethPair(): void {
+  if (spawnSync('ip', ['link', 'show', 'pr-b'], { stdio: 'ignore' }).status === 0) return
+  for (const command of [
+    'ip link add pr-a type veth peer name pr-b',
+    'ip address add 10.77.0.1/24 dev pr-a',
+    'ip link set pr-a up',
+    'ip link set pr-b up',
+    'ethtool -K pr-a tx off tso off gso off',
+  ]) {
+    const [program, ...args] = command.split(' ')
+    const { status, stderr } = spawnSync(program!, args, { encoding: 'utf8', timeout: PROGRAM_TIMEOUT_MS })
+    if (status !== 0) throw new Error(`${command}: ${stderr}`)
+  }
+}
+
 /** Starts `packrat serve` and waits until it serves. Rejects with its standard error if it ends instead. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  if (LAB_DEVICE === 'xdp') makeVethPair()
   const started = performance.now()
-  const flags = ['--pm', options.region, ...(options.flags ?? [])]
+  const device = LAB_DEVICE === 'xdp' ? ['--device', 'xdp:pr-b'] : []
+  const flags = ['--pm', options.region, ...device, ...(options.flags ?? [])]
   const child = spawn(process.execPath, [...(options.nodeFlags ?? []), PACKRAT_PROGRAM, 'serve', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
