@@ -63,7 +63,7 @@ kill -0 $pid 2>/dev/null && { sleep 1; kill -0 $pid 2>/dev/null && { echo 'the d
 ip link show pr-a 2>/dev/null && { echo 'an interface is left'; exit 1; }
 echo 'nothing left'`)
   assert.is(status, 0, output)
-  assert.match(output, /PUT 201\nread back\nnothing left/)
+  assert.match(output, /PUT 201\n(.*\n)*read back\n(.*\n)*nothing left/)
 })
 
 test('up twice is refused, down twice is not', () => {
