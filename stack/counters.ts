@@ -147,8 +147,10 @@ export class TcpCounters {
   dropNoMemory = 0
   /** Bytes that were received before. */
   duplicateBytes = 0
-  /** Out-of-order bytes given up because the pool ran dry. */
-  prunedBuffers = 0
+  /** Bytes of small segments that were copied together, to save buffers. */
+  coalescedBytes = 0
+  /** Out-of-order lines given up because memory ran out. */
+  prunedLines = 0
 }
 
 export class StackCounters {

@@ -64,8 +64,15 @@ export const SEND_LIMIT_BYTES = 4 << 20
 export const WINDOW_BYTES_PER_BUFFER = 730
 /** Buffers that a window never promises: headers, ACKs and replies of the whole host need them. */
 export const POOL_RESERVE_BUFFERS = 128
-/** Out-of-order buffers one connection may hold. */
-export const REASSEMBLY_BUFFERS_MAX = 4096
+/** Out-of-order lines one connection may hold, and never more than this part of the pool's. */
+export const REASSEMBLY_LINES_MAX = 32_768
+export const REASSEMBLY_POOL_SHARE = 4
+/** Of a connection's lines, waiting to be read: beyond so many, small segments are copied together. */
+export const COALESCE_LINES = 64
+/** Below this part of the pool's buffers free, they always are. */
+export const COALESCE_POOL_SHARE = 8
+/** A small segment: copying it costs less than the buffer it would hold. */
+export const COALESCE_SEGMENT_BYTES_MAX = 512
 
 export const MSS_DEFAULT = 536 // RFC 9293 3.7.1
 /** Smallest segment size accepted from a peer's option; Linux TCP_MIN_SND_MSS less its options. */

@@ -15,6 +15,7 @@ import type { TcpContext } from './context.ts'
 import { releaseReassembly } from './reassembly.ts'
 import { releaseReceiveQueue } from './receive-queue.ts'
 import { releaseSendQueue } from './send-queue.ts'
+import { releaseShared } from './shared-buffer.ts'
 import { sendReset, sendTimeWaitAck } from './stateless.ts'
 import {
   STATE_CLOSE_WAIT,
@@ -97,6 +98,7 @@ function leaveTable(context: TcpContext, c: Connection): void {
   releaseSendQueue(context, c)
   context.scoreboard.release(c)
   releaseReassembly(context, c)
+  releaseShared(context, c)
 }
 
 /** Orderly over, but the application may have data to take: tcp.ts asks at the end of the burst. */

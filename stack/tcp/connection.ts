@@ -15,9 +15,9 @@
  *  2. The lines from sendHead hold exactly the bytes [sndUna - sendHeadOffset, sendEnd), SYN and FIN apart.
  *  3. rcvAdvertised never moves left (RFC 9293 3.8.6: a receiver SHOULD NOT shrink the window).
  *  4. sndNxt never moves left. What lies in [sndUna, sndNxt) stands in the scoreboard (scoreboard.ts).
- *  5. The lines from reassemblyHead lie right of rcvNxt, sorted, without overlap.
+ *  5. The runs under reassemblyRoot lie right of rcvNxt; between any two, and before the first, bytes are missing.
  */
-import { NO_META } from '../../storage/layout.ts'
+import { NO_BUFFER, NO_META } from '../../storage/layout.ts'
 import { formatAddress } from '../address.ts'
 import type { Application } from './application.ts'
 import { abortConnection, shutdownConnection } from './close.ts'
@@ -110,7 +110,7 @@ export class Connection {
   receiveHead = NO_META
   receiveTail = NO_META
   receiveQueuedBytes = 0
-  receiveQueuedBuffers = 0
+  receiveQueuedLines = 0
   /** 1: the peer's FIN was received, nothing comes behind the queue. */
   receiveFinished = 0
   /** 1: a FIN with number peerFin was seen, data before it may be missing. */
@@ -118,11 +118,17 @@ export class Connection {
   peerFin = 0
 
   /* Out-of-order lines; reassembly.ts. */
-  reassemblyHead = NO_META
-  reassemblyTail = NO_META
-  reassemblyBuffers = 0
-  /** Sequence number of the segment that came out of order last: the first SACK block (RFC 2018 4). */
+  reassemblyRoot = NO_META
+  reassemblyLines = 0
+  /** Sequence numbers in the runs that segments came for last, the latest first: SACK blocks in that order (RFC 2018 4). */
   reassemblyLatest = 0
+  reassemblyBefore1 = 0
+  reassemblyBefore2 = 0
+  reassemblyBefore3 = 0
+
+  /* The buffer that small segments are copied into; shared-buffer.ts. */
+  sharedBuffer = NO_BUFFER
+  sharedUsed = 0
 
   /* RFC 7323. */
   timestampsOn = 0

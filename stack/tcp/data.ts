@@ -17,6 +17,7 @@ import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
 import { appendReceived } from './receive-queue.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd, seqDiff } from './seq.ts'
+import { copyToShared, shallShare } from './shared-buffer.ts'
 import {
   ACK_DELAYED,
   ACK_NONE,
@@ -75,13 +76,12 @@ function trimToWindow(context: TcpContext, c: Connection, segment: Segment): voi
 
 function receivePayload(context: TcpContext, c: Connection, segment: Segment): void {
   const length = segment.payloadLength
-  const sum = segment.payloadSum | (segment.frameOffset << 16)
-  const meta = context.pool.createView(segment.buffer, segment.payloadOffset, length, sum)
+  let meta = shallShare(context, c, length) ? copyToShared(context, c, segment) : NO_META
+  if (meta === NO_META) meta = viewOf(context, segment)
   if (meta === NO_META) {
     context.counters.dropNoMemory++
     return
   }
-  segment.bufferTaken = 1
   context.pool.set(meta, W_ARRIVAL_LOW, context.arrivalLow)
   context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
   c.lastDataMs = context.nowMs
@@ -97,11 +97,19 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   context.queueNews(c, NEWS_RECEIVE)
   c.ackBytes += length
   let urgency = c.quickAcks > 0 || c.ackBytes >= ACK_EVERY_SEGMENTS * c.peerSegmentBytes ? ACK_NOW : ACK_DELAYED
-  if (c.reassemblyHead !== NO_META) {
+  if (c.reassemblyRoot !== NO_META) {
     drainReassembly(context, c)
     urgency = ACK_NOW // RFC 5681 3.2: a segment that fills a gap
   }
   acknowledge(context, c, urgency)
+}
+
+/** A line on the arrival buffer, or NO_META. */
+function viewOf(context: TcpContext, segment: Segment): number {
+  const sum = segment.payloadSum | (segment.frameOffset << 16)
+  const meta = context.pool.createView(segment.buffer, segment.payloadOffset, segment.payloadLength, sum)
+  if (meta !== NO_META) segment.bufferTaken = 1
+  return meta
 }
 
 /** Everything before the FIN is there. */

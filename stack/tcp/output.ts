@@ -306,7 +306,7 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
       c.dsackPending = 0
     }
     const max = Math.min(sackBlocksMax(tsBytes), SACK_BLOCKS_MAX)
-    if (c.reassemblyBuffers > 0) blocks = collectSackBlocks(context, c, sackBlocks, blocks, max)
+    if (c.reassemblyLines > 0) blocks = collectSackBlocks(context, c, sackBlocks, blocks, max)
   }
   const options = tsBytes + sackOptionLength(blocks)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options + gather.bytes)
@@ -347,7 +347,7 @@ function acknowledged(context: TcpContext, c: Connection): void {
 
 /** An ACK without data has to say more than its number. */
 function hasSackBlocks(c: Connection): boolean {
-  return c.sackOn !== 0 && (c.reassemblyBuffers > 0 || c.dsackPending !== 0)
+  return c.sackOn !== 0 && (c.reassemblyLines > 0 || c.dsackPending !== 0)
 }
 
 /** Sent when the peer's window was larger. */

@@ -1,87 +1,134 @@
 /**
- * Segments that came out of order: lines linked through nextFragment, sorted by sequence number, without overlap.
- * While a line is here, word W_VERSION_LOW holds the sequence number of its first byte.
+ * Segments that came out of order, as runs: what lies side by side is one chain of lines, and the runs stand in a tree
+ * by sequence number (reassembly-tree.ts).
  *
- *   rcvNxt …gap…  head [seq, seq+len) ─► [ ) ─► … ─► tail
+ *   rcvNxt …gap…  run [start, end)  …gap…  run [start, end)  …          a run: line ─► line ─► line
  *
- * Most segments come behind everything that waits, so inserting at the tail takes constant time. Bytes that are there
- * already win over new copies; a new segment that covers a whole line replaces it.
+ * A segment that goes on where a run ends, as most do, is appended to it; one that closes a gap makes one run of two. So a
+ * run is a SACK block. Bytes that are there already win over new copies, but a new segment that covers a whole run
+ * replaces it.
  *
- * The queue counts for nothing in the window and may be thrown away: the peer still has the data
- * (RFC 2018 8: a receiver may renege). releaseReassembly does so when the pool runs dry.
+ * The queue counts for nothing in the window and may be thrown away: the peer still has the data (RFC 2018 8: a receiver
+ * may renege). Under pressure it is given up from the largest numbers down, which will be needed last.
  *
- * Called by: data.ts. Calls: pool, and sumView when a view is trimmed.
+ * Called by: data.ts (insert, drain), output.ts (SACK blocks), tcp.ts (pressure), close.ts. Calls: reassembly-tree.ts.
  */
-import { NO_META, W_VERSION_LOW } from '../../storage/layout.ts'
-import { REASSEMBLY_BUFFERS_MAX } from '../limits.ts'
+import { NO_META } from '../../storage/layout.ts'
+import { REASSEMBLY_LINES_MAX, REASSEMBLY_POOL_SHARE } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { reportDuplicate } from './dsack.ts'
+import {
+  firstRun,
+  insertRun,
+  lastRun,
+  releaseRuns,
+  removeRun,
+  runAtOrBefore,
+  runBehind,
+  runEnd,
+  runStart,
+  runTail,
+  setRunEnd,
+} from './reassembly-tree.ts'
 import { appendReceived } from './receive-queue.ts'
-import { seqAdd, seqDiff } from './seq.ts'
+import { seqAdd, seqDiff, seqLess, seqLessEqual } from './seq.ts'
+import { gatherLine, joinViews } from './shared-buffer.ts'
 
 /**
  * Puts a line with bytes from `sequence` on into the queue; the line is the queue's, or freed if it brings nothing new.
  */
 export function insertOutOfOrder(context: TcpContext, c: Connection, meta: number, sequence: number): void {
   const pool = context.pool
-  if (c.reassemblyBuffers >= REASSEMBLY_BUFFERS_MAX) {
+  if (!makeRoom(context, c, sequence)) {
     context.counters.dropNoMemory++
     pool.release(meta)
     return
   }
-  pool.set(meta, W_VERSION_LOW, sequence)
-  c.reassemblyLatest = sequence
-  if (c.reassemblyHead === NO_META) {
-    c.reassemblyHead = meta
-    c.reassemblyTail = meta
-    c.reassemblyBuffers = 1
-    return
+  let start = sequence
+  const before = runAtOrBefore(pool, c.reassemblyRoot, sequence)
+  if (before !== NO_META) {
+    const overlap = seqDiff(runEnd(pool, before), sequence)
+    const length = pool.dataLength(meta)
+    if (overlap > 0) reportDuplicate(c, sequence, seqAdd(sequence, Math.min(overlap, length)))
+    if (overlap >= length) {
+      context.counters.duplicateBytes += length
+      noteBlock(context, c, before)
+      pool.release(meta)
+      return
+    }
+    if (overlap > 0) {
+      trimFront(context, meta, overlap)
+      start = seqAdd(sequence, overlap)
+    }
   }
-  if (seqDiff(sequence, lineEnd(context, c.reassemblyTail)) >= 0) {
-    pool.setNext(c.reassemblyTail, meta)
-    c.reassemblyTail = meta
-    c.reassemblyBuffers++
-    return
+  const behind = trimBehind(context, c, meta, start)
+  const end = seqAdd(start, pool.dataLength(meta))
+  c.reassemblyLines++
+  let run = meta
+  if (before !== NO_META && runEnd(pool, before) === start) {
+    appendToRun(context, c, before, meta, end)
+    run = before
+  } else {
+    pool.setNext(meta, NO_META)
+    c.reassemblyRoot = insertRun(pool, c.reassemblyRoot, meta, start, end, meta)
   }
-  insertBetween(context, c, meta, sequence)
+  if (behind !== NO_META && runStart(pool, behind) === end) {
+    c.reassemblyRoot = removeRun(pool, c.reassemblyRoot, end)
+    pool.setNext(runTail(pool, run), behind)
+    setRunEnd(pool, run, runEnd(pool, behind), runTail(pool, behind))
+  }
+  noteBlock(context, c, run)
 }
 
 /** Moves the lines that rcvNxt has reached to the receive queue. */
 export function drainReassembly(context: TcpContext, c: Connection): void {
   const pool = context.pool
-  let meta = c.reassemblyHead
-  while (meta !== NO_META) {
-    const sequence = pool.get(meta, W_VERSION_LOW)
-    const overlap = seqDiff(c.rcvNxt, sequence)
-    if (overlap < 0) break
-    const next = pool.next(meta)
-    pool.setNext(meta, NO_META)
-    c.reassemblyBuffers--
-    const length = pool.dataLength(meta)
-    if (overlap >= length) {
-      context.counters.duplicateBytes += length
-      pool.release(meta)
-    } else {
-      if (overlap > 0) trimFront(context, meta, overlap)
-      appendReceived(context, c, meta, length - overlap)
+  for (;;) {
+    const run = firstRun(pool, c.reassemblyRoot)
+    if (run === NO_META) return
+    let sequence = runStart(pool, run)
+    if (seqLess(c.rcvNxt, sequence)) return
+    c.reassemblyRoot = removeRun(pool, c.reassemblyRoot, sequence)
+    let meta = run
+    while (meta !== NO_META) {
+      const next = pool.next(meta)
+      const length = pool.dataLength(meta)
+      const overlap = seqDiff(c.rcvNxt, sequence)
+      pool.setNext(meta, NO_META)
+      c.reassemblyLines--
+      if (overlap >= length) {
+        context.counters.duplicateBytes += length
+        pool.release(meta)
+      } else {
+        if (overlap > 0) trimFront(context, meta, overlap)
+        appendReceived(context, c, gatherLine(context, c, c.receiveTail, meta), length - overlap)
+      }
+      sequence = seqAdd(sequence, length)
+      meta = next
     }
-    meta = next
   }
-  c.reassemblyHead = meta
-  if (meta === NO_META) c.reassemblyTail = NO_META
 }
 
 /** Throws the queue away. */
 export function releaseReassembly(context: TcpContext, c: Connection): void {
-  context.pool.releaseChain(c.reassemblyHead)
-  c.reassemblyHead = NO_META
-  c.reassemblyTail = NO_META
-  c.reassemblyBuffers = 0
+  releaseRuns(context.pool, c.reassemblyRoot)
+  c.reassemblyRoot = NO_META
+  c.reassemblyLines = 0
+}
+
+/** Gives up `lines` lines or a few more, those with the largest numbers. @returns how many */
+export function pruneReassembly(context: TcpContext, c: Connection, lines: number): number {
+  const before = c.reassemblyLines
+  const kept = Math.max(before - lines, 0)
+  while (c.reassemblyLines > kept) pruneLastRun(context, c, c.reassemblyLines - kept)
+  context.counters.prunedLines += before - c.reassemblyLines
+  return before - c.reassemblyLines
 }
 
 /**
- * SACK blocks (RFC 2018 4): the block with the latest segment first, then the others from the left.
+ * SACK blocks (RFC 2018 4): the block with the latest segment first, then those that were reported before it, then others
+ * from the left.
  * @param first blocks that are there already: a duplicate SACK goes before all others (RFC 2883 4)
  * @returns number of blocks in `blocks`, pairs of edges
  */
@@ -93,90 +140,135 @@ export function collectSackBlocks(
   max: number,
 ): number {
   const pool = context.pool
-  let count = first + 1 // the first place is kept for the latest
-  let latest = false
-  let meta = c.reassemblyHead
-  while (meta !== NO_META && (count < max || !latest)) {
-    const left = pool.get(meta, W_VERSION_LOW)
-    let right = lineEnd(context, meta)
-    meta = pool.next(meta)
-    while (meta !== NO_META && pool.get(meta, W_VERSION_LOW) === right) {
-      right = lineEnd(context, meta)
-      meta = pool.next(meta)
-    }
-    if (!latest && seqDiff(c.reassemblyLatest, left) >= 0 && seqDiff(c.reassemblyLatest, right) < 0) {
-      latest = true
-      blocks[first * 2] = left
-      blocks[first * 2 + 1] = right
-    } else if (count < max) {
-      blocks[count * 2] = left
-      blocks[count * 2 + 1] = right
-      count++
-    }
+  let count = first
+  count = addBlock(context, c, blocks, first, count, max, c.reassemblyLatest)
+  count = addBlock(context, c, blocks, first, count, max, c.reassemblyBefore1)
+  count = addBlock(context, c, blocks, first, count, max, c.reassemblyBefore2)
+  count = addBlock(context, c, blocks, first, count, max, c.reassemblyBefore3)
+  let run = firstRun(pool, c.reassemblyRoot)
+  while (run !== NO_META && count < max) {
+    const start = runStart(pool, run)
+    count = addBlock(context, c, blocks, first, count, max, start)
+    run = runBehind(pool, c.reassemblyRoot, start)
   }
-  if (latest) return count
-  // The latest was a duplicate of what has been delivered: the others move up.
-  for (let edge = first * 2; edge < (count - 1) * 2; edge++) blocks[edge] = blocks[edge + 2]!
-  return count - 1
+  return count
 }
 
-function lineEnd(context: TcpContext, meta: number): number {
-  return seqAdd(context.pool.get(meta, W_VERSION_LOW), context.pool.dataLength(meta))
-}
-
-/** The general case: somewhere before the tail's end. */
-function insertBetween(context: TcpContext, c: Connection, meta: number, sequence: number): void {
+/** The run that holds `sequence`, unless there is none, or it stands in `blocks` already. @returns the new count */
+function addBlock(
+  context: TcpContext,
+  c: Connection,
+  blocks: Int32Array,
+  first: number,
+  count: number,
+  max: number,
+  sequence: number,
+): number {
   const pool = context.pool
-  let before = NO_META
-  let after = c.reassemblyHead
-  while (after !== NO_META && seqDiff(pool.get(after, W_VERSION_LOW), sequence) <= 0) {
-    before = after
-    after = pool.next(after)
-  }
-  if (before !== NO_META) {
-    const overlap = seqDiff(lineEnd(context, before), sequence)
-    if (overlap > 0) reportDuplicate(c, sequence, seqAdd(sequence, Math.min(overlap, pool.dataLength(meta))))
-    if (overlap >= pool.dataLength(meta)) {
-      context.counters.duplicateBytes += pool.dataLength(meta)
-      pool.release(meta)
-      return
+  if (count >= max) return count
+  const run = runAtOrBefore(pool, c.reassemblyRoot, sequence)
+  if (run === NO_META || seqLessEqual(runEnd(pool, run), sequence)) return count
+  const start = runStart(pool, run)
+  for (let block = first; block < count; block++) if (blocks[block * 2] === start) return count
+  blocks[count * 2] = start
+  blocks[count * 2 + 1] = runEnd(pool, run)
+  return count + 1
+}
+
+/** A segment came for this run: its block is the latest, and the others move down. */
+function noteBlock(context: TcpContext, c: Connection, run: number): void {
+  const start = runStart(context.pool, run)
+  const length = seqDiff(runEnd(context.pool, run), start)
+  if (!isIn(c.reassemblyLatest, start, length)) {
+    if (!isIn(c.reassemblyBefore1, start, length)) {
+      if (!isIn(c.reassemblyBefore2, start, length)) c.reassemblyBefore3 = c.reassemblyBefore2
+      c.reassemblyBefore2 = c.reassemblyBefore1
     }
-    if (overlap > 0) {
-      trimFront(context, meta, overlap)
-      pool.set(meta, W_VERSION_LOW, seqAdd(sequence, overlap))
+    c.reassemblyBefore1 = c.reassemblyLatest
+  }
+  c.reassemblyLatest = start
+}
+
+function isIn(sequence: number, start: number, length: number): boolean {
+  const distance = seqDiff(sequence, start)
+  return distance >= 0 && distance < length
+}
+
+function appendToRun(context: TcpContext, c: Connection, run: number, meta: number, end: number): void {
+  const pool = context.pool
+  const tail = runTail(pool, run)
+  if (joinViews(pool, tail, meta)) {
+    c.reassemblyLines--
+    setRunEnd(pool, run, end, tail)
+    return
+  }
+  pool.setNext(meta, NO_META)
+  pool.setNext(tail, meta)
+  setRunEnd(pool, run, end, meta)
+}
+
+/** Removes the runs that the new line covers whole; of the first that sticks out it leaves the bytes. @returns that run, or NO_META */
+function trimBehind(context: TcpContext, c: Connection, meta: number, start: number): number {
+  const pool = context.pool
+  const end = seqAdd(start, pool.dataLength(meta))
+  for (;;) {
+    const run = runBehind(pool, c.reassemblyRoot, start)
+    if (run === NO_META) return run
+    const behindStart = runStart(pool, run)
+    const behindEnd = runEnd(pool, run)
+    const overlap = seqDiff(end, behindStart)
+    if (overlap <= 0) return run
+    if (seqLess(end, behindEnd)) {
+      reportDuplicate(c, behindStart, end)
+      context.counters.duplicateBytes += overlap
+      setView(context, meta, pool.dataOffset(meta), pool.dataLength(meta) - overlap)
+      return run
     }
+    reportDuplicate(c, behindStart, behindEnd)
+    context.counters.duplicateBytes += seqDiff(behindEnd, behindStart)
+    c.reassemblyRoot = removeRun(pool, c.reassemblyRoot, behindStart)
+    for (let line = run; line !== NO_META; line = pool.release(line)) c.reassemblyLines--
   }
-  const end = lineEnd(context, meta)
-  // Lines that the new one covers whole are replaced by it; the first that sticks out keeps its bytes.
-  while (after !== NO_META && seqDiff(lineEnd(context, after), end) <= 0) {
-    context.counters.duplicateBytes += pool.dataLength(after)
-    reportDuplicate(c, pool.get(after, W_VERSION_LOW), lineEnd(context, after))
-    after = pool.release(after)
-    c.reassemblyBuffers--
+}
+
+/** At the limit what lies farthest right makes room, unless the new line lies there itself. @returns false: no room */
+function makeRoom(context: TcpContext, c: Connection, sequence: number): boolean {
+  const pool = context.pool
+  const limit = Math.min(REASSEMBLY_LINES_MAX, Math.trunc(pool.totalMetas / REASSEMBLY_POOL_SHARE))
+  if (c.reassemblyLines < limit) return true
+  if (seqLessEqual(runStart(pool, lastRun(pool, c.reassemblyRoot)), sequence)) return false
+  pruneReassembly(context, c, limit >> 3) // an eighth, so that a long run is not walked for every segment
+  return true
+}
+
+/** Cuts at most `lines` lines off the end of the last run. */
+function pruneLastRun(context: TcpContext, c: Connection, lines: number): void {
+  const pool = context.pool
+  const run = lastRun(pool, c.reassemblyRoot)
+  let length = 0
+  for (let meta = run; meta !== NO_META; meta = pool.next(meta)) length++
+  if (length <= lines) {
+    c.reassemblyRoot = removeRun(pool, c.reassemblyRoot, runStart(pool, run))
+    pool.releaseChain(run)
+    c.reassemblyLines -= length
+    return
   }
-  if (after !== NO_META) {
-    const overlap = seqDiff(end, pool.get(after, W_VERSION_LOW))
-    if (overlap > 0) {
-      reportDuplicate(c, pool.get(after, W_VERSION_LOW), end)
-      trimBack(context, meta, overlap)
-    }
+  let tail = run
+  let end = seqAdd(runStart(pool, run), pool.dataLength(run))
+  for (let kept = length - lines; kept > 1; kept--) {
+    tail = pool.next(tail)
+    end = seqAdd(end, pool.dataLength(tail))
   }
-  pool.setNext(meta, after)
-  if (before === NO_META) c.reassemblyHead = meta
-  else pool.setNext(before, meta)
-  if (after === NO_META) c.reassemblyTail = meta
-  c.reassemblyBuffers++
+  pool.releaseChain(pool.next(tail))
+  pool.setNext(tail, NO_META)
+  setRunEnd(pool, run, end, tail)
+  c.reassemblyLines -= lines
 }
 
 function trimFront(context: TcpContext, meta: number, bytes: number): void {
   const pool = context.pool
   context.counters.duplicateBytes += bytes
   setView(context, meta, pool.dataOffset(meta) + bytes, pool.dataLength(meta) - bytes)
-}
-
-function trimBack(context: TcpContext, meta: number, bytes: number): void {
-  context.counters.duplicateBytes += bytes
-  setView(context, meta, context.pool.dataOffset(meta), context.pool.dataLength(meta) - bytes)
 }
 
 function setView(context: TcpContext, meta: number, offset: number, length: number): void {

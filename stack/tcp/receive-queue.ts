@@ -14,6 +14,7 @@ import { WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { seqAdd, seqDiff } from './seq.ts'
+import { joinViews, releaseShared } from './shared-buffer.ts'
 import { ACK_NOW, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_FIN_WAIT_2 } from './states.ts'
 
 /** Largest number in the window field. */
@@ -23,13 +24,15 @@ const WINDOW_UPDATE_SEGMENTS = 2
 
 /** Appends a line with the bytes at rcvNxt and moves rcvNxt behind them. */
 export function appendReceived(context: TcpContext, c: Connection, meta: number, length: number): void {
-  if (c.receiveTail === NO_META) c.receiveHead = meta
-  else context.pool.setNext(c.receiveTail, meta)
-  c.receiveTail = meta
   c.receiveQueuedBytes += length
-  c.receiveQueuedBuffers++
   c.bytesReceived += length
   c.rcvNxt = (c.rcvNxt + length) | 0
+  const tail = c.receiveTail
+  if (tail !== NO_META && joinViews(context.pool, tail, meta)) return
+  if (tail === NO_META) c.receiveHead = meta
+  else context.pool.setNext(tail, meta)
+  c.receiveTail = meta
+  c.receiveQueuedLines++
 }
 
 /** The queue's chain, now the caller's; of a chain longer than `limitBytes` the lines in front, with that many bytes or a little more. */
@@ -40,7 +43,8 @@ export function takeReceived(context: TcpContext, c: Connection, limitBytes: num
     c.receiveHead = NO_META
     c.receiveTail = NO_META
     c.receiveQueuedBytes = 0
-    c.receiveQueuedBuffers = 0
+    c.receiveQueuedLines = 0
+    if (c.reassemblyLines === 0) releaseShared(context, c)
   } else cutReceiveQueue(context, c, limitBytes)
   if (c.lingering !== 0)
     context.queueOutput(c) // application.ts rule 3: when everything is taken it can be closed
@@ -53,17 +57,17 @@ function cutReceiveQueue(context: TcpContext, c: Connection, limitBytes: number)
   const pool = context.pool
   let last = c.receiveHead
   let bytes = pool.dataLength(last)
-  let buffers = 1
+  let lines = 1
   while (bytes < limitBytes) {
     last = pool.next(last)
     bytes += pool.dataLength(last)
-    buffers++
+    lines++
   }
   c.receiveHead = pool.next(last)
   pool.setNext(last, NO_META)
   if (c.receiveHead === NO_META) c.receiveTail = NO_META
   c.receiveQueuedBytes -= bytes
-  c.receiveQueuedBuffers -= buffers
+  c.receiveQueuedLines -= lines
 }
 
 /** Tells the peer at once if the window has opened far enough. */
@@ -110,7 +114,7 @@ export function releaseReceiveQueue(context: TcpContext, c: Connection): void {
   c.receiveHead = NO_META
   c.receiveTail = NO_META
   c.receiveQueuedBytes = 0
-  c.receiveQueuedBuffers = 0
+  c.receiveQueuedLines = 0
 }
 
 /** What a full segment from the peer brings. */

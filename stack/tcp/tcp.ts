@@ -20,7 +20,7 @@ import { initializeConnection, lowerPathMtu } from './handshake.ts'
 import { tcpInput } from './input.ts'
 import { createConnection, Listener } from './listen.ts'
 import { outputConnection } from './output.ts'
-import { releaseReassembly } from './reassembly.ts'
+import { pruneReassembly } from './reassembly.ts'
 import { availableBytes, offerWindow, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { seqLess, seqLessEqual } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
@@ -148,16 +148,10 @@ export class Tcp implements TransportErrors {
     this.context.timeWaits.expire(this.context.nowMs)
   }
 
-  /** The device found no buffer: gives up what peers still have, all out-of-order data. Returns the buffers freed. */
-  releasePressure(): number {
-    let freed = 0
-    for (const c of this.context.connections) {
-      if (c === undefined || c.reassemblyBuffers === 0) continue
-      freed += c.reassemblyBuffers
-      releaseReassembly(this.context, c)
-    }
-    this.context.counters.prunedBuffers += freed
-    return freed
+  /** The device found no buffer: each connection gives up half of what peers still have, its out-of-order data. */
+  releasePressure(): void {
+    for (const c of this.context.connections)
+      if (c !== undefined && c.reassemblyLines > 0) pruneReassembly(this.context, c, (c.reassemblyLines + 1) >> 1)
   }
 
   /** Connections that exist, lingering and half-open ones included. */

@@ -93,9 +93,9 @@ export function abandonUpload(store: Store, session: Session): void {
   session.entryTail = NO_META
 }
 
-/** Whether the tail is a buffer of ours with room for so many bytes more. */
+/** Whether the tail is a buffer of ours alone with room for so many bytes more. */
 function isGathering(pool: Pool, tail: number, length: number): boolean {
-  if (pool.get(tail, W_SUM) >>> 16 !== NO_FRAME) return false
+  if (pool.get(tail, W_SUM) >>> 16 !== NO_FRAME || pool.bufferReferences(pool.buffer(tail)) !== 1) return false
   return pool.dataOffset(tail) + pool.dataLength(tail) + length <= BUFFER_BYTES
 }
 
