@@ -147,7 +147,7 @@ function run(each: RandomCase): void {
 }
 
 function checkAccounts({ connection, ended }: RandomApplication, peer: Host): void {
-  if (connection !== undefined && ended === 0) checkScoreboard(connection, peer.counters.tcp.prunedBuffers > 0)
+  if (connection !== undefined && ended === 0) checkScoreboard(connection, peer.counters.tcp.prunedLines > 0)
 }
 
 function countSeen(lab: ImpairedLab, pairs: Pair[]): void {
