@@ -112,6 +112,12 @@ export class TcpCounters {
   /** ACKs with a duplicate SACK block: the peer got something twice. */
   duplicateSacks = 0
   zeroWindowProbes = 0
+  /** Long segments that nothing was heard of: shorter ones are sent. */
+  mtuBlackHoles = 0
+  /** Longer segments, to find out what the path takes. */
+  mtuProbesSent = 0
+  mtuProbesAcknowledged = 0
+  mtuProbesLost = 0
   keepAliveProbes = 0
   delayedAcks = 0
   challengeAcks = 0

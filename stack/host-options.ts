@@ -4,6 +4,7 @@ import type { Pool } from '../storage/pool.ts'
 import type { WallClock } from './clock.ts'
 import type { Random } from './random.ts'
 import type { InitialSequence } from './tcp/isn.ts'
+import type { MtuProbing } from './tcp/path-mtu.ts'
 
 /** Internet sum of a part of a buffer, folded, not complemented (storage/checksum.ts). */
 export type SumView = (buffer: number, offset: number, length: number) => number
@@ -50,6 +51,8 @@ export interface TcpOptions {
   challengeAcksPerSecond?: number
   /** The window shrinks after a pause (RFC 2861); default true. */
   slowStartAfterIdle?: boolean
+  /** RFC 4821 probing for the path's MTU: only where long segments vanish, the default, or always (Linux tcp_mtu_probing 1, 2; it is 0 there). */
+  mtuProbing?: MtuProbing
   /** Replaces the RFC 6528 generator. */
   initialSequence?: InitialSequence
 }

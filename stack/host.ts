@@ -28,6 +28,7 @@ import { Icmp } from './icmp.ts'
 import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
 import { CONNECTIONS_MAX, FRAGMENT_TIMEOUT_MS, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
+import { PathMtus } from './path-mtu.ts'
 import { Cubic } from './tcp/congestion/cubic.ts'
 import { Reno } from './tcp/congestion/reno.ts'
 import { IsnGenerator } from './tcp/isn.ts'
@@ -62,7 +63,8 @@ import {
 const TIMER_ARP = 0
 const TIMER_TIME_WAIT = 1
 const TIMER_FRAGMENTS = 2
-const TIMER_CONNECTIONS = 3
+const TIMER_PATH_MTU = 3
+const TIMER_CONNECTIONS = 4
 
 /** Called once a burst between delivery and output: the store commits here. */
 export type BurstHook = () => void
@@ -82,6 +84,7 @@ export class Host {
   private readonly arp: Arp
   private readonly ipv4: Ipv4
   private readonly icmp: Icmp
+  private readonly pathMtus: PathMtus
   private readonly fragments: Fragments
   private readonly fragmentation: Fragmentation
   private readonly wallClock: WallClock
@@ -115,6 +118,7 @@ export class Host {
     this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
     this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
     const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
+    this.pathMtus = new PathMtus(mtu, this.timers, TIMER_PATH_MTU, options.random.next())
     const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
     const hystart = tcp.hystart ?? true
     const congestion = tcp.congestion === 'reno' ? new Reno(hystart) : new Cubic(hystart)
@@ -137,6 +141,8 @@ export class Host {
       scoreboard,
       sumView: this.sumView,
       mtu,
+      pathMtus: this.pathMtus,
+      mtuProbing: tcp.mtuProbing ?? 'on-black-hole',
       connectionsMax,
       timeWaitsMax: tcp.timeWaitsMax ?? TIME_WAITS_MAX,
       timeWaitMs: tcp.timeWaitMs ?? TIME_WAIT_MS,
@@ -155,14 +161,14 @@ export class Host {
       fragmentation: this.fragmentation,
       counters: this.counters.udp,
       random: options.random,
-      mtu,
+      pathMtus: this.pathMtus,
       reserveBuffers,
     })
     this.icmp = new Icmp(
       pool,
       this.ipv4,
       this.fragmentation,
-      mtu,
+      this.pathMtus,
       this.transmitter,
       this.tcp,
       this.udp,
@@ -233,6 +239,7 @@ export class Host {
     this.udp.close()
     this.arp.close()
     this.fragments.release()
+    this.pathMtus.clear()
     this.finishTurn(false)
   }
 
@@ -246,6 +253,7 @@ export class Host {
     this.arp.setNow(this.nowMs)
     this.icmp.setNow(this.nowMs)
     this.fragments.setNow(this.nowMs)
+    this.pathMtus.setNow(this.nowMs)
     this.fragmentation.setNow(this.nowMs)
   }
 
@@ -361,6 +369,7 @@ export class Host {
     if (timer >= TIMER_CONNECTIONS) this.tcp.onTimer(timer - TIMER_CONNECTIONS)
     else if (timer === TIMER_ARP) this.arp.onTimer()
     else if (timer === TIMER_FRAGMENTS) this.fragments.onTimer()
+    else if (timer === TIMER_PATH_MTU) this.pathMtus.onTimer()
     else this.tcp.onTimeWaitTimer()
   }
 }

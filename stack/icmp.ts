@@ -17,6 +17,7 @@ import type { ReassemblyErrors } from './fragments.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
+import type { PathMtus } from './path-mtu.ts'
 import type { Transmitter } from './transmitter.ts'
 import { type DatagramErrors, QuotedPacket, type TransportErrors } from './transport-errors.ts'
 import {
@@ -56,7 +57,7 @@ export class Icmp implements ReassemblyErrors {
   private readonly pool: Pool
   private readonly ipv4: Ipv4
   private readonly fragmentation: Fragmentation
-  private readonly mtu: number
+  private readonly pathMtus: PathMtus
   private readonly transmitter: Transmitter
   private readonly transport: TransportErrors
   private readonly datagrams: DatagramErrors
@@ -71,7 +72,7 @@ export class Icmp implements ReassemblyErrors {
     pool: Pool,
     ipv4: Ipv4,
     fragmentation: Fragmentation,
-    mtu: number,
+    pathMtus: PathMtus,
     transmitter: Transmitter,
     transport: TransportErrors,
     datagrams: DatagramErrors,
@@ -80,7 +81,7 @@ export class Icmp implements ReassemblyErrors {
     this.pool = pool
     this.ipv4 = ipv4
     this.fragmentation = fragmentation
-    this.mtu = mtu
+    this.pathMtus = pathMtus
     this.transmitter = transmitter
     this.transport = transport
     this.datagrams = datagrams
@@ -140,20 +141,22 @@ export class Icmp implements ReassemblyErrors {
     const code = icmpCode(packet.view, packet.at)
     // RFC 1624 eqn. 3: only the type changes, from 8 to 0.
     const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff
-    if (packet.rest !== NO_META) {
-      if (this.echoFragmented(packet, (ICMP_ECHO_REPLY << 24) | (code << 16) | checksum, rest))
+    const { source0, source1, source2, source3 } = packet
+    const mtu = this.pathMtus.lookup(source0, source1, source2, source3)
+    if (packet.rest !== NO_META || packet.length + IPV4_HEADER_BYTES > mtu) {
+      if (this.echoFragmented(packet, mtu, (ICMP_ECHO_REPLY << 24) | (code << 16) | checksum, rest))
         this.counters.echoReplies++
       return
     }
-    const at = this.ipv4.begin(packet.source3, PROTOCOL_ICMP, packet.length)
+    const at = this.ipv4.begin(source3, PROTOCOL_ICMP, packet.length)
     if (at < 0) return
     const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
     this.reply(packet, at, ICMP_ECHO_REPLY, code, checksum, rest, data, dataLength)
     this.counters.echoReplies++
   }
 
-  /** A request that came in fragments; so does the reply leave. */
-  private echoFragmented(packet: ReceivedPacket, header0: number, header1: number): boolean {
+  /** The reply to a request that came in fragments, or is too long for the way back. */
+  private echoFragmented(packet: ReceivedPacket, mtu: number, header0: number, header1: number): boolean {
     const { pool } = this
     const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
     // The sum of the line is not asked for: the checksum is known.
@@ -163,7 +166,7 @@ export class Icmp implements ReassemblyErrors {
     pool.setNext(chain, packet.rest)
     packet.rest = NO_META
     const { source3, length } = packet
-    const sent = this.fragmentation.send(source3, PROTOCOL_ICMP, header0, header1, chain, length, this.mtu)
+    const sent = this.fragmentation.send(source3, PROTOCOL_ICMP, header0, header1, chain, length, mtu)
     pool.releaseChain(chain)
     return sent
   }
@@ -216,7 +219,8 @@ export class Icmp implements ReassemblyErrors {
     if (protocol === PROTOCOL_UDP) {
       q.localPort = udpSourcePort(view, transport)
       q.remotePort = udpDestinationPort(view, transport)
-      this.datagrams.onUnreachable(q, refused)
+      if (code === UNREACHABLE_FRAGMENTATION_NEEDED) this.datagrams.onTooBig(q, icmpMtu(view, packet.at))
+      else this.datagrams.onUnreachable(q, refused)
       return
     }
     q.localPort = tcpSourcePort(view, transport)

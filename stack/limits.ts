@@ -27,6 +27,11 @@ export const ARP_REFRESH_MS = 45_000
 export const IPV4_TTL = 64 // RFC 1700; Linux ip_default_ttl
 /** Smallest path MTU believed from ICMP, bytes; Linux min_pmtu. A forged or zero MTU must not stall TCP. */
 export const PATH_MTU_MIN = 552
+export const PATH_MTU_MIN_IPV6 = 1280 // RFC 8201 4
+/** Destinations whose path is narrower than the link. */
+export const PATH_MTU_ENTRIES_MAX = 256
+/** What was learned of a path is forgotten after this (RFC 1191 6.3); Linux mtu_expires, tcp_probe_interval. */
+export const PATH_MTU_LIFETIME_MS = 600_000
 /** ICMP errors sent per second; Linux icmp_ratelimit allows about as many per peer (RFC 1812 4.3.2.8). */
 export const ICMP_ERRORS_PER_SECOND = 100
 
@@ -115,6 +120,17 @@ export const REORDER_WINDOW_RECOVERIES = 16
 export const TAIL_PROBE_ACK_DELAY_MS = 200
 /** Added to two round trips, so that clocks of 1 ms do not probe too early; Linux TCP_TIMEOUT_MIN. */
 export const TAIL_PROBE_MIN_MS = 2
+
+/** What gets through nearly everywhere; Linux tcp_base_mss. */
+export const MTU_PROBE_BASE_MSS = 1024
+/** Time-outs in a row of a long segment that mean a black hole; Linux tcp_retries1. */
+export const BLACK_HOLE_TIMEOUTS = 3
+/** The search ends when so little is unknown; Linux tcp_probe_threshold. */
+export const MTU_PROBE_PRECISION_BYTES = 8
+/** A probe waits for a window of so many segments, so that its loss is found without the timer; Linux says 11. */
+export const MTU_PROBE_WINDOW_SEGMENTS = 11
+/** Segments that must be ready to follow a probe: three duplicates and one. */
+export const MTU_PROBE_FOLLOWERS = 4
 
 export const KEEP_ALIVE_IDLE_MS = 7_200_000 // RFC 9293 3.8.4: at least two hours
 export const KEEP_ALIVE_INTERVAL_MS = 75_000 // Linux tcp_keepalive_intvl

@@ -33,6 +33,8 @@ export interface TransportErrors {
 
 /** What UDP wants to know. */
 export interface DatagramErrors {
+  /** A datagram of ours was too big for a link; `mtu` is what the router says, or 0. */
+  onTooBig(quoted: QuotedPacket, mtu: number): void
   /** A datagram of ours could not be delivered. @param refused the host is there, but not the port or the protocol */
   onUnreachable(quoted: QuotedPacket, refused: boolean): void
 }

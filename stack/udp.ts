@@ -41,6 +41,7 @@ import type { Fragmentation } from './fragmentation.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, UDP_QUEUE_BUFFERS } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
+import type { PathMtus } from './path-mtu.ts'
 import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
 import type { DatagramErrors, QuotedPacket } from './transport-errors.ts'
@@ -84,7 +85,7 @@ export interface UdpParts {
   readonly fragmentation: Fragmentation
   readonly counters: UdpCounters
   readonly random: Random
-  readonly mtu: number
+  readonly pathMtus: PathMtus
   /** Free buffers below which received datagrams are dropped. */
   readonly reserveBuffers: number
 }
@@ -127,8 +128,6 @@ export function datagramPort(pool: Pool, meta: number): number {
 export class Udp implements DatagramErrors {
   /** Largest payload that is sent, bytes. */
   readonly payloadBytesMax = PAYLOAD_BYTES_MAX
-  /** Largest payload that one frame takes. */
-  private readonly singleBytesMax: number
   private readonly parts: UdpParts
   private readonly ports = new Map<number, UdpPort>()
   private readonly news: UdpPort[] = []
@@ -137,7 +136,6 @@ export class Udp implements DatagramErrors {
 
   constructor(parts: UdpParts) {
     this.parts = parts
-    this.singleBytesMax = parts.mtu - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
   }
 
   /* --- for applications --- */
@@ -183,9 +181,11 @@ export class Udp implements DatagramErrors {
       pool.releaseChain(chain)
       return SEND_NO_ROUTE
     }
-    if (pool.next(chain) !== NO_META || pool.dataLength(chain) > this.singleBytesMax)
-      return this.sendFragmented(port, address.word3, remotePort, chain)
-    return this.sendSingle(port, address.word3, remotePort, chain)
+    const { word0, word1, word2, word3 } = address
+    const mtu = this.parts.pathMtus.lookup(word0, word1, word2, word3)
+    if (pool.next(chain) !== NO_META || pool.dataLength(chain) + UDP_HEADER_BYTES + IPV4_HEADER_BYTES > mtu)
+      return this.sendFragmented(port, word3, remotePort, chain, mtu)
+    return this.sendSingle(port, word3, remotePort, chain)
   }
 
   /** One frame: the header's slot and one view. */
@@ -213,8 +213,8 @@ export class Udp implements DatagramErrors {
     return SEND_OK
   }
 
-  private sendFragmented(port: UdpPort, address: number, remotePort: number, chain: number): number {
-    const { pool, ipv4, fragmentation, counters, mtu } = this.parts
+  private sendFragmented(port: UdpPort, address: number, remotePort: number, chain: number, mtu: number): number {
+    const { pool, ipv4, fragmentation, counters } = this.parts
     let bytes = 0
     let sum = 0
     for (let meta = chain; meta !== NO_META; meta = pool.next(meta)) {
@@ -324,9 +324,15 @@ export class Udp implements DatagramErrors {
   /** RFC 1122 4.1.3.3: only who is connected to the peer can tell whose datagram it was. */
   onUnreachable(q: QuotedPacket, refused: boolean): void {
     const port = this.ports.get(q.localPort)
-    if (port === undefined || port.remotePort === 0 || port.remotePort !== q.remotePort) return
-    if (!port.remoteAddress.equals(q.remoteAddress0, q.remoteAddress1, q.remoteAddress2, q.remoteAddress3)) return
+    if (port === undefined || !isPeer(port, q)) return
     port.application.onUnreachable(port, refused)
+  }
+
+  /** RFC 1191 6.1: the next datagrams leave in fragments. Only who has the port, and speaks to the peer, could have sent it. */
+  onTooBig(q: QuotedPacket, mtu: number): void {
+    const port = this.ports.get(q.localPort)
+    if (port === undefined || (port.remotePort !== 0 && !isPeer(port, q))) return
+    this.parts.pathMtus.lower(q.remoteAddress0, q.remoteAddress1, q.remoteAddress2, q.remoteAddress3, mtu)
   }
 
   private append(port: UdpPort, meta: number, lines: number): void {
@@ -362,6 +368,12 @@ function udpSum(local: number, remote: number, from: number, to: number, length:
 /** @param sum Internet sum of header and payload */
 function isRight(packet: ReceivedPacket, length: number, sum: number): boolean {
   return addSums(foldSum(packet.addressSum + PROTOCOL_UDP + length), sum) === 0xffff
+}
+
+/** Whether the port is connected to where the packet went. */
+function isPeer(port: UdpPort, q: QuotedPacket): boolean {
+  if (port.remotePort === 0 || port.remotePort !== q.remotePort) return false
+  return port.remoteAddress.equals(q.remoteAddress0, q.remoteAddress1, q.remoteAddress2, q.remoteAddress3)
 }
 
 function isFromPeer(port: UdpPort, packet: ReceivedPacket, remotePort: number): boolean {

@@ -77,6 +77,16 @@ export class Connection {
   /** Payload bytes of a full segment: peer's MSS and path MTU, less the options of every segment. */
   sendMss = 0
   peerMss = 0
+  /* Path MTU (path-mtu.ts); sizes of IP packets. */
+  pathMtu = 0
+  pathMtuGeneration = 0
+  mtuProbeOn = 0
+  mtuLow = 0
+  mtuHigh = 0
+  /** Size and numbers of the probe in flight; 0: none is. */
+  mtuProbeBytes = 0
+  mtuProbeStart = 0
+  mtuProbeEnd = 0
   /** The SYN, or SYN-ACK, has to be sent (again). */
   synPending = 0
 

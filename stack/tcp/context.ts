@@ -14,6 +14,7 @@ import type { Pool } from '../../storage/pool.ts'
 import type { TcpCounters } from '../counters.ts'
 import type { SumView } from '../host-options.ts'
 import type { Ipv4 } from '../ipv4.ts'
+import type { PathMtus } from '../path-mtu.ts'
 import type { Random } from '../random.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
 import type { Transmitter } from '../transmitter.ts'
@@ -23,6 +24,7 @@ import { Delivery } from './delivery.ts'
 import { Demux } from './demux.ts'
 import type { InitialSequence } from './isn.ts'
 import type { Listener } from './listen.ts'
+import type { MtuProbing } from './path-mtu.ts'
 import type { Recovery } from './recovery.ts'
 import type { Scoreboard } from './scoreboard.ts'
 import { SlotList, Slots } from './slots.ts'
@@ -45,6 +47,8 @@ export interface TcpContextParts {
   scoreboard: Scoreboard
   sumView: SumView
   mtu: number
+  pathMtus: PathMtus
+  mtuProbing: MtuProbing
   connectionsMax: number
   timeWaitsMax: number
   timeWaitMs: number
@@ -72,6 +76,8 @@ export class TcpContext {
   readonly delivery = new Delivery()
   readonly sumView: SumView
   readonly mtu: number
+  readonly pathMtus: PathMtus
+  readonly mtuProbing: MtuProbing
   readonly connectionsMax: number
   readonly reserveBuffers: number
   readonly timestamps: boolean
@@ -116,6 +122,8 @@ export class TcpContext {
     this.scoreboard = parts.scoreboard
     this.sumView = parts.sumView
     this.mtu = parts.mtu
+    this.pathMtus = parts.pathMtus
+    this.mtuProbing = parts.mtuProbing
     this.connectionsMax = parts.connectionsMax
     this.reserveBuffers = parts.reserveBuffers
     this.timestamps = parts.timestamps

@@ -4,28 +4,22 @@
  */
 import {
   MSS_DEFAULT,
-  PATH_MTU_MIN,
   QUICK_ACKS,
   RECEIVE_LIMIT_BYTES,
   RTO_AFTER_SYN_LOSS_MS,
   SEND_LIMIT_BYTES,
   WINDOW_SCALE_MAX,
 } from '../limits.ts'
-import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts'
-import { TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import type { ConnectionOptions } from './application.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { TIMESTAMPS_PADDED_BYTES } from './options.ts'
+import { initializePathMtu } from './path-mtu.ts'
 import { availableBytes, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd } from './seq.ts'
 import { STATE_ESTABLISHED } from './states.ts'
 import { armKeepAlive, disarmLossTimer } from './timer-arming.ts'
-
-/** Headers of a segment without options, IPv4. */
-const HEADERS_BYTES = IPV4_HEADER_BYTES + TCP_HEADER_BYTES
 
 /** Everything that does not depend on the peer. The addresses are set. */
 export function initializeConnection(context: TcpContext, c: Connection, options: ConnectionOptions): void {
@@ -54,16 +48,11 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.lastDataMs = context.nowMs
   c.peerMss = MSS_DEFAULT
   c.sendMss = MSS_DEFAULT
+  c.pathMtu = context.mtu
   // The SYN of an active open offers what its own options allow; negotiation may take them back.
   c.timestampsOn = context.timestamps ? 1 : 0
   c.sackOn = context.sack ? 1 : 0
   initializeRtt(c)
-}
-
-/** Segment size to announce: what the device takes, or what the application wants. */
-export function maximumSegmentSize(context: TcpContext, c: Connection): number {
-  const fits = context.mtu - HEADERS_BYTES
-  return c.announcedMss > 0 && c.announcedMss < fits ? c.announcedMss : fits
 }
 
 /** Takes over what the peer's SYN, with or without ACK, says. */
@@ -85,26 +74,11 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
   // More than the window field can say would never be offered, and always look like a window to be opened.
   c.receiveLimitBytes = Math.min(c.receiveLimitBytes, WINDOW_FIELD_MAX << c.receiveScale)
   c.peerMss = segment.mss === 0 ? MSS_DEFAULT : segment.mss // RFC 9293 MUST-15
-  updateSendMss(c, maximumSegmentSize(context, c))
+  initializePathMtu(context, c)
   c.sndWnd = segment.window // RFC 7323 2.2: the window of a SYN is not scaled
   c.sndWndMax = c.sndWnd
   c.sndWl1 = segment.sequence
   c.sndWl2 = c.sndUna
-}
-
-/** Payload of a full segment: RFC 9293 3.7.1, less the options that every segment carries (RFC 6691). */
-export function updateSendMss(c: Connection, ownMss: number): void {
-  const mss = Math.min(c.peerMss, ownMss)
-  c.sendMss = mss - (c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0)
-}
-
-/** A router says that segments of ours are too big (RFC 1191). Never believed below PATH_MTU_MIN. */
-export function lowerPathMtu(context: TcpContext, c: Connection, mtu: number): boolean {
-  const mss = Math.max(mtu, PATH_MTU_MIN) - HEADERS_BYTES
-  if (mss >= Math.min(c.peerMss, maximumSegmentSize(context, c))) return false
-  c.peerMss = mss
-  updateSendMss(c, mss)
-  return true
 }
 
 /** The handshake is over. */

@@ -11,9 +11,9 @@
 import { DELAYED_ACK_MS, DUPLICATE_ACKS } from '../limits.ts'
 import { THRESHOLD_START } from './congestion/slow-start.ts'
 import type { Connection } from './connection.ts'
-import { maximumSegmentSize } from './handshake.ts'
 import { currentRtoMs } from './rtt.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
+import { maximumSegmentSize } from './segment-size.ts'
 import { seqDiff } from './seq.ts'
 import {
   LOSS_TIMER_PERSIST,
@@ -150,7 +150,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.lastDataSent = (context.nowMs - c.lastSentMs) | 0
   into.lastDataRecv = (context.nowMs - c.lastDataMs) | 0
   into.lastAckRecv = (context.nowMs - c.lastHeardMs) | 0
-  into.pmtu = context.mtu
+  into.pmtu = c.pathMtu
   into.rcvSsthresh = c.receiveLimitBytes
   into.rtt = c.srttUs
   into.rttvar = c.rttVarianceUs

@@ -74,6 +74,9 @@ const KNOBS: readonly Knob[] = [
   number('max_tw_buckets', 1, 1 << 20, (options, value) => {
     options.timeWaitsMax = value
   }),
+  number('mtu_probing', 0, 2, (options, value) => {
+    options.mtuProbing = (['off', 'on-black-hole', 'always'] as const)[value]!
+  }),
   number('orphan_retries', 0, 255, (options, value) => {
     options.orphanRetries = value === 0 ? undefined : value // 0 is the default, 8
   }),

@@ -3,6 +3,7 @@
  * what is allowed to go is decided by windows, Nagle, the scoreboard and the fields that recovery and timers have set.
  *
  *   outputConnection ─► sendSyn
+ *                    ─► upkeepPathMtu          what was learned of the path
  *                    ─► sendAck                first, if it has SACK blocks: segments with data carry none
  *                    ─► sendTailProbe          tailProbeDue
  *                    ─► sendLost               what the scoreboard says is lost, in order of sequence
@@ -18,7 +19,6 @@ import { FLAG_ACK, FLAG_FIN, FLAG_PSH, FLAG_SYN, TCP_HEADER_BYTES } from '../wir
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { beginSegment, finishSegment } from './frame.ts'
-import { maximumSegmentSize } from './handshake.ts'
 import {
   sackBlocksMax,
   sackOptionLength,
@@ -28,9 +28,11 @@ import {
   writeSynOptions,
   writeTimestamps,
 } from './options.ts'
+import { probePayload, probeSent, upkeepPathMtu } from './path-mtu.ts'
 import { collectSackBlocks } from './reassembly.ts'
 import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
+import { maximumSegmentSize } from './segment-size.ts'
 import { clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
@@ -65,6 +67,7 @@ export function outputConnection(context: TcpContext, c: Connection): void {
     else if (c.ackPending === ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
     return
   }
+  if (c.mtuProbeBytes !== 0 || c.pathMtuGeneration !== context.pathMtus.generation) upkeepPathMtu(context, c)
   if (c.ackPending === ACK_NOW && hasSackBlocks(c)) sendAck(context, c)
   const sndNxt = c.sndNxt
   if (c.tailProbeDue !== 0) sendTailProbe(context, c)
@@ -128,6 +131,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
 function sendData(context: TcpContext, c: Connection): void {
   const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
   if (restarts && context.tuning.slowStartAfterIdle) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
+  if (c.mtuProbeOn !== 0) sendMtuProbe(context, c)
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent
@@ -154,6 +158,15 @@ function sendData(context: TcpContext, c: Connection): void {
     const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
     if (!emit(context, c, FLAG_ACK | (last ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
   }
+}
+
+/** A segment that is longer than the others, to see whether it arrives (RFC 4821 7.4), where there is occasion. */
+function sendMtuProbe(context: TcpContext, c: Connection): void {
+  const payload = probePayload(context, c)
+  if (payload === 0) return
+  gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, payload, 0)
+  // Of too many small views no long segment can be made.
+  if (gather.bytes === payload && emit(context, c, FLAG_ACK)) probeSent(context, c, payload)
 }
 
 /** RFC 9293 3.8.6.2.1: a window smaller than the segment is used only if it is large for this peer. */

@@ -17,6 +17,7 @@ import type { CongestionControl } from './congestion/congestion.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
 import { newRenoDetectLoss } from './newreno.ts'
+import { onlyProbeWasLost } from './path-mtu.ts'
 import { beginReduction, reduceWindow } from './prr.ts'
 import { adaptReorderWindow, rackDetectLoss, rackMarkTimedOut, relaxReorderWindow } from './rack.ts'
 import { sackDetectLoss } from './sack-loss.ts'
@@ -68,7 +69,7 @@ export class LossRecovery implements Recovery {
     this.detectLoss(c, delivery)
     switch (c.recoveryState) {
       case RECOVERY_NONE:
-        if (delivery.lostBytes > 0) this.enterFast(c, delivery)
+        if (delivery.lostBytes > 0 && !onlyProbeWasLost(c.context, c, delivery)) this.enterFast(c, delivery)
         else this.grow(c, delivery)
         break
       case RECOVERY_FAST:
@@ -87,8 +88,9 @@ export class LossRecovery implements Recovery {
   onReorderTimer(c: Connection, delivery: Delivery): void {
     c.reorderWaitUs = rackDetectLoss(c, this.scoreboard, delivery.nowUs32, delivery)
     if (delivery.lostBytes === 0) return
-    if (c.recoveryState === RECOVERY_NONE) this.enterFast(c, delivery)
-    else if (c.recoveryState === RECOVERY_FAST) reduceWindow(c, delivery, true)
+    if (c.recoveryState === RECOVERY_NONE) {
+      if (!onlyProbeWasLost(c.context, c, delivery)) this.enterFast(c, delivery)
+    } else if (c.recoveryState === RECOVERY_FAST) reduceWindow(c, delivery, true)
   }
 
   onTimeout(c: Connection): void {

@@ -11,6 +11,7 @@ import { endConnection } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { sendKeepAlive } from './output.ts'
+import { detectBlackHole } from './path-mtu.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import { sendReset } from './stateless.ts'
 import {
@@ -112,6 +113,7 @@ function onRetransmission(context: TcpContext, c: Connection): void {
     return
   }
   context.counters.timeouts++
+  detectBlackHole(context, c)
   context.recovery.onTimeout(c)
   c.backoff++
   context.queueOutput(c)
