@@ -5,42 +5,14 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { CLOSE_ORDERLY } from '../../stack/tcp/application.ts'
-import type { Connection } from '../../stack/tcp/connection.ts'
-import type { Pool } from '../../storage/pool.ts'
+import { BulkSender } from '../support/bulk-sender.ts'
 import { ImpairedLab } from '../support/impaired-lab.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
-import { chainOf, StreamApplication } from '../support/stream-application.ts'
 
 const seed = announceSeed('impaired link', 20)
 const SECOND_US = 1_000_000
 const BYTES = 200_000
 const LIMITS = { sendLimitBytes: 100_000, receiveLimitBytes: 200_000 }
-
-/** Sends its bytes as room comes, then shuts down. */
-class Sender extends StreamApplication {
-  private sent = 0
-  private readonly bytesToSend: Uint8Array
-
-  constructor(pool: Pool, bytes: Uint8Array) {
-    super(pool)
-    this.bytesToSend = bytes
-    this.closesAfterPeer = false
-    this.connected = (c) => this.fill(c)
-  }
-
-  override onSendSpace(c: Connection): void {
-    this.fill(c)
-  }
-
-  private fill(c: Connection): void {
-    while (this.sent < this.bytesToSend.length && c.sendSpace > 0) {
-      const piece = this.bytesToSend.subarray(this.sent, this.sent + 10_000)
-      c.send(chainOf(this.pool, piece))
-      this.sent += piece.length
-    }
-    if (this.sent === this.bytesToSend.length) c.shutdown()
-  }
-}
 
 /** One transfer both ways. @returns virtual time it took, µs, and what the path counted */
 function transfer(spec: string): { tookUs: number; paths: string } {
@@ -48,8 +20,8 @@ function transfer(spec: string): { tookUs: number; paths: string } {
   const lab = new ImpairedLab({ impairment: spec, seed })
   const up = Uint8Array.from({ length: BYTES }, () => random())
   const down = Uint8Array.from({ length: BYTES }, () => random())
-  const server = new Sender(lab.poolB, down)
-  const client = new Sender(lab.poolA, up)
+  const server = new BulkSender(lab.poolB, down)
+  const client = new BulkSender(lab.poolA, up)
   lab.hostB.tcp.listen(80, server, LIMITS)
   lab.hostA.tcp.connect('10.0.0.2', 80, client, LIMITS)
   const startUs = lab.nowUs

@@ -69,7 +69,7 @@ export class ImpairedLab {
     this.device = new ImpairDevice({
       device: this.pair.a,
       pool: this.poolA,
-      impairment: parseImpairment(`${options.impairment},seed=${seed & 0x3fffffff}`),
+      impairment: parseImpairment(`seed=${seed & 0x3fffffff},${options.impairment}`),
       createRandom: (value) => {
         const random = new SeededRandom(value)
         return () => random.next()
