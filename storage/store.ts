@@ -56,6 +56,8 @@ export class Store {
   corruptReads = 0
   /** Payload bytes copied on their way into the store: 0 while packets stay where they arrived. */
   payloadBytesCopied = 0
+  /** Payload bytes read to check them before they were served: each entry once since it was recovered. */
+  payloadBytesVerified = 0
 
   private readonly persistence: Persistence
   private readonly commitment: Commit
@@ -224,6 +226,7 @@ export class Store {
     if (this.commitment.verified[head] === 1) return NO_META
     if (this.isMarkedCorrupt(head)) return this.refuse(head)
     for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
+      this.payloadBytesVerified += this.pool.dataLength(meta)
       if (!this.verifyLine(meta)) return this.refuse(meta)
     }
     this.commitment.verified[head] = 1

@@ -26,6 +26,7 @@ export interface StatsSources {
 /** A reading of everything that counts. `buffers`: total = free + stored + inFlight. */
 export function readStats(sources: StatsSources): object {
   const { region, store, device, host } = sources
+  const xdp = sources.xdp?.()
   const { pool } = store
   const free = pool.freeBuffers + device.idleBuffers
   return {
@@ -41,6 +42,8 @@ export function readStats(sources: StatsSources): object {
     metas: { total: pool.totalMetas, free: pool.freeMetas },
     commit: { ...store.counters },
     payloadBytesCopied: store.payloadBytesCopied,
+    // What of the values this process read or copied to serve them: the checks of the first read, and gathering.
+    payloadBytesTouchedOnGet: store.payloadBytesVerified + (xdp?.bytesGathered ?? 0),
     corruptReads: store.corruptReads,
     ...(sources.scrub !== undefined && { scrub: { ...sources.scrub } }),
     poisoned: store.poisoned !== 0,
@@ -59,7 +62,7 @@ export function readStats(sources: StatsSources): object {
     icmp: { ...host.counters.icmp },
     ethernet: { ...host.counters.ethernet },
     device: { name: device.name, ...device.counters },
-    ...(sources.xdp !== undefined && { xdp: sources.xdp() }),
+    ...(xdp !== undefined && { xdp }),
     ...(sources.impaired !== undefined && { impairment: sources.impaired.paths }),
     memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },
   }

@@ -196,6 +196,7 @@ export interface Stats {
   }
   readonly commit: { readonly batches: number; readonly fences: number; readonly flushedLines: number }
   readonly payloadBytesCopied: number
+  readonly payloadBytesTouchedOnGet: number
   readonly records: number
 }
 
