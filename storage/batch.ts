@@ -7,6 +7,7 @@
  */
 
 import { keyEquals } from './key.ts'
+import { NO_META } from './layout.ts'
 import { PersistProgram } from './persist-program.ts'
 import type { Pool } from './pool.ts'
 
@@ -38,11 +39,17 @@ export class Batch {
   readonly releasable = new LineList()
   /** Superseded heads that this batch's program clears; their fragments follow in a later one. */
   readonly retired = new LineList()
+  /** Lines that may be cleared only when this batch's program has run: what kept an atomic batch alive until then. */
+  readonly deferred = new LineList()
   number = 0
+  /** The line that commits the batch's atomic changes, all together; NO_META if it has none. */
+  group = NO_META
 
   count = 0
   kind = new Uint8Array(INITIAL_CHANGES)
-  /** The entry to publish (CHANGE_PUT). */
+  /** 1: becomes part of the store together with all others that have it, by the group's seal. */
+  atomic = new Uint8Array(INITIAL_CHANGES)
+  /** The entry to publish (CHANGE_PUT), or the tombstone of an atomic deletion. */
   head = new Int32Array(INITIAL_CHANGES)
   /** Key: (buffer, view). For a put the head's own; for a delete the request's buffer, retained by the batch. */
   keyBuffer = new Int32Array(INITIAL_CHANGES)
@@ -78,6 +85,7 @@ export class Batch {
     if (this.count === this.kind.length) this.grow()
     const change = this.count++
     this.hash[change] = hash
+    this.atomic[change] = 0
     this.index(change, hash)
     return change
   }
@@ -97,6 +105,8 @@ export class Batch {
     this.discarded.length = 0
     this.releasable.length = 0
     this.retired.length = 0
+    this.deferred.length = 0
+    this.group = NO_META
   }
 
   private index(change: number, hash: number): void {
@@ -113,6 +123,7 @@ export class Batch {
       return to
     }
     this.kind = widen(this.kind, new Uint8Array(capacity))
+    this.atomic = widen(this.atomic, new Uint8Array(capacity))
     this.head = widen(this.head, new Int32Array(capacity))
     this.keyBuffer = widen(this.keyBuffer, new Int32Array(capacity))
     this.keyView = widen(this.keyView, new Int32Array(capacity))

@@ -12,13 +12,14 @@
  *  1. A head is sealed only behind a fence that made its payload and its fragments durable. (Its own fields, the
  *     level-0 successor among them, need no earlier flush: they share the cache line with the commit word and were
  *     stored before it. Links that lead to the head are stored only behind fence 2.)
- *  2. Every program has exactly two fences if it publishes, one if it only settles; one that only flushes a large
- *     value early has none, or one where barriers are asynchronous.
+ *  2. Every program has exactly two fences if it publishes, three with an atomic batch, one if it only settles; one that
+ *     only flushes a large value early has none, or one where barriers are asynchronous.
  *  3. After a failed program nothing is published or released any more: `poisoned`. What is staged then is answered
  *     with that error, never left waiting.
  */
 import { Batch, CHANGE_DELETE, CHANGE_PUT } from './batch.ts'
 import { compareVersions, durableEnd, durableStart } from './entry.ts'
+import { openGroup, sealGroup, sealMembers, toTombstone } from './group.ts'
 import { hashKey } from './key.ts'
 import {
   EXTENT_BUFFERS_SHIFT,
@@ -61,6 +62,8 @@ export class CommitCounters {
   flushedLines = 0
   /** Changes published: puts and deletes that took effect. */
   changes = 0
+  /** Programs that published atomic batches, with a third fence each. */
+  groups = 0
   /** Programs that only cleaned up behind earlier batches, and their fences. */
   settles = 0
   settleFences = 0
@@ -89,6 +92,8 @@ export class Commit {
   private staging = new Batch()
   private spare = new Batch()
   private inFlight: Batch | undefined
+  /** What is staged now is part of an atomic batch. */
+  private grouping = false
   private readonly executed: (error: number) => void
 
   /** Fences of the persistence when they were last counted. */
@@ -129,11 +134,8 @@ export class Commit {
   /* --- staging --- */
 
   /** The head that a staged or in-flight change will make current for a key; NO_META if it deletes it; -1 if no change is under way. */
-  pending(buffer: number, view: number): number {
-    const pool = this.pool
-    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
-    const start = pool.bufferStart(buffer) + viewOffset(view)
-    const length = viewLength(view)
+  pending(bytes: Uint8Array, start: number, length: number): number {
+    const { pool } = this
     const hash = hashKey(bytes, start, length)
     let change = this.staging.find(pool, hash, bytes, start, length)
     if (change >= 0) return this.staging.kind[change] === CHANGE_PUT ? this.staging.head[change]! : NO_META
@@ -162,11 +164,32 @@ export class Commit {
    * @returns the head that was current before, or NO_META (then nothing is staged)
    */
   stageDelete(buffer: number, offset: number, length: number): number {
-    const view = packView(offset, length)
-    const current = this.pending(buffer, view)
+    const bytes = this.pool.bufferBytes(buffer)
+    const start = this.pool.bufferStart(buffer) + offset
+    const current = this.pending(bytes, start, length)
     if (current === NO_META) return NO_META
-    if (current === -1 && this.findKey(buffer, view) === NO_META) return NO_META
-    return this.stage(CHANGE_DELETE, NO_META, buffer, view)
+    if (current === -1 && this.list.find(bytes, start, length) === NO_META) return NO_META
+    return this.stage(CHANGE_DELETE, NO_META, buffer, packView(offset, length))
+  }
+
+  /** Stages an entry as part of the staging batch's group; one line must be free. */
+  stageMember(head: number, tail: number): void {
+    openGroup(this.pool, this.versions, this.staging, head)
+    this.grouping = true
+    this.stagePut(head, tail)
+    this.grouping = false
+  }
+
+  /** Stages the deletion of an entry's key as part of the group; the entry, without a value, becomes its tombstone. */
+  stageTombstone(head: number): void {
+    const { pool } = this
+    openGroup(pool, this.versions, this.staging, head)
+    const error = this.versions.stamp(head)
+    if (error !== 0) this.poisoned = error
+    this.flushDurable(head)
+    this.grouping = true
+    this.stage(CHANGE_DELETE, head, pool.get(head, W_BUFFER), pool.get(head, W_KEY))
+    this.grouping = false
   }
 
   /** A fragment that has its successor (or is the last): flush its frame and seal it ahead of the head's batch. */
@@ -213,12 +236,6 @@ export class Commit {
     this.staging.program.flushView(this.pool.get(meta, W_BUFFER), start, durableEnd(this.pool, meta) - start)
   }
 
-  private findKey(buffer: number, view: number): number {
-    const pool = this.pool
-    const start = pool.bufferStart(buffer) + viewOffset(view)
-    return this.list.find(pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!, start, viewLength(view))
-  }
-
   private stage(kind: number, head: number, buffer: number, view: number): number {
     const pool = this.pool
     const batch = this.staging
@@ -233,7 +250,11 @@ export class Commit {
       before = batch.kind[change] === CHANGE_PUT ? batch.head[change]! : NO_META
       if (batch.existing[change] === NO_META && before === NO_META) batch.epoch[change] = NEVER
       this.dropKey(batch, change)
-      if (before !== NO_META) this.discard(before)
+      const replaced = batch.head[change]!
+      if (batch.atomic[change] === 1 && kind === CHANGE_DELETE && head === NO_META) {
+        this.discard(toTombstone(pool, replaced))
+        head = replaced
+      } else if (replaced !== NO_META) this.discard(replaced)
     } else {
       const inFlight = this.inFlight === undefined ? -1 : this.inFlight.find(pool, hash, bytes, start, length)
       const committed = this.list.findHashed(hash, bytes, start, length)
@@ -245,6 +266,7 @@ export class Commit {
       batch.epoch[change] = this.list.epoch
       if (committed === NO_META && kind === CHANGE_PUT) this.findPlace(batch, change, bytes, start, length)
     }
+    if (this.grouping) batch.atomic[change] = 1
     batch.kind[change] = kind
     batch.head[change] = head
     batch.keyBuffer[change] = buffer
@@ -291,7 +313,9 @@ export class Commit {
     if (publishes) {
       for (let change = 0; change < batch.count; change++) this.prepareChange(batch, change)
       program.fence()
+      if (batch.group !== NO_META) sealMembers(this.pool, batch)
       for (let change = 0; change < batch.count; change++) this.sealChange(batch, change)
+      if (batch.group !== NO_META) sealGroup(this.pool, this.versions, batch)
       program.fence()
     } else if (settles || this.persistence.asynchronous) {
       program.fence()
@@ -317,6 +341,7 @@ export class Commit {
   /** Between the fences: the commit word. */
   private sealChange(batch: Batch, change: number): void {
     const { program } = batch
+    if (batch.atomic[change] === 1) return // sealed as a member; the group makes it count
     if (batch.kind[change] === CHANGE_PUT) {
       const head = batch.head[change]!
       program.sealLine(head, packState(this.pool.get(head, W_VERSION_LOW), KIND_HEAD, 0))
@@ -338,6 +363,10 @@ export class Commit {
       return
     }
     for (let change = 0; change < batch.count; change++) this.publishChange(batch, change)
+    if (batch.group !== NO_META) {
+      this.counters.groups++
+      this.reclamation.defer(batch.group)
+    }
     this.reclamation.finish(batch)
     batch.reset()
     this.spare = batch
@@ -351,6 +380,7 @@ export class Commit {
   private publishChange(batch: Batch, change: number): void {
     const list = this.list
     const existing = batch.existing[change]!
+    const atomic = batch.atomic[change] === 1
     this.counters.changes++
     if (batch.kind[change] === CHANGE_PUT) {
       const head = batch.head[change]!
@@ -367,11 +397,13 @@ export class Commit {
         list.replace(existing, head)
         this.retire(existing, false)
       }
+      if (atomic) this.reclamation.settleMember(head)
     } else {
       if (existing !== NO_META) {
         list.remove(existing)
-        this.retire(existing, true)
+        this.retire(existing, !atomic)
       }
+      if (atomic) this.reclamation.defer(batch.head[change]!)
       this.pool.releaseBuffer(batch.keyBuffer[change]!)
     }
   }

@@ -42,3 +42,21 @@ export class FullError extends PackratError {
     this.name = 'FullError'
   }
 }
+
+/** A condition of a write does not hold. Nothing was changed. */
+export class ConditionError extends PackratError {
+  /** Which operation of a batch it was, from 0. */
+  readonly operation: number
+  /** The key's version; undefined: the key is absent. */
+  readonly current: bigint | undefined
+
+  constructor(operation: number, current: bigint | undefined) {
+    super(
+      'CONDITION',
+      `the condition of operation ${operation} does not hold: the key ${current === undefined ? 'is absent' : `has version ${current}`}; read it again`,
+    )
+    this.name = 'ConditionError'
+    this.operation = operation
+    this.current = current
+  }
+}

@@ -8,6 +8,7 @@
  *   16  generation u64              60  buffer bytes u32, line bytes u32
  *   24  UUID, 16 bytes              72  created, ns since the epoch, u64
  *   40  region bytes u64            80  version floor u64
+ *                                   88  features u32: what a program must know to read the region
  *   256 extent table: { file offset u64, buffers u32, reserved u32 } each
  */
 import { RegionError } from './errors.ts'
@@ -18,6 +19,7 @@ import {
   EXTENT_BUFFERS_STEP,
   EXTENTS_MAX,
   EXTENTS_START,
+  FEATURES_KNOWN,
   FORMAT_VERSION,
   HEADER_BYTES,
   HEADER_COPIES,
@@ -37,10 +39,13 @@ const OFFSET_BUFFER_BYTES = 60
 const OFFSET_LINE_BYTES = 64
 const OFFSET_CREATED = 72
 const OFFSET_VERSION_FLOOR = 80
+const OFFSET_FEATURES = 88
 const OFFSET_EXTENTS = 256
 const EXTENT_ENTRY_BYTES = 16
 
 const FLAG_CLEAN = 1
+
+const UNKNOWN_FEATURES = 'it uses features that this program does not know:'
 
 /** An extent as the header declares it. */
 export interface ExtentEntry {
@@ -96,6 +101,7 @@ export function encodeHeader(header: Header, crc32c: Crc32c): Uint8Array {
   view.setUint32(OFFSET_LINE_BYTES, LINE_BYTES, true)
   view.setBigUint64(OFFSET_CREATED, header.createdNs, true)
   view.setBigUint64(OFFSET_VERSION_FLOOR, BigInt(header.versionFloor), true)
+  view.setUint32(OFFSET_FEATURES, FEATURES_KNOWN, true)
   header.extents.forEach((extent, i) => {
     view.setBigUint64(OFFSET_EXTENTS + i * EXTENT_ENTRY_BYTES, BigInt(extent.offset), true)
     view.setUint32(OFFSET_EXTENTS + i * EXTENT_ENTRY_BYTES + 8, extent.buffers, true)
@@ -113,6 +119,8 @@ function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Hea
   const copy = new Uint8Array(bytes) // not slice(): of a Buffer that would be the same memory
   new DataView(copy.buffer).setUint32(OFFSET_CRC, 0, true)
   if (crc32c(copy, 0, HEADER_BYTES) >>> 0 !== view.getUint32(OFFSET_CRC, true)) return 'its CRC does not match'
+  const unknown = view.getUint32(OFFSET_FEATURES, true) & ~FEATURES_KNOWN
+  if (unknown !== 0) return `${UNKNOWN_FEATURES} 0x${(unknown >>> 0).toString(16)}`
   const regionBytes = Number(view.getBigUint64(OFFSET_REGION_BYTES, true))
   if (regionBytes !== fileBytes) return `it declares ${regionBytes} bytes, the file has ${fileBytes}`
   const linesPerBuffer = view.getUint32(OFFSET_LINES_PER_BUFFER, true)
@@ -167,7 +175,7 @@ export function headerFaults(copies: Uint8Array, fileBytes: number, crc32c: Crc3
 /**
  * Picks the newest valid copy.
  * @param copies the first 8 KiB of the file
- * @throws RegionError NOT_A_REGION, FORMAT_VERSION, LENGTH, HEADER
+ * @throws RegionError NOT_A_REGION, FORMAT_VERSION, FEATURES, LENGTH, HEADER
  */
 export function readHeader(path: string, copies: Uint8Array, fileBytes: number, crc32c: Crc32c): Header {
   const halves = [copies.subarray(0, HEADER_BYTES), copies.subarray(HEADER_BYTES, 2 * HEADER_BYTES)]
@@ -191,6 +199,11 @@ export function readHeader(path: string, copies: Uint8Array, fileBytes: number, 
     const header = decodeHeader(bytes, fileBytes, crc32c)
     if (typeof header === 'string') faults.push(header)
     else if (newest === undefined || header.generation > newest.generation) newest = header
+  }
+  const features = faults.find((fault) => fault.startsWith(UNKNOWN_FEATURES))
+  if (features !== undefined) {
+    // Even if the other copy is older and knows nothing of them: the lines are what the newer one says.
+    throw new RegionError('FEATURES', `${path}: ${features}; use the program that wrote it`)
   }
   if (newest !== undefined) return newest
   const length = faults.find((fault) => fault.startsWith('it declares'))

@@ -11,7 +11,7 @@
  * All numbers are little-endian. Invariants:
  *  1. A line whose commit word is 0 is not part of the store, whatever its other bytes say.
  *  2. A committed line never changes except by one aligned store of at most 8 bytes: the commit word is
- *     cleared, the level-0 link is replaced, or the payload CRC word is filled in.
+ *     cleared or sealed anew with one flag less, the level-0 link is replaced, or the payload CRC word is filled in.
  *  3. Line 0 is the anchor of the level-0 list; so line 0 is never an entry, and 0 means "no line".
  */
 
@@ -48,10 +48,10 @@ export const ANCHOR_META = 0
 export const W_META_CRC = 0
 /** generation u16 | kind u8 << 16 | flags u8 << 24: with W_META_CRC the 8-byte commit word. */
 export const W_STATE = 1
-/** Head: commit sequence number, u64. Fragment: the head's line index, then 0. */
+/** Head: commit sequence number, u64. Fragment: the head's line index, then 0. Group: the last version that it covers. */
 export const W_VERSION_LOW = 2
 export const W_VERSION_HIGH = 3
-/** Arrival of the frame, ns since the epoch, u64. */
+/** Arrival of the frame, ns since the epoch, u64. Group: the first version that it covers. */
 export const W_ARRIVAL_LOW = 4
 export const W_ARRIVAL_HIGH = 5
 export const W_BUFFER = 6
@@ -86,10 +86,21 @@ export const KIND_FRAGMENT = 2
 /** An extra line for a tall skip-list tower; reserved, towers are volatile in version 1. */
 export const KIND_TOWER = 3
 export const KIND_ANCHOR = 4
+/** Commits an atomic batch: the members whose versions it covers are part of the store from its seal on. */
+export const KIND_GROUP = 5
 
 /* Flags of a line. */
 /** The arrival time was taken by the network interface, not by software. */
 export const FLAG_HARDWARE_TIME = 1
+/** A head that counts only while a committed group covers its version. */
+export const FLAG_MEMBER = 2
+/** A member that stands for the deletion of its key. */
+export const FLAG_TOMBSTONE = 4
+
+/* Features in the header: what a program must know to read the region. */
+/** There may be groups and members. */
+export const FEATURE_GROUPS = 1
+export const FEATURES_KNOWN = FEATURE_GROUPS
 
 export const KEY_LENGTH_MAX = 1024
 

@@ -4,6 +4,7 @@
  *   superseded   publish ─► [clear head, flush links] ─► [clear fragments] ─► free
  *   deleted      publish (cleared the head)           ─► [clear fragments] ─► free
  *   given up     (never published)                    ─► [clear what was sealed] ─► free       [ ] = one program
+ *   group        publish ─► [seal members anew, clear superseded] ─► [clear group, tombstones] ─► free
  *
  * Called by: commit.ts (every program takes what is owed), recovery.ts, store.ts (pins).
  *
@@ -13,10 +14,12 @@
  *  2. A head is durably cleared before its fragments are: a committed head always has its whole chain.
  *  3. A line is released only when a program that cleared it AND flushed the links that led to it has run.
  *  4. What a damaged line says is not believed: neither lines nor buffers are released by it.
- *  5. The lines of a pinned entry stay as they are, commit word apart, until the last reader has unpinned it.
+ *  5. A group and its tombstones are durably committed until every member is durably sealed as a plain head and every
+ *     entry that a tombstone stands for is durably cleared.
+ *  6. The lines of a pinned entry stay as they are, commit word apart, until the last reader has unpinned it.
  */
 import { type Batch, LineList } from './batch.ts'
-import { NO_META, W_STATE } from './layout.ts'
+import { FLAG_MEMBER, KIND_HEAD, NO_META, packState, stateFlags, stateGeneration, W_STATE } from './layout.ts'
 import type { Pool } from './pool.ts'
 
 /** Fragments that one program clears, so that giving back a huge value does not make a huge program. */
@@ -32,6 +35,10 @@ export class Reclamation {
   private readonly reclaims = new LineList()
   /** Lines that are cleared already, or by the next program, and may be released behind it. */
   private readonly releases = new LineList()
+  /** Members of a committed group: to be sealed as plain heads by the next program. */
+  private readonly members = new LineList()
+  /** Groups and tombstones: to be cleared by the program behind the next. */
+  private readonly deferred = new LineList()
   /** Entries being sent: how many readers, by head; and those retired meanwhile. */
   private readonly pins = new Map<number, number>()
   private readonly retiredWhilePinned = new Set<number>()
@@ -57,7 +64,8 @@ export class Reclamation {
 
   /** Whether lines wait for a program. */
   get hasDebts(): boolean {
-    return this.heads.length + this.retiring.length + this.reclaims.length + this.releases.length > 0
+    const groups = this.members.length + this.deferred.length
+    return this.heads.length + this.retiring.length + this.reclaims.length + this.releases.length + groups > 0
   }
 
   /**
@@ -92,6 +100,16 @@ export class Reclamation {
     this.reclaims.push(meta)
   }
 
+  /** Makes a member of a committed group an entry of its own. */
+  settleMember(head: number): void {
+    this.members.push(head)
+  }
+
+  /** Clears and releases a group or a tombstone when the next program has run. */
+  defer(meta: number): void {
+    this.deferred.push(meta)
+  }
+
   /** Keeps an entry's lines intact while it is being sent. */
   pin(head: number): void {
     this.pins.set(head, (this.pins.get(head) ?? 0) + 1)
@@ -110,6 +128,14 @@ export class Reclamation {
   /** Adds what is owed to a batch's program, ahead of its first fence. */
   addTo(batch: Batch): void {
     const { program } = batch
+    for (let i = 0; i < this.members.length; i++) {
+      const head = this.members.lines[i]!
+      const state = this.pool.get(head, W_STATE)
+      program.sealLine(head, packState(stateGeneration(state), KIND_HEAD, stateFlags(state) & ~FLAG_MEMBER))
+    }
+    this.members.length = 0
+    for (let i = 0; i < this.deferred.length; i++) batch.deferred.push(this.deferred.lines[i]!)
+    this.deferred.length = 0
     for (let i = 0; i < this.heads.length; i++) program.clearLine(this.heads.lines[i]!)
     this.heads.length = 0
     for (let i = 0; i < this.retiring.length; i++) batch.retired.push(this.retiring.lines[i]!)
@@ -128,6 +154,7 @@ export class Reclamation {
     const { pool } = this
     for (let i = 0; i < batch.retired.length; i++) this.releaseUnlessPinned(batch.retired.lines[i]!)
     for (let i = 0; i < batch.releasable.length; i++) pool.release(batch.releasable.lines[i]!)
+    for (let i = 0; i < batch.deferred.length; i++) this.reclaim(batch.deferred.lines[i]!)
     for (let i = 0; i < batch.discarded.length; i++) {
       const meta = batch.discarded.lines[i]!
       // Sealed as a fragment by this program or an earlier one: it must be durably cleared before it is anybody else's.

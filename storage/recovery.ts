@@ -3,7 +3,8 @@
  *
  * Called by: store.ts when it opens. Calls: persistence (line states, one persist program), skip-list (rebuild).
  *
- *   1. classify    every line by its commit word and CRC; heads must lead a complete chain of their own fragments
+ *   1. classify    every line by its commit word and CRC; heads must lead a complete chain of their own fragments;
+ *                  members of an atomic batch count only if a committed group covers them
  *   2. walk        the level-0 links from the anchor, passing through lines that are not committed (any more)
  *   3. insert      committed heads that the walk did not meet (their predecessor's link was lost)
  *   4. reclaim     older versions of a key, fragments that no head reaches
@@ -14,20 +15,27 @@
  *  1. The lines are the authority; a link can be wrong without losing an entry.
  *  2. A line whose commit word is neither 0 nor valid is never reused or served: it is reported, and stays.
  *  3. recover(recover(x)) = recover(x): step 6 changes only what step 2 to 4 would find again.
- *  4. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
+ *  4. Of an atomic batch either every member counts or none does, also after a crash in this recovery.
+ *  5. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
  */
 import { compareVersions, keyLength, keyStart, readableKey, valueLength } from './entry.ts'
 import { compareKey, keyPrefix } from './key.ts'
 import {
   ANCHOR_META,
   BUFFER_BYTES,
+  FLAG_MEMBER,
+  FLAG_TOMBSTONE,
   KIND_ANCHOR,
   KIND_FRAGMENT,
+  KIND_GROUP,
   KIND_HEAD,
   NO_META,
+  stateFlags,
   stateKind,
   viewLength,
   viewOffset,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
   W_BUFFER,
   W_DATA,
   W_NEXT,
@@ -62,6 +70,10 @@ export interface RecoveryReport {
   superseded: number
   /** Fragments that no head reaches, cleared. */
   orphans: number
+  /** Changes of committed atomic batches that were still to be settled. */
+  completed: number
+  /** Changes of atomic batches that were never committed, undone. */
+  undone: number
   corrupt: CorruptEntry[]
   /** Above every version found. */
   nextVersion: number
@@ -91,6 +103,13 @@ class Recovery {
   private readonly heads: number[] = []
   /** Older versions of a key. */
   private readonly losers: number[] = []
+  /** Version ranges of the committed groups. */
+  private readonly groups: { readonly first: number; readonly last: number }[] = []
+  /** A damaged line that may have been a group: what it covered cannot be told. */
+  private groupLost = false
+  /** Members of committed groups: entries, and tombstones. */
+  private readonly members: number[] = []
+  private readonly tombstones = new Set<number>()
   /** Heads that fail their CRC but read as if they had a key. */
   private readonly damaged = new Set<number>()
   readonly report: RecoveryReport = {
@@ -100,6 +119,8 @@ class Recovery {
     relinked: false,
     superseded: 0,
     orphans: 0,
+    completed: 0,
+    undone: 0,
     corrupt: [],
     nextVersion: 1,
   }
@@ -116,6 +137,7 @@ class Recovery {
   run(): RecoveryReport {
     this.classify()
     this.linkAll()
+    this.settleMembers()
     this.reclaimOrphans()
     this.account()
     this.report.records = this.list.size - this.corruptHeads.size
@@ -143,6 +165,7 @@ class Recovery {
       pool.set(ANCHOR_META, W_NEXT, NO_META)
     }
     for (const head of this.heads) this.checkChain(head)
+    for (const head of this.heads) if (this.states[head] === HEAD) this.judgeMember(head)
   }
 
   private classifyLine(meta: number): void {
@@ -150,16 +173,53 @@ class Recovery {
     if (this.states[meta] === LINE_INVALID) {
       // A fragment is reported with the entry that it breaks, if it still says that it is one.
       if (readableKey(pool, meta) !== undefined) this.heads.push(meta)
-      else this.reportCorrupt(meta, 'metadata line fails its CRC')
+      else {
+        this.groupLost = true
+        this.reportCorrupt(meta, 'metadata line fails its CRC')
+      }
       return
     }
     const kind = stateKind(pool.get(meta, W_STATE))
-    const version = pool.get(meta, W_VERSION_HIGH) * 2 ** 32 + (pool.get(meta, W_VERSION_LOW) >>> 0)
     if (kind === KIND_HEAD) {
+      const version = this.version(meta)
       if (version >= this.report.nextVersion) this.report.nextVersion = version + 1
       this.heads.push(meta)
+    } else if (kind === KIND_GROUP && pool.isBuffer(pool.buffer(meta))) {
+      const first = pool.get(meta, W_ARRIVAL_HIGH) * 2 ** 32 + (pool.get(meta, W_ARRIVAL_LOW) >>> 0)
+      this.groups.push({ first, last: this.version(meta) })
+      this.states[meta] = TAKEN
+      pool.retainBuffer(pool.buffer(meta))
+      this.reclamation.defer(meta)
     } else if (kind !== KIND_FRAGMENT || !pool.isBuffer(pool.buffer(meta))) {
       this.reportCorrupt(meta, `metadata line of unexpected kind ${kind}`)
+    }
+  }
+
+  private version(meta: number): number {
+    return this.pool.get(meta, W_VERSION_HIGH) * 2 ** 32 + (this.pool.get(meta, W_VERSION_LOW) >>> 0)
+  }
+
+  /** Whether a head that is part of an atomic batch counts. */
+  private judgeMember(head: number): void {
+    const flags = stateFlags(this.pool.get(head, W_STATE))
+    if ((flags & FLAG_MEMBER) === 0 || this.corruptHeads.has(head)) return
+    const version = this.version(head)
+    if (this.groups.some(({ first, last }) => first <= version && version <= last)) {
+      this.report.completed++
+      if ((flags & FLAG_TOMBSTONE) !== 0) this.tombstones.add(head)
+      else this.members.push(head)
+    } else if (this.groupLost) {
+      const fragments: number[] = []
+      for (let meta = this.pool.next(head); meta !== NO_META; meta = this.pool.next(meta)) fragments.push(meta)
+      this.keepCorruptHead(
+        head,
+        fragments,
+        'its atomic batch cannot be told to be committed: a line that may say so is damaged',
+      )
+    } else {
+      this.report.undone++
+      this.states[head] = TAKEN
+      this.losers.push(head)
     }
   }
 
@@ -262,6 +322,21 @@ class Recovery {
     return compareKey(pool, a, bytes, start, length, keyPrefix(bytes, start, length))
   }
 
+  /** Members become entries of their own; tombstones have hidden what they delete, and leave the list. */
+  private settleMembers(): void {
+    const { states, list, reclamation } = this
+    for (const head of this.members) if (states[head] === IN_LIST) reclamation.settleMember(head)
+    for (const head of this.tombstones) {
+      if (states[head] !== IN_LIST) {
+        this.tombstones.delete(head)
+        continue
+      }
+      list.remove(head)
+      states[head] = TAKEN
+      reclamation.defer(head)
+    }
+  }
+
   /** Orders two heads of one key: the one that counts first. */
   private compareRank(a: number, b: number): number {
     const soundness = Number(this.damaged.has(a)) - Number(this.damaged.has(b))
@@ -349,6 +424,10 @@ class Recovery {
     }
     for (const head of this.heads) {
       if (states[head] === CORRUPT) continue
+      if (this.tombstones.has(head)) {
+        pool.retainBuffer(pool.buffer(head))
+        continue
+      }
       hold(head)
       const broken = this.reclamation.brokenChains.get(head)
       if (broken !== undefined) for (const meta of broken) hold(meta)

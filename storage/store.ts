@@ -3,7 +3,7 @@
  *
  * Two ways in. The in-place way (the network's) hands over lines that already lie in the region: `stagePut`,
  * `stageDelete`, `find`, `verify`, then `commit` once for a whole receive burst. The library way copies: `put`,
- * `get`, `delete`, `entries`, usable without any network.
+ * `get`, `delete`, `batch`, `entries`, usable without any network.
  *
  *   store.ts ─► commit.ts ─► persist-program.ts ─► Persistence (region.ts)
  *       └─────► skip-list.ts, recovery.ts
@@ -13,13 +13,21 @@
  *  2. Bytes that fail their check never leave: `verify` comes before the first byte.
  */
 
+import {
+  type BatchOperation,
+  type BatchResult,
+  type Condition,
+  checkCondition,
+  checkKey,
+  stageBatch,
+} from './atomic-batch.ts'
 import { sumsEqual } from './checksum.ts'
 import { Commit, type CommitCounters, type IntegrityMode } from './commit.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
 import { type EntryInfo, iterate, type Range } from './iteration.ts'
-import { KEY_LENGTH_MAX, NO_BUFFER, NO_META, packView, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
+import { NO_BUFFER, NO_META, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
@@ -175,9 +183,17 @@ export class Store {
    * For conditions of writes, whose replies wait for those batches.
    */
   current(buffer: number, offset: number, length: number): number {
-    const pending = this.commitment.pending(buffer, packView(offset, length))
-    if (pending !== -1) return pending
-    return this.list.find(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
+    return this.currentAt(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
+  }
+
+  /** The same for a key outside the region. */
+  currentOf(key: Uint8Array): number {
+    return this.currentAt(key, 0, key.length)
+  }
+
+  private currentAt(bytes: Uint8Array, start: number, length: number): number {
+    const pending = this.commitment.pending(bytes, start, length)
+    return pending !== -1 ? pending : this.list.find(bytes, start, length)
   }
 
   /** Links a received view behind the tail of an entry; the tail before it is complete and goes to the medium early. */
@@ -194,6 +210,15 @@ export class Store {
   /** Stages a deletion; returns the head that was current before, or NO_META. */
   stageDelete(buffer: number, offset: number, length: number): number {
     return this.commitment.stageDelete(buffer, offset, length)
+  }
+
+  /**
+   * Stages copies of all operations, to be committed together or not at all.
+   * @throws PackratError KEY_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   */
+  stageBatch(operations: readonly BatchOperation[]): void {
+    this.checkWritable()
+    this.payloadBytesCopied += stageBatch(this, this.persistence, this.commitment, operations, this.clock())
   }
 
   /** Gives up an entry that was not staged. */
@@ -268,8 +293,12 @@ export class Store {
 
   /* --- library --- */
 
-  /** Stores a copy of `value`. Resolves with its version when it is durable. Throws FullError, PackratError. */
-  put(key: Uint8Array, value: Uint8Array): Promise<bigint> {
+  /**
+   * Stores a copy of `value`. Resolves with its version when it is durable.
+   * @throws FullError, ConditionError, PackratError KEY_LENGTH, POISONED
+   */
+  put(key: Uint8Array, value: Uint8Array, expect?: Condition): Promise<bigint> {
+    if (expect !== undefined) checkCondition(this.persistence, this.currentOf(key), expect)
     const head = this.write(key, value)
     const batch = this.stagingBatch
     const version = BigInt(this.nextVersion)
@@ -278,9 +307,13 @@ export class Store {
     return this.whenDurable(batch).then(() => version)
   }
 
-  /** Removes a key. Resolves with whether it was there, when that is durable. */
-  delete(key: Uint8Array): Promise<boolean> {
+  /**
+   * Removes a key. Resolves with whether it was there, when that is durable.
+   * @throws FullError, ConditionError, PackratError KEY_LENGTH, POISONED
+   */
+  delete(key: Uint8Array, expect?: Condition): Promise<boolean> {
     this.checkWritable()
+    if (expect !== undefined) checkCondition(this.persistence, this.currentOf(key), expect)
     const buffer = this.pool.allocateBuffer()
     if (buffer === NO_BUFFER) throw new FullError('no buffer left for the request')
     this.pool.bufferBytes(buffer).set(checkKey(key), this.pool.bufferStart(buffer))
@@ -290,6 +323,18 @@ export class Store {
     if (!existed) return Promise.resolve(false)
     this.commit()
     return this.whenDurable(batch).then(() => true)
+  }
+
+  /**
+   * Does all operations or, after a crash, none; see `stageBatch`. Resolves when they are durable.
+   * @throws PackratError KEY_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   */
+  batch(operations: readonly BatchOperation[]): Promise<BatchResult> {
+    this.stageBatch(operations)
+    const result = { committed: operations.length, version: BigInt(this.nextVersion - 1) }
+    const batch = this.pendingBatch // its own, or what its conditions saw
+    this.commit()
+    return this.whenDurable(batch).then(() => result)
   }
 
   /** A copy of the value, or undefined. Throws CorruptionError; never returns bytes that fail their check. */
@@ -364,11 +409,4 @@ export class Store {
       for (const wait of due) error === 0 ? wait.resolve() : wait.reject(this.poisonError())
     }
   }
-}
-
-function checkKey(key: Uint8Array): Uint8Array {
-  if (key.length === 0 || key.length > KEY_LENGTH_MAX) {
-    throw new PackratError('KEY_LENGTH', `keys have 1 to ${KEY_LENGTH_MAX} bytes, this one has ${key.length}`)
-  }
-  return key
 }

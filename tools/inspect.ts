@@ -45,6 +45,8 @@ function describe({ region, store }: OpenedStore) {
       inserted: report.inserted,
       superseded: report.superseded,
       orphans: report.orphans,
+      batchChangesCompleted: report.completed,
+      batchChangesUndone: report.undone,
       relinked: report.relinked,
     },
     corrupt: report.corrupt.map(({ key, meta, buffer, reason }) => ({

@@ -46,6 +46,15 @@ test('a header reads back as it was written', () => {
   assert.equal({ ...found, uuid: [...found.uuid] }, { ...written, uuid: [...written.uuid] })
 })
 
+test('a region that uses features unknown here is refused, even if its older copy does not', () => {
+  const newer = encode(header(9))
+  const view = new DataView(newer.buffer)
+  view.setUint32(88, view.getUint32(88, true) | 0x80, true)
+  view.setUint32(12, 0, true)
+  view.setUint32(12, crc32cReference(newer, 0, HEADER_BYTES), true)
+  assert.is(codeOf(both(encode(header(8)), newer)), 'FEATURES')
+})
+
 test('of two valid copies the newer one counts, wherever it stands', () => {
   assert.is(read(both(encode(header(7)), encode(header(8)))).generation, 8)
   assert.is(read(both(encode(header(9)), encode(header(8)))).generation, 9)

@@ -53,8 +53,8 @@ export class TracingRegion implements Persistence {
   onFence: () => void = () => {}
   /** Error number that the next programs fail with. */
   failure = 0
-  /** Operation numbers (over the region's life) to leave out, to prove that each one matters. */
-  skip: (op: number, index: number) => boolean = () => false
+  /** Operations to leave out, to prove that each one matters: by code, number over the region's life, and place in the program. */
+  skip: (op: number, index: number, program: Int32Array, at: number) => boolean = () => false
 
   private readonly memory: Uint8Array
   private readonly durable: Uint8Array
@@ -113,7 +113,7 @@ export class TracingRegion implements Persistence {
   execute(program: Int32Array, words: number): number {
     if (this.failure !== 0) return this.failure
     for (let at = 0; at < words; at += OP_WORDS) {
-      if (this.skip(program[at]!, this.operations++)) continue
+      if (this.skip(program[at]!, this.operations++, program, at)) continue
       this.step(program[at]!, program[at + 1]!, program[at + 2]!, program[at + 3]!)
     }
     return 0
