@@ -45,9 +45,9 @@ function describe({ region, store }: OpenedStore) {
       inserted: report.inserted,
       superseded: report.superseded,
       orphans: report.orphans,
+      relinked: report.relinked,
       batchChangesCompleted: report.completed,
       batchChangesUndone: report.undone,
-      relinked: report.relinked,
     },
     corrupt: report.corrupt.map(({ key, meta, buffer, reason }) => ({
       ...(key === undefined ? {} : (JSON.parse(`{${keyForJson(key)}}`) as object)),

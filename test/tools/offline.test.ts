@@ -89,7 +89,14 @@ test('inspect tells header, durability, buffers, lines and entries, as JSON and 
     ENTRIES.reduce((sum, [, value]) => sum + value.length, 0),
   )
   assert.equal(found.corrupt, [])
-  assert.equal(found.recovery, { inserted: 0, superseded: 0, orphans: 0, relinked: false })
+  assert.equal(found.recovery, {
+    inserted: 0,
+    superseded: 0,
+    orphans: 0,
+    relinked: false,
+    batchChangesCompleted: 0,
+    batchChangesUndone: 0,
+  })
   const shown = packrat('inspect', path)
   assert.is(shown.status, 0)
   assert.match(shown.stdout.toString(), /^records +5, /m)
