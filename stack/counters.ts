@@ -111,6 +111,10 @@ export class TcpCounters {
   tailProbeRepairs = 0
   /** ACKs with a duplicate SACK block: the peer got something twice. */
   duplicateSacks = 0
+  /** Packets that a router has marked instead of dropping them (RFC 3168). */
+  congestionMarks = 0
+  /** Reductions of the window that a peer's echo of such marks has brought about. */
+  congestionEchoes = 0
   zeroWindowProbes = 0
   /** Long segments that nothing was heard of: shorter ones are sent. */
   mtuBlackHoles = 0
@@ -120,6 +124,8 @@ export class TcpCounters {
   mtuProbesLost = 0
   keepAliveProbes = 0
   delayedAcks = 0
+  /** Segments with an urgent pointer, which means nothing here (RFC 6093). */
+  urgentIgnored = 0
   challengeAcks = 0
   resetsSent = 0
   resetsReceived = 0

@@ -34,6 +34,8 @@ export interface TcpOptions {
   tailProbes?: boolean
   /** RFC 5682 detection of needless time-outs; default true (Linux tcp_frto). */
   frto?: boolean
+  /** RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. */
+  ecn?: 0 | 1 | 2
   /** SYNs, and SYN-ACKs, sent again before giving up (default SYN_RETRIES_MAX, SYN_ACK_RETRIES_MAX). */
   synRetries?: number
   synAckRetries?: number

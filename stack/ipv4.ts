@@ -21,6 +21,7 @@ import {
   IPV4_ATOMIC,
   IPV4_HEADER_BYTES,
   ipv4Destination,
+  ipv4Ecn,
   ipv4HeaderLength,
   ipv4HeaderSumIsRight,
   ipv4IsFragment,
@@ -120,6 +121,7 @@ export class Ipv4 {
     packet.destination3 = this.address
     packet.addressSum = ipv4PseudoSum(source, this.address, 0)
     packet.protocol = ipv4Protocol(view, at)
+    packet.ecn = ipv4Ecn(view, at)
     packet.headerLength = headerLength
     packet.at = at + headerLength
     packet.length = totalLength - headerLength

@@ -25,6 +25,8 @@ export class ReceivedPacket {
   addressSum = 0
   /** What the payload is: IANA's number. */
   protocol = 0
+  /** The two ECN bits of the IP header (RFC 3168 5). */
+  ecn = 0
   /** Where the IP header starts and how long it is; in `view`. */
   headerAt = 0
   headerLength = 0

@@ -153,6 +153,20 @@ export class Connection {
   dsackLeft = 0
   dsackRight = 0
 
+  /* RFC 3168 (ecn.ts). */
+  ecnOn = 0
+  /** 1: ECE goes out until the peer says CWR. */
+  ecnEcho = 0
+  /** 1: the window was reduced: CWR goes out with the next new data. */
+  ecnReduced = 0
+  /** 1: an echo is being answered, until something behind ecnRecoverSequence is acknowledged (recovery.ts). */
+  ecnReducing = 0
+  ecnRecoverSequence = 0
+  /** 1: the peer's packets can be marked. */
+  ecnSeen = 0
+  /** Segments that arrived according to ACKs with an echo. */
+  deliveredMarkedSegments = 0
+
   /* Acknowledging. */
   ackPending = ACK_NONE
   /** Bytes received since the last ACK. */

@@ -13,6 +13,7 @@ import { enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { reportDuplicate } from './dsack.ts'
+import { receiveEcn } from './ecn.ts'
 import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
 import { appendReceived } from './receive-queue.ts'
 import type { Segment } from './segment.ts'
@@ -39,6 +40,7 @@ export function receiveData(context: TcpContext, c: Connection, segment: Segment
     context.counters.dropData++
     return
   }
+  if (segment.payloadLength > 0) receiveEcn(context, c, segment)
   trimToWindow(context, c, segment)
   if ((segment.flags & FLAG_FIN) !== 0) {
     c.peerFinKnown = 1

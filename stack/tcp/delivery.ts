@@ -22,6 +22,8 @@ export class Delivery {
   sackedBytes = 0
   /** RFC 5681 2: nothing new, and nothing in it. */
   duplicate = 0
+  /** 1: the peer has got a packet that a router marked (RFC 3168). */
+  echo = 0
   /** A duplicate SACK block came along (RFC 2883), and what it covers. */
   dsack = 0
   dsackLeft = 0
@@ -45,6 +47,7 @@ export class Delivery {
     this.deliveredBytes = 0
     this.sackedBytes = 0
     this.duplicate = 0
+    this.echo = 0
     this.dsack = 0
     this.rttUs = -1
     this.rttNewestUs = -1

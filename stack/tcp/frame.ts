@@ -14,14 +14,20 @@
 import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
 import { IPV4_FRAME_HEADER_BYTES } from '../ipv4.ts'
 import type { ReceivedPacket } from '../packet.ts'
-import { ipv4PseudoSum, PROTOCOL_TCP } from '../wire/ipv4.ts'
+import { IPV4_HEADER_BYTES, ipv4PseudoSum, PROTOCOL_TCP, setIpv4Ecn } from '../wire/ipv4.ts'
 import { TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_OFFSET_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts'
 import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
+import { ECN_CAPABLE } from './ecn.ts'
 
 /** Starts a segment of `length` bytes, header included. Where it lies in transmitter.view, or -1. */
 export function beginSegment(context: TcpContext, e: Endpoints, length: number): number {
   return context.ipv4.begin(e.remoteAddress3, PROTOCOL_TCP, length)
+}
+
+/** The segment at `at` may be marked by routers: ECT(0) in its IP header (RFC 3168 5). Before finishSegment. */
+export function markCapable(context: TcpContext, at: number): void {
+  setIpv4Ecn(context.transmitter.view, at - IPV4_HEADER_BYTES, ECN_CAPABLE)
 }
 
 /** Writes the fixed header and the checksum, and pushes header and options. */

@@ -13,6 +13,7 @@ import {
 import type { ConnectionOptions } from './application.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { negotiateEcn } from './ecn.ts'
 import { initializePathMtu } from './path-mtu.ts'
 import { availableBytes, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { initializeRtt } from './rtt.ts'
@@ -67,6 +68,7 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
     c.tsRecentMs = context.nowMs
   }
   c.sackOn = context.sack && segment.sackPermitted !== 0 ? 1 : 0
+  negotiateEcn(context, c, segment)
   // RFC 7323 2.2: both sides scale, or none.
   const scaling = context.windowScaling && segment.windowScale >= 0
   c.sendScale = scaling ? segment.windowScale : -1

@@ -30,9 +30,11 @@ import {
   STATE_SYN_SENT,
 } from './states.ts'
 
-/* tcpi_ca_state. CWR (2), a reduction without loss, is ECN's alone. */
+/* tcpi_ca_state. */
 export const CA_OPEN = 0
 export const CA_DISORDER = 1
+/** A reduction without loss, for ECN. */
+export const CA_CWR = 2
 export const CA_RECOVERY = 3
 export const CA_LOSS = 4
 
@@ -40,6 +42,9 @@ export const CA_LOSS = 4
 export const OPTION_TIMESTAMPS = 1
 export const OPTION_SACK = 2
 export const OPTION_WINDOW_SCALE = 4
+export const OPTION_ECN = 8
+/** The peer's packets can be marked. */
+export const OPTION_ECN_SEEN = 16
 
 /** tcpi_snd_ssthresh before the first loss: Linux's TCP_INFINITE_SSTHRESH. */
 export const THRESHOLD_UNKNOWN = 0x7fffffff
@@ -126,6 +131,8 @@ export class TcpInfo {
   minRtt = 0
   /** Segments known to have arrived, the SYN among them. */
   delivered = 0
+  /** Of these, those whose ACKs echoed a mark. */
+  deliveredCe = 0
   dsackDups = 0
   /** The peer's window, bytes. */
   sndWnd = 0
@@ -172,6 +179,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.notsentBytes = Math.max(seqDiff(c.sendEnd, c.sndNxt), 0)
   into.minRtt = c.minRttUs === 0 ? RTT_UNKNOWN : c.minRttUs
   into.delivered = c.deliveredSegments
+  into.deliveredCe = c.deliveredMarkedSegments
   into.dsackDups = c.duplicateSacks
   into.sndWnd = c.sndWnd
   return into
@@ -180,6 +188,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
 function congestionState(c: Connection): number {
   if (c.recoveryState === RECOVERY_FAST) return CA_RECOVERY
   if (c.recoveryState !== RECOVERY_NONE) return CA_LOSS
+  if (c.ecnReducing !== 0) return CA_CWR
   return c.sackedBytes > 0 || c.duplicateAcks > 0 ? CA_DISORDER : CA_OPEN
 }
 
@@ -188,7 +197,9 @@ function optionBits(c: Connection): number {
   return (
     (c.timestampsOn !== 0 ? OPTION_TIMESTAMPS : 0) |
     (c.sackOn !== 0 ? OPTION_SACK : 0) |
-    (scaling ? OPTION_WINDOW_SCALE : 0)
+    (scaling ? OPTION_WINDOW_SCALE : 0) |
+    (c.ecnOn !== 0 ? OPTION_ECN : 0) |
+    (c.ecnSeen !== 0 ? OPTION_ECN_SEEN : 0)
   )
 }
 

@@ -11,7 +11,7 @@
 import { NO_META } from '../../storage/layout.ts'
 import { INVALID_ACK_INTERVAL_MS, PAWS_AGE_MS } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
-import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FLAG_URG, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import { processAck } from './ack.ts'
 import { CLOSE_REFUSED, CLOSE_RESET } from './application.ts'
 import { challengeAck } from './challenge.ts'
@@ -91,6 +91,7 @@ function fragmentsInput(context: TcpContext, packet: ReceivedPacket): boolean {
 
 /** To whom it belongs. */
 function dispatch(context: TcpContext): void {
+  if ((segment.flags & FLAG_URG) !== 0) context.counters.urgentIgnored++
   const slot = context.demux.lookup(segment)
   if (slot === NO_SLOT) noConnection(context)
   else if (slot >= context.connectionsMax) timeWaitInput(context, context.timeWaits.rowOfSlot(slot))

@@ -56,6 +56,9 @@ const KNOBS: readonly Knob[] = [
   number('early_retrans', 0, 4, (options, value) => {
     options.tailProbes = value >= 3
   }),
+  number('ecn', 0, 2, (options, value) => {
+    options.ecn = value as 0 | 1 | 2
+  }),
   number('fin_timeout', 1, SECONDS_MAX, (options, value) => {
     options.finWait2Ms = value * SECOND_MS
   }),

@@ -18,7 +18,8 @@ import { SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { beginSegment, finishSegment } from './frame.ts'
+import { ecnFlags, synEcnFlags } from './ecn.ts'
+import { beginSegment, finishSegment, markCapable } from './frame.ts'
 import {
   sackBlocksMax,
   sackOptionLength,
@@ -116,7 +117,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
     timestampNow(context, c),
     passive ? c.tsRecent : 0,
   )
-  const flags = passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN
+  const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
   context.ipv4.end()
   c.segmentsOut++
@@ -219,7 +220,7 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
   const whole = gather.bytes === payload
   const last = seqAdd(start, gather.bytes) === c.sendEnd
   const flags = FLAG_ACK | (last && payload > 0 ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
-  if (!writeAndPush(context, c, start, flags)) return false
+  if (!writeAndPush(context, c, start, flags, false)) return false
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
   countRetransmission(context, c, gather.bytes)
@@ -260,7 +261,7 @@ function sendProbe(context: TcpContext, c: Connection): void {
   if (c.sendEnd === sequence) flags |= FLAG_FIN
   else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
   if (c.sendEnd === sequence) clearGather(gather)
-  if (!writeAndPush(context, c, sequence, flags)) return
+  if (!writeAndPush(context, c, sequence, flags, false)) return
   // The byte counts as sent, for its ACK, but not as in flight: it is the timer's business.
   if (c.sndMax === sequence) c.progressMs = context.nowMs
   else countRetransmission(context, c, gather.bytes)
@@ -271,13 +272,13 @@ function sendProbe(context: TcpContext, c: Connection): void {
 /** A segment that makes a live peer answer: a number left of its window (RFC 9293 3.8.4). */
 export function sendKeepAlive(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK)
+  writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false)
   context.counters.keepAliveProbes++
 }
 
 function sendAck(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, c.sndMax, FLAG_ACK)
+  writeAndPush(context, c, c.sndMax, FLAG_ACK, false)
 }
 
 /**
@@ -290,13 +291,13 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   const offset = c.sendNextOffset
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
-  if (!writeAndPush(context, c, sequence, flags)) return false
+  const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
+  if (!writeAndPush(context, c, sequence, flags, withData && !repeated)) return false
   if (withData) {
     c.sendNextMeta = gather.nextMeta
     c.sendNextOffset = gather.nextOffset
   }
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
-  const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
   if (repeated) countRetransmission(context, c, 1)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
   context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated)
@@ -307,8 +308,11 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   return true
 }
 
-/** Header, options and the gathered views. Every segment carries the ACK and the window (RFC 9293 3.8.6.3). */
-function writeAndPush(context: TcpContext, c: Connection, sequence: number, flags: number): boolean {
+/**
+ * Header, options and the gathered views. Every segment carries the ACK and the window (RFC 9293 3.8.6.3).
+ * @param fresh data that was never sent before: what ECN may mark
+ */
+function writeAndPush(context: TcpContext, c: Connection, sequence: number, flags: number, fresh: boolean): boolean {
   const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
   let blocks = 0
   if (gather.bytes === 0 && hasSackBlocks(c)) {
@@ -328,7 +332,19 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
   if (tsBytes > 0) writeTimestamps(tx.view, at + TCP_HEADER_BYTES, timestampNow(context, c), c.tsRecent)
   if (blocks > 0) writeSack(tx.view, at + TCP_HEADER_BYTES + tsBytes, sackBlocks, blocks)
   const window = windowField(context, c)
-  finishSegment(context, at, c, sequence, c.rcvNxt, flags, window, options, gather.bytes, gather.sum)
+  if (fresh && c.ecnOn !== 0) markCapable(context, at)
+  finishSegment(
+    context,
+    at,
+    c,
+    sequence,
+    c.rcvNxt,
+    flags | ecnFlags(c, fresh),
+    window,
+    options,
+    gather.bytes,
+    gather.sum,
+  )
   const last = gather.count - 1
   for (let index = 0; index <= last; index++)
     tx.push(gather.buffers[index]!, gather.offsets[index]!, gather.lengths[index]!, index < last)

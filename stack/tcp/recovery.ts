@@ -70,6 +70,7 @@ export class LossRecovery implements Recovery {
     switch (c.recoveryState) {
       case RECOVERY_NONE:
         if (delivery.lostBytes > 0 && !onlyProbeWasLost(c.context, c, delivery)) this.enterFast(c, delivery)
+        else if (this.answersEcho(c, delivery)) reduceWindow(c, delivery, false)
         else this.grow(c, delivery)
         break
       case RECOVERY_FAST:
@@ -83,6 +84,7 @@ export class LossRecovery implements Recovery {
         this.onAckAfterTimeout(c, delivery)
         break
     }
+    if (delivery.echo !== 0) c.undoOn = RECOVERY_NONE // the reduction has a reason that does not go away
   }
 
   onReorderTimer(c: Connection, delivery: Delivery): void {
@@ -105,6 +107,8 @@ export class LossRecovery implements Recovery {
     // What is SACKed and yet first in line was thrown away (RFC 2018 8).
     else if (c.segmentHead !== NO_SEGMENT && scoreboard.isSacked(c.segmentHead)) scoreboard.forgetSacks(c)
     this.congestion.onTimeout(c, seqDiff(c.sndNxt, c.sndUna))
+    c.ecnReducing = 0
+    c.ecnReduced = c.ecnOn
     if (this.rack && c.sackOn !== 0) rackMarkTimedOut(c, scoreboard, c.context.nowUs32)
     else scoreboard.markAllLost(c)
     c.congestionWindow = pipeBytes(c) + c.sendMss // what still counts as on its way does not stop the first segment
@@ -123,12 +127,37 @@ export class LossRecovery implements Recovery {
 
   private enterFast(c: Connection, delivery: Delivery): void {
     this.counters.fastRetransmits++
-    rememberWindow(c, RECOVERY_FAST)
-    this.congestion.onLoss(c, seqDiff(c.sndNxt, c.sndUna))
+    // RFC 3168 6.1.2: one reduction a window of data, be it for a mark or for a loss. It goes on as it began.
+    if (c.ecnReducing === 0) {
+      rememberWindow(c, RECOVERY_FAST)
+      this.beginReduction(c, delivery)
+    } else c.undoOn = RECOVERY_NONE
+    c.ecnReducing = 0
     c.recoveryState = RECOVERY_FAST
     c.recoverSequence = c.sndNxt
-    beginReduction(c, delivery.deliveredBytes)
     reduceWindow(c, delivery, true)
+  }
+
+  private beginReduction(c: Connection, delivery: Delivery): void {
+    this.congestion.onLoss(c, seqDiff(c.sndNxt, c.sndUna))
+    beginReduction(c, delivery.deliveredBytes)
+    c.ecnReduced = c.ecnOn
+  }
+
+  /** RFC 3168 6.1.2: an echo is answered like a loss, but nothing is sent again. @returns true while that goes on */
+  private answersEcho(c: Connection, delivery: Delivery): boolean {
+    if (c.ecnReducing !== 0) {
+      // Until something that was sent with or behind the CWR has arrived, echoes tell of the same congestion.
+      if (!seqLess(c.ecnRecoverSequence, c.sndUna)) return true
+      c.ecnReducing = 0
+      c.congestionWindow = c.slowStartThreshold // RFC 6937 3.1, at the end
+    }
+    if (delivery.echo === 0) return false
+    this.counters.congestionEchoes++
+    this.beginReduction(c, delivery)
+    c.ecnReducing = 1
+    c.ecnRecoverSequence = c.sndNxt
+    return true
   }
 
   private leave(c: Connection): void {
@@ -190,5 +219,6 @@ export class LossRecovery implements Recovery {
     this.counters.tailProbeRepairs++
     this.congestion.onLoss(c, seqDiff(c.tailProbeEnd, c.tailProbeStart))
     c.congestionWindow = Math.min(c.congestionWindow, c.slowStartThreshold)
+    c.ecnReduced = c.ecnOn
   }
 }

@@ -38,6 +38,8 @@ export class Segment implements SegmentOptions {
   sequence = 0
   acknowledgement = 0
   flags = 0
+  /** ECN bits of the IP header. */
+  ecn = 0
   /** As on the wire, not scaled. */
   window = 0
 
@@ -83,6 +85,7 @@ export class Segment implements SegmentOptions {
     this.acknowledgement = tcpAcknowledgement(view, at)
     this.flags = tcpFlags(view, at)
     this.window = tcpWindow(view, at)
+    this.ecn = packet.ecn
     this.localAddress0 = packet.destination0
     this.localAddress1 = packet.destination1
     this.localAddress2 = packet.destination2

@@ -14,8 +14,11 @@ import {
   SYN_ACK_RETRIES_MAX,
   SYN_RETRIES_MAX,
 } from '../limits.ts'
+import { ECN_ACCEPT } from './ecn.ts'
 
 export interface Tuning {
+  /** ECN_ (ecn.ts). */
+  readonly ecn: number
   readonly synRetries: number
   readonly synAckRetries: number
   readonly retries: number
@@ -30,6 +33,7 @@ export interface Tuning {
 
 export function tuningOf(options: TcpOptions): Tuning {
   return {
+    ecn: options.ecn ?? ECN_ACCEPT,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
     retries: options.retries ?? RETRIES_MAX,

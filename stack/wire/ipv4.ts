@@ -8,6 +8,7 @@ import { foldSum, sumBytes } from '../../storage/checksum.ts'
 import { IPV4_TTL } from '../limits.ts'
 
 export const IPV4_HEADER_BYTES = 20
+const SERVICE = 1
 const LENGTH = 2
 const IDENTIFICATION = 4
 const FRAGMENT = 6
@@ -42,6 +43,18 @@ export function ipv4HeaderLength(view: DataView, at: number): number {
 
 export function ipv4TotalLength(view: DataView, at: number): number {
   return view.getUint16(at + LENGTH)
+}
+
+/** The two ECN bits (RFC 3168 5). */
+export function ipv4Ecn(view: DataView, at: number): number {
+  return view.getUint8(at + SERVICE) & 3
+}
+
+/** Sets ECN bits in a header that was written without any, and corrects its checksum (RFC 1624). */
+export function setIpv4Ecn(view: DataView, at: number, ecn: number): void {
+  view.setUint8(at + SERVICE, view.getUint8(at + SERVICE) | ecn)
+  const sum = (~view.getUint16(at + CHECKSUM) & 0xffff) + ecn
+  view.setUint16(at + CHECKSUM, ~foldSum(sum) & 0xffff)
 }
 
 export function ipv4IsFragment(view: DataView, at: number): boolean {

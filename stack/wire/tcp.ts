@@ -20,8 +20,10 @@ export const FLAG_SYN = 0x02
 export const FLAG_RST = 0x04
 export const FLAG_PSH = 0x08
 export const FLAG_ACK = 0x10
-/** Flags that this stack acts on; URG data is delivered in line, like every other byte (RFC 6093 3). */
-export const FLAG_MASK = 0x1f
+/** Its pointer is not read: urgent data is delivered in line, like every other byte (RFC 6093 3). */
+export const FLAG_URG = 0x20
+export const FLAG_ECE = 0x40
+export const FLAG_CWR = 0x80
 
 export function tcpSourcePort(view: DataView, at: number): number {
   return view.getUint16(at + TCP_SOURCE)
@@ -45,7 +47,7 @@ export function tcpHeaderLength(view: DataView, at: number): number {
 }
 
 export function tcpFlags(view: DataView, at: number): number {
-  return view.getUint8(at + TCP_OFFSET_FLAGS + 1) & FLAG_MASK
+  return view.getUint8(at + TCP_OFFSET_FLAGS + 1)
 }
 
 export function tcpWindow(view: DataView, at: number): number {

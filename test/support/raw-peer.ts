@@ -29,7 +29,8 @@ import { createPool } from './virtual-link.ts'
 
 const PEER_ADDRESS = 0x0a000001
 const HOST_ADDRESS = 0x0a000002
-const FLAGS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16 }
+/** E is ECE, W is CWR. */
+const FLAGS: Record<string, number> = { F: 1, S: 2, R: 4, P: 8, A: 16, U: 32, E: 64, W: 128 }
 
 export interface RawSegment {
   seq?: number
@@ -41,6 +42,8 @@ export interface RawSegment {
   timestamps?: [number, number]
   sourcePort?: number
   destinationPort?: number
+  /** The two ECN bits of the IP header. */
+  ecn?: number
 }
 
 export interface SentSegment {
@@ -54,6 +57,7 @@ export interface SentSegment {
   atUs: number
   sourcePort: number
   destinationPort: number
+  ecn: number
 }
 
 export interface RawPeerOptions {
@@ -168,7 +172,7 @@ export class RawPeer {
     const options = Array.from(frame.subarray(54, 34 + headerLength))
     const ack = view.getInt32(42)
     this.sent.push({
-      flags: ['S', 'F', 'R', 'P', 'A'].filter((letter) => bits & FLAGS[letter]!).join(''),
+      flags: ['S', 'F', 'R', 'P', 'A', 'U', 'E', 'W'].filter((letter) => bits & FLAGS[letter]!).join(''),
       seq: (view.getInt32(38) - this.hostIss) | 0,
       ack: bits & 16 ? (ack - this.peerIss) | 0 : 0,
       window: view.getUint16(48),
@@ -178,6 +182,7 @@ export class RawPeer {
       atUs: this.nowUs,
       sourcePort: view.getUint16(34),
       destinationPort: view.getUint16(36),
+      ecn: view.getUint8(15) & 3,
     })
   }
 
@@ -200,7 +205,7 @@ export class RawPeer {
     frame.set(this.device.mac, 0)
     frame.set([2, 0, 0, 0, 0, 1], 6)
     view.setUint16(12, 0x0800)
-    view.setUint32(14, 0x45000000 | (frame.length - 14))
+    view.setUint32(14, 0x45000000 | ((segment.ecn ?? 0) << 16) | (frame.length - 14))
     view.setUint16(20, 0x4000)
     view.setUint16(22, 0x4006)
     view.setUint32(26, PEER_ADDRESS)
