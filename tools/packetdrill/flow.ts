@@ -1,0 +1,93 @@
+/**
+ * One connection's numbers, the script's and the live ones. A script counts from its own initial sequence numbers and
+ * timestamps; the stack draws its own. The peer's numbers are the script's.
+ *
+ *   script 1:1001 ack 1   ◄─ localShift ─►   live 3735928560:3735929560 ack 1
+ *
+ * Called by: peer.ts.
+ */
+import type { LiveTcp } from './frames.ts'
+import type { TcpOptionSpec, TcpSpec } from './script.ts'
+
+export class Flow {
+  readonly localPort: number
+  readonly remotePort: number
+  /** Live minus script, of everything that the stack numbers; undefined until the stack's SYN was seen. */
+  private localShift: number | undefined
+  private liveIsn: number | undefined
+  /** Script's timestamps to live ones, as expected packets showed them. */
+  private readonly timestamps = new Map<number, number>()
+  private firstTimestamp: readonly [script: number, live: number] | undefined
+  /** MSS that the stack announced: how large a segment towards it may be. */
+  announcedMss = 0
+
+  constructor(localPort: number, remotePort: number) {
+    this.localPort = localPort
+    this.remotePort = remotePort
+  }
+
+  /** The stack sent a SYN. */
+  seeSyn(tcp: LiveTcp): void {
+    if (this.liveIsn === undefined) {
+      this.liveIsn = tcp.sequence
+      this.localShift = tcp.sequence
+    }
+    for (const option of tcp.options) if (option.kind === 'mss') this.announcedMss = option.value
+  }
+
+  /** The script expects this SYN: its number is the script's initial one. */
+  expectSyn(scriptSequence: number): void {
+    if (this.liveIsn !== undefined) this.localShift = (this.liveIsn - scriptSequence) >>> 0
+  }
+
+  /** A live packet in the script's numbers. */
+  toScript(tcp: LiveTcp): LiveTcp {
+    const shift = this.localShift ?? 0
+    return { ...tcp, sequence: (tcp.sequence - shift) >>> 0 }
+  }
+
+  /** The stack's number for one of the script's. */
+  toLive(sequence: number): number {
+    return (sequence + (this.localShift ?? 0)) >>> 0
+  }
+
+  /** A segment of the peer's, in live numbers. */
+  inbound(spec: TcpSpec): LiveTcp {
+    return {
+      sourcePort: spec.sourcePort || this.remotePort,
+      destinationPort: spec.destinationPort || this.localPort,
+      flags: spec.flags,
+      sequence: spec.sequence,
+      acknowledgement: spec.acknowledgement < 0 ? 0 : this.toLive(spec.acknowledgement),
+      window: Math.max(spec.window, 0),
+      urgent: spec.urgent,
+      options: (spec.options ?? []).map((option) => this.inboundOption(option)),
+      length: spec.length,
+    }
+  }
+
+  private inboundOption(option: TcpOptionSpec): TcpOptionSpec {
+    if (option.kind === 'sack') return { kind: 'sack', edges: option.edges.map((edge) => this.toLive(edge)) }
+    if (option.kind === 'timestamps')
+      return { kind: 'timestamps', value: option.value, echo: this.liveTimestamp(option.echo) }
+    return option
+  }
+
+  /** An expected packet with timestamps was met. */
+  learnTimestamps(script: number, live: number): void {
+    this.timestamps.set(script, live)
+    this.firstTimestamp ??= [script, live]
+  }
+
+  /** What a timestamp of the stack's would be by the clock of the script; undefined before the first was met. */
+  scriptTimestamp(live: number): number | undefined {
+    return this.firstTimestamp && (live - this.firstTimestamp[1] + this.firstTimestamp[0]) >>> 0
+  }
+
+  private liveTimestamp(script: number): number {
+    const known = this.timestamps.get(script)
+    if (known !== undefined) return known
+    // One that was never expected: by the distance from the first. 0 before any: the echo of a SYN (RFC 7323 3.2).
+    return this.firstTimestamp ? (script - this.firstTimestamp[0] + this.firstTimestamp[1]) >>> 0 : script
+  }
+}
