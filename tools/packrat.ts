@@ -34,6 +34,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'scripted loss and reordering: what TCP makes of it',
     load: async () => (await import('./scenario/command.ts')).scenario,
   },
+  packetdrill: {
+    summary: "packetdrill's scripts against the stack, in virtual time",
+    load: async () => (await import('./packetdrill/packetdrill.ts')).packetdrill,
+  },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
     load: async () => (await import('./doctor.ts')).doctor,
@@ -41,7 +45,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
 }
 
 function usage(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`)
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(12)} ${summary}`)
   return ['usage: packrat COMMAND [flags]', '', ...lines, '', 'packrat COMMAND --help tells more.'].join('\n')
 }
 

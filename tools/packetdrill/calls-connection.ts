@@ -1,0 +1,103 @@
+/** Calls that open and end connections: socket, bind, listen, accept, connect, shutdown, close. */
+import { type Attempt, type Call, done, failed } from './call.ts'
+import type { ScriptProcess } from './process.ts'
+import { ScriptSocket } from './script-socket.ts'
+import type { Value } from './script.ts'
+
+const NON_BLOCKING = 'SOCK_NONBLOCK'
+
+/** The socket that a call's first argument names; the call fails with EBADF if there is none. */
+export function withSocket(process: ScriptProcess, call: Call, attempt: (socket: ScriptSocket) => ReturnType<Attempt>): Attempt {
+  const socket = process.socket(call.number(0))
+  return socket === undefined ? () => failed('EBADF') : () => attempt(socket)
+}
+
+/** socket(domain, type, protocol) */
+export function socket(process: ScriptProcess, call: Call): Attempt {
+  const domain = call.argument(0)
+  if (domain.kind === 'symbol' && domain.name !== 'AF_INET') call.unsupported(`sockets of ${domain.name}`)
+  const kinds = symbols(call.argument(1))
+  const protocol = call.argument(2)
+  if (!kinds.includes('SOCK_STREAM')) call.unsupported(`sockets of ${kinds.join('|')}`)
+  if (protocol.kind === 'symbol' && protocol.name !== 'IPPROTO_TCP') call.unsupported(`sockets of ${protocol.name}`)
+  return () => {
+    const { receiveMaxBytes, sendMaxBytes } = process.settings
+    const created = new ScriptSocket(process.network, { receiveLimitBytes: receiveMaxBytes, sendLimitBytes: sendMaxBytes })
+    created.nonBlocking = kinds.includes(NON_BLOCKING)
+    return done(process.open(call, created))
+  }
+}
+
+function symbols(value: Value): string[] {
+  if (value.kind === 'or') return value.parts.flatMap(symbols)
+  return value.kind === 'symbol' ? [value.name] : []
+}
+
+/** bind(fd, address, length) */
+export function bind(process: ScriptProcess, call: Call): Attempt {
+  const { port } = address(call, 1)
+  return withSocket(process, call, (socket) => socket.bind(port))
+}
+
+/** listen(fd, backlog) */
+export function listen(process: ScriptProcess, call: Call): Attempt {
+  const backlog = call.number(1)
+  return withSocket(process, call, (socket) => socket.listen(backlog))
+}
+
+/** accept(fd, address, length), accept4(..., flags) */
+export function accept(process: ScriptProcess, call: Call): Attempt {
+  const flags = call.action.arguments[3]
+  const nonBlocking = flags !== undefined && symbols(flags).includes(NON_BLOCKING)
+  return withSocket(process, call, (listener) => {
+    if (!listener.isListening) return failed('EINVAL')
+    const accepted = listener.accept()
+    if (accepted === undefined) return listener.nonBlocking ? failed('EAGAIN') : undefined
+    accepted.nonBlocking = nonBlocking
+    process.current = accepted
+    return done(process.open(call, accepted))
+  })
+}
+
+/** connect(fd, address, length) */
+export function connect(process: ScriptProcess, call: Call): Attempt {
+  const { host, port } = address(call, 1)
+  let started = false
+  return withSocket(process, call, (socket) => {
+    if (started) return socket.connected()
+    started = true
+    // What a connection that failed in the background has left is told once.
+    if (socket.role === 'over') return failed(socket.takeError() || 'ECONNABORTED')
+    process.current = socket
+    const result = socket.connect(host, port)
+    return socket.nonBlocking || result.errno !== 'EINPROGRESS' ? result : undefined
+  })
+}
+
+/** shutdown(fd, how) */
+export function shutdown(process: ScriptProcess, call: Call): Attempt {
+  const how = call.number(1)
+  return withSocket(process, call, (socket) => socket.shutdown(how))
+}
+
+/** close(fd) */
+export function close(process: ScriptProcess, call: Call): Attempt {
+  return withSocket(process, call, (socket) => {
+    process.close(call.number(0))
+    return socket.close()
+  })
+}
+
+/** An address of a script: `...` or a structure with sin_port and sin_addr; '' and 0 where it does not say. */
+function address(call: Call, index: number): { host: string; port: number } {
+  const value = call.argument(index)
+  if (value.kind === 'ellipsis') return { host: '', port: 0 }
+  const fields = call.structOf(value)
+  const family = fields.get('sa_family')
+  if (family?.kind !== 'symbol' || family.name !== 'AF_INET')
+    call.unsupported(`addresses of ${family?.kind === 'symbol' ? family.name : 'an unnamed family'}`)
+  const port = fields.get('sin_port')
+  const host = fields.get('sin_addr')
+  const text = host?.kind === 'apply' ? host.arguments[0] : undefined
+  return { host: text?.kind === 'text' ? text.value : '', port: port === undefined ? 0 : call.numberOf(port) }
+}

@@ -1,0 +1,74 @@
+/**
+ * Shell commands of a script. None is executed: those that set up a kernel for a script are known by name and become
+ * settings; any other makes the script unsupported, by its name.
+ */
+import { ScriptUnsupported } from './errors.ts'
+import type { Settings } from './settings.ts'
+
+/** Commands that prepare what does not exist here: devices, queues, old metrics, the restoring of sysctls. */
+const WITHOUT_EFFECT =
+  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc |\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe )/
+const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
+const SET_SYSCTLS = /(?:^|\/)set_sysctls\.py$/
+
+/** @param started the script has begun: settings can no longer change */
+export function runCommands(text: string, line: number, settings: Settings, started: boolean): void {
+  // One command a line or between semicolons; a line that ends with a backslash goes on.
+  const commands = text.replace(/\\\n/g, ' ').split(/\n|;|&&/)
+  for (const raw of commands) {
+    const command = raw
+      .replace(/#.*$/, '')
+      .replace(/(?:>|2>&1|>>)\s*\/dev\/null/g, '')
+      .replace(/2>&1|\|\|\s*true/g, '')
+      .trim()
+    if (command !== '') runCommand(command, line, settings, started)
+  }
+}
+
+function runCommand(command: string, line: number, settings: Settings, started: boolean): void {
+  if (WITHOUT_EFFECT.test(command)) return
+  const [program, ...words] = splitWords(command)
+  if (DEFAULTS.test(program!)) {
+    if (!started) settings.applyScriptDefaults()
+    return
+  }
+  if (program === 'sysctl' || SET_SYSCTLS.test(program!)) {
+    for (const word of words) if (!word.startsWith('-')) setSysctl(word, line, settings, started)
+    return
+  }
+  if (/^(?:ip|\/sbin\/ip) (?:-\d )?(?:link|route)/.test(command) && setRoute(words, settings, started)) return
+  throw new ScriptUnsupported(line, `the command '${command}'`)
+}
+
+/** `net.ipv4.tcp_sack=1`, `/proc/sys/net/ipv4/tcp_sack=1`. */
+function setSysctl(setting: string, line: number, settings: Settings, started: boolean): void {
+  const equals = setting.indexOf('=')
+  const path = setting.slice(0, equals).replaceAll('/', '.').replace(/^\.proc\.sys\./, '')
+  const value = arithmetic(setting.slice(equals + 1))
+  const name = /^net\.ipv[46]\.(?:conf\.[^.]+\.)?([a-z0-9_]+)$/.exec(path)?.[1]
+  if (path.startsWith('net.core.')) return
+  if (equals < 0 || name === undefined || !settings.apply(name, value))
+    throw new ScriptUnsupported(line, `the setting '${setting}'`)
+  if (started) throw new ScriptUnsupported(line, `the setting '${setting}' while the script runs`)
+}
+
+/** `ip link set dev tun0 mtu 1400`. */
+function setRoute(words: readonly string[], settings: Settings, started: boolean): boolean {
+  const at = words.indexOf('mtu')
+  if (at < 0 || started || words.includes('route')) return false
+  settings.mtu = Number(words[at + 1])
+  return settings.mtu > 0
+}
+
+/** The shell's `$((15*1024*1024))`. */
+function arithmetic(value: string): string {
+  return value.replace(/\$\(\(([\d* ]+)\)\)/g, (_, product: string) =>
+    String(product.split('*').reduce((total, factor) => total * Number(factor), 1)),
+  )
+}
+
+/** Words, with quotes joined and removed. */
+function splitWords(command: string): string[] {
+  const words = command.match(/(?:[^\s"']|"[^"]*"|'[^']*')+/g) ?? []
+  return words.map((word) => word.replace(/["']/g, ''))
+}

@@ -1,0 +1,120 @@
+/**
+ * The stack under a script, and its time: a host on a link whose other end is the script. Time moves only when the
+ * runner says so; it hops from deadline to deadline.
+ *
+ * Called by: run-script.ts, process.ts, peer.ts.
+ */
+import { Host } from '../../stack/host.ts'
+import { SeededRandom } from '../../stack/random.ts'
+import { extentBytes } from '../../storage/header.ts'
+import { Pool } from '../../storage/pool.ts'
+import { GATEWAY, LOCAL_CIDR } from './addresses.ts'
+import { ScriptDevice } from './device.ts'
+import type { Settings } from './settings.ts'
+
+/** 64 MB: the largest window that a script's set-up asks for can be offered. */
+const BUFFERS = 32_768
+const LINES_PER_BUFFER = 2
+const CONNECTIONS_MAX = 64
+/** Time zero of every script. Not zero, so that what is "never" cannot be mistaken for "just now". */
+const START_US = 1_000_000_000
+/** Turns at one moment before something is going in circles. */
+const TURNS_MAX = 10_000
+
+let pool: Pool | undefined
+
+export class ScriptNetwork {
+  readonly host: Host
+  readonly device: ScriptDevice
+  readonly pool: Pool
+  nowUs = START_US
+  /** Called after each turn: calls that wait look again. */
+  onTurn: () => void = () => {}
+
+  constructor(settings: Settings) {
+    // All scripts of a run share the memory: each gives back what it took.
+    pool ??= createPool()
+    this.pool = pool
+    this.device = new ScriptDevice(pool, settings.mtu)
+    this.host = new Host(
+      {
+        device: this.device,
+        pool,
+        address: LOCAL_CIDR,
+        gateway: GATEWAY,
+        random: new SeededRandom(1),
+        secret: new Uint8Array(16),
+        wallClock: { low: 0, high: 0, read() {} },
+        tcp: {
+          connectionsMax: CONNECTIONS_MAX,
+          timeWaitsMax: CONNECTIONS_MAX,
+          reserveBuffers: 0,
+          timestamps: settings.timestamps,
+          windowScaling: settings.windowScaling,
+          sack: settings.sack,
+          rack: settings.rack,
+          tailProbes: settings.tailProbes,
+          frto: settings.frto,
+          congestion: settings.congestion,
+        },
+      },
+      this.nowUs,
+    )
+    this.turn()
+  }
+
+  /** Microseconds since the script began. */
+  get scriptUs(): number {
+    return this.nowUs - START_US
+  }
+
+  /** Turns of the loop until nothing more happens at this moment. */
+  turn(): void {
+    this.device.nowUs = this.nowUs
+    for (let turns = 0; turns < TURNS_MAX; turns++) {
+      this.host.poll(this.nowUs)
+      if (!this.device.hasFrames) break
+    }
+    this.onTurn()
+    this.host.flush(this.nowUs)
+  }
+
+  /** Sends what a system call has left to send. */
+  flush(): void {
+    this.device.nowUs = this.nowUs
+    this.host.flush(this.nowUs)
+    if (this.device.hasFrames) this.turn()
+  }
+
+  /** Lets time pass until `stop` says so, or until a moment of the script. @returns false if that moment came first */
+  advance(toUs: number, stop: () => boolean): boolean {
+    const endUs = toUs + START_US
+    while (!stop()) {
+      const deadlineUs = this.host.nextDeadlineUs()
+      if (deadlineUs > endUs) {
+        if (this.nowUs < endUs) {
+          this.nowUs = endUs
+          this.turn()
+        }
+        return stop()
+      }
+      // A deadline may be early: then time still moves.
+      this.nowUs = deadlineUs > this.nowUs ? deadlineUs : Math.min(this.nowUs + 1000, endUs)
+      this.turn()
+      if (this.nowUs === endUs && this.host.nextDeadlineUs() <= endUs) return stop()
+    }
+    return true
+  }
+
+  close(): void {
+    this.host.close(this.nowUs)
+    this.device.close()
+  }
+}
+
+function createPool(): Pool {
+  const memory = new ArrayBuffer(extentBytes(BUFFERS, LINES_PER_BUFFER))
+  const created = new Pool([{ memory, buffers: BUFFERS }], LINES_PER_BUFFER)
+  created.buildFreeLists(() => false)
+  return created
+}

@@ -1,0 +1,219 @@
+/**
+ * The other side of the script: injects packets, and takes what the stack sends and holds it against what the script
+ * expects.
+ *
+ * One expected packet may be several of the stack's, as it may be several of a kernel's behind its segmentation offload:
+ * segments that continue each other and stand for the expected one together are taken as one. One injected packet that
+ * is longer than a segment arrives as several, at one moment.
+ *
+ * Called by: run-script.ts.
+ */
+import { LOCAL_PORT, PEER_PORT_FIRST } from './addresses.ts'
+import { ScriptFailure, ScriptUnsupported } from './errors.ts'
+import { Flow } from './flow.ts'
+import {
+  icmpError,
+  ipv4Frame,
+  type LivePacket,
+  type LiveTcp,
+  PROTOCOL_ICMP,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  quotePacket,
+  TCP_BYTES,
+  tcpSegment,
+  udpDatagram,
+} from './frames.ts'
+import { ecnBits, mismatch } from './match-packet.ts'
+import type { ScriptNetwork } from './network.ts'
+import type { IcmpSpec, PacketAction, TcpSpec } from './script.ts'
+import { showPacket } from './show-packet.ts'
+
+const FIN = 1
+const SYN = 2
+const PSH = 8
+const ACK = 16
+/** Bytes of IPv4 and TCP headers without options. */
+const HEADERS_BYTES = 40
+/** RFC 7323: what timestamps cost each segment. */
+const OPTIONS_BYTES_MAX = 40
+
+export interface PeerOptions {
+  readonly mtu: number
+  /** --tcp_ts_tick_usecs; 0: timestamp values are not compared. */
+  readonly timestampTickUs: number
+}
+
+export class Peer {
+  private readonly network: ScriptNetwork
+  private readonly options: PeerOptions
+  /** The connection that packets are of, and every one before it. */
+  private flow: Flow | undefined
+  private readonly flows: Flow[] = []
+  private nextPort = PEER_PORT_FIRST
+  /** Ports of the datagram socket under test, if there is one. */
+  udp: { readonly localPort: number; readonly remotePort: number } | undefined
+  /** Whether a SYN from the peer begins another connection: someone listens, and the last one is over. */
+  startsAnew: () => boolean = () => false
+
+  constructor(network: ScriptNetwork, options: PeerOptions) {
+    this.network = network
+    this.options = options
+  }
+
+  /* --- inbound --- */
+
+  inject(action: PacketAction, line: number): void {
+    const { body, ip } = action
+    const tos = ip.tos >= 0 ? ip.tos : ecnBits(ip.ecn)
+    if (body.protocol === 'tcp') this.injectTcp(body, tos, ip.ttl)
+    else if (body.protocol === 'udp') {
+      const udp = this.udp
+      const datagram = udpDatagram(udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
+      this.network.device.inject(ipv4Frame(PROTOCOL_UDP, datagram, tos, ip.ttl))
+    } else this.injectIcmp(body, line, ip.ttl)
+    this.network.turn()
+  }
+
+  private injectTcp(spec: TcpSpec, tos: number, ttl: number): void {
+    const syn = (spec.flags & SYN) !== 0 && (spec.flags & ACK) === 0
+    if (this.flow === undefined || (syn && this.startsAnew())) this.begin(LOCAL_PORT, this.nextPort++)
+    const flow = this.flow!
+    const live = flow.inbound(spec)
+    for (const segment of this.split(live)) {
+      const frame = ipv4Frame(PROTOCOL_TCP, tcpSegment(segment), tos, ttl)
+      this.network.device.inject(frame)
+    }
+  }
+
+  private begin(localPort: number, remotePort: number): Flow {
+    this.flow = new Flow(localPort, remotePort)
+    this.flows.push(this.flow)
+    return this.flow
+  }
+
+  /** A packet that is larger than the link is what offload made of several. */
+  private split(tcp: LiveTcp): LiveTcp[] {
+    const most = this.options.mtu - HEADERS_BYTES - OPTIONS_BYTES_MAX
+    const fits = this.options.mtu - HEADERS_BYTES
+    if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return [tcp]
+    const size = this.flow!.announcedMss > 0 ? Math.min(most, this.flow!.announcedMss) : most
+    const segments: LiveTcp[] = []
+    for (let at = 0; at < tcp.length; at += size) {
+      const last = at + size >= tcp.length
+      const flags = last ? tcp.flags : tcp.flags & ~(FIN | PSH)
+      const length = Math.min(size, tcp.length - at)
+      segments.push({ ...tcp, sequence: (tcp.sequence + at) >>> 0, length, flags })
+    }
+    return segments
+  }
+
+  private injectIcmp(spec: IcmpSpec, line: number, ttl: number): void {
+    if (spec.version === 6) throw new ScriptUnsupported(line, 'ICMPv6')
+    const { quoted } = spec
+    let packet: Uint8Array
+    if (quoted?.protocol === 'udp') {
+      const datagram = udpDatagram(this.udp?.localPort ?? LOCAL_PORT, this.udp?.remotePort ?? 0, quoted.length)
+      packet = quotePacket(PROTOCOL_UDP, datagram.length, datagram)
+    } else {
+      const flow = this.flow
+      if (flow === undefined) throw new ScriptFailure(line, 'an ICMP error about a connection that was never seen')
+      const header = tcpSegment({
+        sourcePort: flow.localPort,
+        destinationPort: flow.remotePort,
+        flags: ACK,
+        sequence: flow.toLive(quoted?.sequence ?? 0),
+        acknowledgement: 0,
+        window: 0,
+        urgent: 0,
+        options: [],
+        length: 0,
+      })
+      packet = quotePacket(PROTOCOL_TCP, TCP_BYTES + (quoted?.length ?? 0), header)
+    }
+    const error = icmpError(spec.type, spec.code, spec.mtu, packet)
+    this.network.device.inject(ipv4Frame(PROTOCOL_ICMP, error, 0, ttl))
+  }
+
+  /* --- outbound --- */
+
+  /** Something the script can expect has been sent. */
+  get hasPacket(): boolean {
+    this.skipForeign()
+    return this.network.device.sent.length > 0
+  }
+
+  /**
+   * Takes the next packet, or the next few that stand for one, and compares.
+   * @returns the time of the packet, µs of the stack's clock
+   * @throws ScriptFailure with both packets
+   */
+  take(action: PacketAction, line: number): number {
+    const { sent } = this.network.device
+    const packet = sent.shift()!
+    let tcp = packet.tcp && this.flow?.toScript(packet.tcp)
+    const { body } = action
+    if (tcp !== undefined && body.protocol === 'tcp') {
+      if ((tcp.flags & SYN) !== 0 && (body.flags & SYN) !== 0) {
+        this.flow!.expectSyn(body.sequence)
+        tcp = this.flow!.toScript(packet.tcp!)
+      }
+      tcp = this.collect(tcp, body, packet)
+    }
+    const shown = tcp && { ...tcp, options: tcp.options.map((option) => this.scriptOption(option)) }
+    const timestamp = this.liveTimestamp(packet.tcp)
+    const clock = this.options.timestampTickUs > 0 && timestamp !== undefined ? this.flow!.scriptTimestamp(timestamp) : undefined
+    const difference = mismatch(action, packet, shown, clock)
+    if (difference !== undefined)
+      throw new ScriptFailure(line, `${difference}\n    expected ${action.text}\n    actual   > ${showPacket(packet, shown)}`)
+    if (body.protocol === 'tcp' && timestamp !== undefined)
+      for (const option of body.options ?? []) if (option.kind === 'timestamps') this.flow!.learnTimestamps(option.value, timestamp)
+    return packet.atUs
+  }
+
+  /** Packets that no event expects yet, in the script's notation. */
+  showWaiting(): string[] {
+    return this.network.device.sent.map((packet) => showPacket(packet, packet.tcp && this.flow?.toScript(packet.tcp)))
+  }
+
+  /** Joins segments that continue the first one, as long as the script's is longer. */
+  private collect(first: LiveTcp, spec: TcpSpec, packet: LivePacket): LiveTcp {
+    const { sent } = this.network.device
+    let joined = first
+    while (joined.length > 0 && joined.length < spec.length && sent.length > 0) {
+      const next = sent[0]!
+      const tcp = next.tcp && this.flow!.toScript(next.tcp)
+      if (tcp === undefined || tcp.length === 0 || next.tos !== packet.tos) break
+      if (tcp.sequence !== (joined.sequence + joined.length) >>> 0) break
+      if (joined.length + tcp.length > spec.length) break
+      sent.shift()
+      joined = { ...tcp, sequence: joined.sequence, length: joined.length + tcp.length, flags: joined.flags | tcp.flags }
+    }
+    return joined
+  }
+
+  /** Drops packets of connections that the script has left behind, and meets new ones. */
+  private skipForeign(): void {
+    const { sent } = this.network.device
+    while (sent.length > 0) {
+      const { tcp } = sent[0]!
+      if (tcp === undefined) return
+      const flow = this.flows.find((one) => one.localPort === tcp.sourcePort && one.remotePort === tcp.destinationPort)
+      const known = flow ?? this.begin(tcp.sourcePort, tcp.destinationPort)
+      if ((tcp.flags & SYN) !== 0) known.seeSyn(tcp)
+      if (known === this.flow) return
+      sent.shift()
+    }
+  }
+
+  private liveTimestamp(tcp: LiveTcp | undefined): number | undefined {
+    for (const option of tcp?.options ?? []) if (option.kind === 'timestamps') return option.value
+    return undefined
+  }
+
+  /** Only what the peer numbers is the script's already; what the stack numbers is shown by the script's clock. */
+  private scriptOption(option: LiveTcp['options'][number]): LiveTcp['options'][number] {
+    if (option.kind !== 'timestamps') return option
+    return { ...option, value: this.flow?.scriptTimestamp(option.value) ?? option.value }
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * The process of the script: its descriptors, and the one call that may block while packets come and go.
+ *
+ * Called by: run-script.ts. Calls: calls.ts.
+ */
+import { type Attempt, Call, type CallResult } from './call.ts'
+import { prepareCall } from './calls.ts'
+import { ScriptError, ScriptFailure } from './errors.ts'
+import type { ScriptNetwork } from './network.ts'
+import type { ScriptSocket } from './script-socket.ts'
+import type { Settings } from './settings.ts'
+
+interface Waiting {
+  readonly call: Call
+  readonly attempt: Attempt
+  readonly endUs: number
+  readonly toleranceUs: number
+}
+
+export class ScriptProcess {
+  readonly network: ScriptNetwork
+  readonly settings: Settings
+  private readonly descriptors = new Map<number, ScriptSocket>()
+  private waiting: Waiting | undefined
+  /** When a call that blocks has a time-out of its own, µs of the script. */
+  wakeUs = Number.POSITIVE_INFINITY
+  /** The socket that code asks about: the last connection that was opened or accepted. */
+  current: ScriptSocket | undefined
+
+  constructor(network: ScriptNetwork, settings: Settings) {
+    this.network = network
+    this.settings = settings
+    network.onTurn = () => this.retry()
+  }
+
+  get isBlocked(): boolean {
+    return this.waiting !== undefined
+  }
+
+  /** When the call that blocks has to have returned, tolerance included; µs of the script. */
+  get blockedUntilUs(): number {
+    return this.waiting === undefined ? 0 : this.waiting.endUs + this.waiting.toleranceUs
+  }
+
+  /**
+   * Makes a call.
+   * @param endUs when it has to return, µs of the script; -1: at once
+   */
+  start(call: Call, endUs: number, toleranceUs: number): void {
+    const attempt = prepareCall(this, call)
+    const result = attempt()
+    this.network.flush()
+    if (result !== undefined) {
+      if (endUs >= 0) this.checkTime(call, endUs, toleranceUs)
+      this.check(call, result)
+    } else if (endUs >= 0) this.waiting = { call, attempt, endUs, toleranceUs }
+    else throw new ScriptFailure(call.line, `${call.action.text}: the call blocks`)
+  }
+
+  /** Time is up for the call that blocks. */
+  failBlocked(): never {
+    const { call, endUs } = this.waiting!
+    this.waiting = undefined
+    throw new ScriptFailure(call.line, `${call.action.text}: expected to return at ${seconds(endUs)}, still blocks`)
+  }
+
+  private retry(): void {
+    const { waiting } = this
+    if (waiting === undefined) return
+    const result = waiting.attempt()
+    if (result === undefined) return
+    this.waiting = undefined
+    this.wakeUs = Number.POSITIVE_INFINITY
+    this.checkTime(waiting.call, waiting.endUs, waiting.toleranceUs)
+    this.check(waiting.call, result)
+  }
+
+  private checkTime(call: Call, endUs: number, toleranceUs: number): void {
+    const nowUs = this.network.scriptUs
+    if (Math.abs(nowUs - endUs) > toleranceUs)
+      throw new ScriptFailure(call.line, `${call.action.text}: expected to return at ${seconds(endUs)}, returned at ${seconds(nowUs)}`)
+  }
+
+  private check(call: Call, result: CallResult): void {
+    const { result: expected, errno, text } = call.action
+    if (expected.kind === 'ellipsis') return
+    const value = call.numberOf(expected)
+    if (value !== result.value || (errno !== '' && errno !== result.errno)) {
+      const actual = result.errno === '' ? `${result.value}` : `-1 ${result.errno}`
+      throw new ScriptFailure(call.line, `${text}: returned ${actual}`)
+    }
+  }
+
+  /* --- descriptors, which have the numbers that the script gives them --- */
+
+  /** A socket by the number in the script; undefined if it is none. */
+  socket(descriptor: number): ScriptSocket | undefined {
+    return this.descriptors.get(descriptor)
+  }
+
+  open(call: Call, socket: ScriptSocket): number {
+    const { result } = call.action
+    const descriptor = result.kind === 'ellipsis' ? this.freeDescriptor() : call.numberOf(result)
+    if (descriptor < 0) return this.freeDescriptor()
+    if (this.descriptors.has(descriptor)) throw new ScriptError(call.line, `descriptor ${descriptor} is open already`)
+    this.descriptors.set(descriptor, socket)
+    return descriptor
+  }
+
+  close(descriptor: number): void {
+    this.descriptors.delete(descriptor)
+  }
+
+  /** A peer's SYN begins another connection: someone listens, and none is open that it could belong to. */
+  startsAnew(): boolean {
+    const listens = [...this.descriptors.values()].some((socket) => socket.isListening)
+    return listens && (this.current === undefined || this.current.isClosed || this.current.role === 'over')
+  }
+
+  private freeDescriptor(): number {
+    let descriptor = 3
+    while (this.descriptors.has(descriptor)) descriptor++
+    return descriptor
+  }
+}
+
+export function seconds(us: number): string {
+  return `${(us / 1_000_000).toFixed(6)} s`
+}

@@ -1,0 +1,210 @@
+/**
+ * Runs one script: its events in order, in virtual time, against a stack of its own.
+ *
+ *   set-up ─► settings ─► network ─► event ─► event ─► ... ─► passed
+ *                                      packet in    peer.inject
+ *                                      packet out   time passes until the stack sends; peer.take
+ *                                      call         process.start
+ *                                      code         assertions over tcp_info
+ *
+ * A time with `+` counts from the moment at which the event before it was over. What the stack sends while the script
+ * expects nothing is kept, and compared with the next packet it expects, as packetdrill does; what it sends behind the
+ * last event is nobody's concern.
+ *
+ * Called by: packetdrill.ts.
+ */
+import { Call } from './call.ts'
+import { isKnownCall } from './calls.ts'
+import { runCommands } from './commands.ts'
+import { ScriptEnd, ScriptError, ScriptFailure, ScriptUnsupported } from './errors.ts'
+import { ScriptNetwork } from './network.ts'
+import { parseScript } from './parse-script.ts'
+import { Peer } from './peer.ts'
+import { ScriptProcess, seconds } from './process.ts'
+import { runPython, type Variables } from './python.ts'
+import type { CodeAction, EventTime, PacketAction, Script, ScriptEvent } from './script.ts'
+import { Settings } from './settings.ts'
+import { setVariables } from './tcp-variables.ts'
+
+/** packetdrill's own: two ticks of a kernel with 500 Hz. */
+const TOLERANCE_US = 4000
+/** Virtual time that a script may take, and that it waits for a packet without a time. */
+const SCRIPT_US_MAX = 24 * 3600 * 1_000_000
+const ANY_TIME_US_MAX = 600 * 1_000_000
+
+export type Outcome =
+  | { readonly verdict: 'passed' }
+  | { readonly verdict: 'failed' | 'unsupported' | 'error'; readonly line: number; readonly reason: string }
+
+/** @param print takes what the code of the script prints */
+export function runScript(text: string, print: (text: string) => void): Outcome {
+  try {
+    const script = parseScript(text)
+    new ScriptRun(script, print).run()
+    return { verdict: 'passed' }
+  } catch (error) {
+    if (error instanceof ScriptFailure) return { verdict: 'failed', line: error.line, reason: error.message }
+    if (error instanceof ScriptUnsupported) return { verdict: 'unsupported', line: error.line, reason: error.message }
+    if (error instanceof ScriptEnd) return { verdict: 'error', line: error.line, reason: error.message }
+    throw error
+  }
+}
+
+class ScriptRun {
+  private readonly script: Script
+  private readonly print: (text: string) => void
+  private readonly settings = new Settings()
+  private readonly toleranceUs: number
+  private readonly network: ScriptNetwork
+  private readonly process: ScriptProcess
+  private readonly peer: Peer
+  private readonly variables: Variables = new Map()
+
+  constructor(script: Script, print: (text: string) => void) {
+    this.script = script
+    this.print = print
+    for (const { text, line } of script.setup) runCommands(text, line, this.settings, false)
+    const timestampTickUs = this.readOptions()
+    this.toleranceUs = this.numberOption('tolerance_usecs', TOLERANCE_US)
+    checkCalls(script)
+    this.network = new ScriptNetwork(this.settings)
+    this.process = new ScriptProcess(this.network, this.settings)
+    this.peer = new Peer(this.network, { mtu: this.settings.mtu, timestampTickUs })
+    this.peer.startsAnew = () => this.process.startsAnew()
+  }
+
+  run(): void {
+    try {
+      for (const event of this.script.events) this.runEvent(event)
+      if (this.process.isBlocked) this.awaitCall()
+    } finally {
+      this.network.close()
+    }
+  }
+
+  /* --- options --- */
+
+  /** @returns the tick of timestamps, µs; 0: not compared */
+  private readOptions(): number {
+    for (const [name, value] of this.script.options) {
+      if (name === 'ip_version' && value !== 'ipv4') throw new ScriptUnsupported(1, `--ip_version=${value}`)
+      if (!KNOWN_OPTIONS.has(name)) throw new ScriptUnsupported(1, `the option --${name}`)
+    }
+    this.settings.mtu = this.numberOption('mtu', this.settings.mtu)
+    return this.numberOption('tcp_ts_tick_usecs', 0)
+  }
+
+  private numberOption(name: string, otherwise: number): number {
+    const value = this.script.options.get(name)
+    if (value === undefined) return otherwise
+    if (!/^\d+$/.test(value)) throw new ScriptError(1, `--${name}=${value} is no number`)
+    return Number(value)
+  }
+
+  /* --- events --- */
+
+  private runEvent(event: ScriptEvent): void {
+    const { action, line } = event
+    // One call at a time: the next one waits for the one that blocks.
+    if (action.kind === 'call' && this.process.isBlocked) this.awaitCall()
+    const beforeUs = this.network.scriptUs
+    const [startUs, endUs] = this.window(event.time, beforeUs)
+    if (startUs > SCRIPT_US_MAX) throw new ScriptError(line, 'the script goes on for more than a day')
+    if (action.kind === 'packet' && !action.inbound) {
+      this.expectPacket(action, line, event.time, startUs, endUs)
+      return
+    }
+    this.waitUntil(startUs)
+    const lateUs = this.network.scriptUs - endUs
+    if (event.time.kind !== 'any' && lateUs > this.toleranceUs)
+      throw new ScriptFailure(line, `the event is due at ${seconds(startUs)}, the one before it was over ${lateUs} µs later`)
+    switch (action.kind) {
+      case 'packet':
+        this.peer.inject(action, line)
+        break
+      case 'call': {
+        const base = event.time.kind === 'relative' ? beforeUs : 0
+        this.process.start(new Call(action, line), action.endUs < 0 ? -1 : base + action.endUs, this.toleranceUs)
+        break
+      }
+      case 'command':
+        runCommands(action.text, line, this.settings, true)
+        break
+      case 'code':
+        this.runCode(action, line)
+    }
+  }
+
+  /** First and last moment of an event, µs of the script. */
+  private window(time: EventTime, beforeUs: number): [number, number] {
+    if (time.kind === 'any') return [beforeUs, beforeUs]
+    const base = time.kind === 'relative' ? beforeUs : 0
+    return [base + time.us, base + time.endUs]
+  }
+
+  private expectPacket(action: PacketAction, line: number, time: EventTime, startUs: number, endUs: number): void {
+    const any = time.kind === 'any'
+    const lastUs = any ? startUs + ANY_TIME_US_MAX : endUs + this.toleranceUs
+    const found = this.advance(lastUs, () => this.peer.hasPacket)
+    if (!found)
+      throw new ScriptFailure(line, `no packet until ${seconds(lastUs)}\n    expected ${action.text}\n    actual   nothing`)
+    const sentUs = this.peer.take(action, line) - (this.network.nowUs - this.network.scriptUs)
+    if (any || (sentUs >= startUs - this.toleranceUs && sentUs <= lastUs)) return
+    const expected = startUs === endUs ? seconds(startUs) : `${seconds(startUs)} to ${seconds(endUs)}`
+    throw new ScriptFailure(line, `sent at ${seconds(sentUs)}, expected at ${expected}\n    expected ${action.text}`)
+  }
+
+  private runCode(action: CodeAction, line: number): void {
+    setVariables(this.variables, this.process.current?.connection)
+    runPython(action.text, line, this.variables, this.print)
+  }
+
+  /* --- time --- */
+
+  private waitUntil(us: number): void {
+    this.advance(us, () => this.network.scriptUs >= us)
+  }
+
+  /** Lets time pass; a call that blocks for too long fails on the way. */
+  private advance(toUs: number, stop: () => boolean): boolean {
+    const { process, network } = this
+    while (process.isBlocked && !stop()) {
+      const nextUs = Math.min(toUs, process.blockedUntilUs, process.wakeUs)
+      const stopped = network.advance(nextUs, () => stop() || !process.isBlocked)
+      if (stopped) continue
+      if (process.isBlocked && process.wakeUs <= network.scriptUs) network.turn()
+      if (process.isBlocked && network.scriptUs >= process.blockedUntilUs) process.failBlocked()
+      if (network.scriptUs >= toUs) return stop()
+    }
+    return network.advance(toUs, stop)
+  }
+
+  private awaitCall(): void {
+    this.advance(this.process.blockedUntilUs, () => !this.process.isBlocked)
+    if (this.process.isBlocked) this.process.failBlocked()
+  }
+}
+
+/** Options that mean something here, or nothing that could be seen. */
+const KNOWN_OPTIONS = new Set([
+  'ip_version',
+  'tolerance_usecs',
+  'tcp_ts_tick_usecs',
+  'mtu',
+  'bind_port',
+  'connect_port',
+  'local_ip',
+  'remote_ip',
+  'gateway_ip',
+  'netmask_ip',
+  'speed',
+  'init_scripts',
+  'non_fatal',
+  'verbose',
+])
+
+/** A call that does not exist here is found before anything runs: a script is not failed for what it cannot do. */
+function checkCalls(script: Script): void {
+  for (const { action, line } of script.events)
+    if (action.kind === 'call' && !isKnownCall(action.name)) throw new ScriptUnsupported(line, `the call ${action.name}`)
+}

@@ -1,0 +1,273 @@
+/**
+ * A stream socket of the script: BSD's calls over the stack's in-place interface. Bytes are never looked at, only
+ * counted: what a script writes is zeros, what it reads is a number.
+ *
+ * Received data stays in the stack until the script reads it, so that the window is what a slow reader's would be. A
+ * line of which a part was read is counted here (`unreadBytes`).
+ *
+ * Called by: calls-*.ts. Calls: Tcp, Connection.
+ */
+import {
+  type Application,
+  CLOSE_ORDERLY,
+  CLOSE_REFUSED,
+  CLOSE_RESET,
+  CLOSE_TIMEOUT,
+  CLOSE_UNREACHABLE,
+  type ConnectionOptions,
+} from '../../stack/tcp/application.ts'
+import type { Connection } from '../../stack/tcp/connection.ts'
+import type { Listener } from '../../stack/tcp/listen.ts'
+import { BUFFER_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import { LOCAL_PORT, REMOTE, REMOTE_PORT } from './addresses.ts'
+import { type CallResult, done, failed } from './call.ts'
+import type { ScriptNetwork } from './network.ts'
+
+const FIRST_PORT = 49_152
+
+/** Why a connection ended, as the socket's error. */
+const ERRNO: Readonly<Record<number, string>> = {
+  [CLOSE_RESET]: 'ECONNRESET',
+  [CLOSE_TIMEOUT]: 'ETIMEDOUT',
+  [CLOSE_REFUSED]: 'ECONNREFUSED',
+  [CLOSE_UNREACHABLE]: 'EHOSTUNREACH',
+}
+
+export type SocketRole = 'fresh' | 'listening' | 'connecting' | 'connected' | 'over'
+
+export class ScriptSocket implements Application {
+  role: SocketRole = 'fresh'
+  nonBlocking = false
+  /** What setsockopt has said, by name, for getsockopt. */
+  readonly options = new Map<string, number>()
+  /** For connections to come. */
+  readonly connectionOptions: ConnectionOptions
+  connection: Connection | undefined
+  /** SO_ERROR: '' or the name of what has happened and was not yet told. */
+  error = ''
+  /** Seconds of SO_LINGER; -1: off. */
+  lingerS = -1
+  localPort = 0
+
+  private readonly network: ScriptNetwork
+  private listener: Listener | undefined
+  private readonly accepted: ScriptSocket[] = []
+  private unreadBytes = 0
+  private endOfData = false
+  private readClosed = false
+  private writeClosed = false
+  private closed = false
+
+  constructor(network: ScriptNetwork, options: ConnectionOptions) {
+    this.network = network
+    this.connectionOptions = { ...options }
+  }
+
+  /* --- the stack tells --- */
+
+  onAccept(connection: Connection): void {
+    if (this.role === 'connecting') {
+      this.role = 'connected'
+      return
+    }
+    const child = new ScriptSocket(this.network, this.connectionOptions)
+    child.connection = connection
+    child.role = 'connected'
+    child.localPort = this.localPort
+    child.lingerS = this.lingerS
+    for (const [name, value] of this.options) child.options.set(name, value)
+    connection.application = child
+    this.accepted.push(child)
+  }
+
+  onReceive(connection: Connection): void {
+    if (connection.receiveFinished !== 0) this.endOfData = true
+    // Nobody is there to read (RFC 9293 3.6.1): the peer has to know.
+    if (this.closed && connection.receiveQueuedBytes > 0) connection.abort()
+  }
+
+  onSendSpace(): void {}
+
+  onClose(connection: Connection, reason: number): void {
+    if (this.connection !== connection) return
+    this.connection = undefined
+    this.role = 'over'
+    if (reason === CLOSE_ORDERLY) {
+      this.endOfData = true
+      return
+    }
+    // What was queued is gone with the connection. A reset behind a FIN finds a broken pipe.
+    this.unreadBytes = 0
+    this.error = reason === CLOSE_RESET && this.endOfData ? 'EPIPE' : (ERRNO[reason] ?? 'ECONNABORTED')
+  }
+
+  /* --- the script calls --- */
+
+  bind(port: number): CallResult {
+    this.localPort = port || LOCAL_PORT
+    return done(0)
+  }
+
+  listen(backlog: number): CallResult {
+    if (this.role !== 'fresh' && this.role !== 'listening') return failed('EINVAL')
+    if (this.localPort === 0) this.localPort = LOCAL_PORT
+    if (this.listener !== undefined) return done(0)
+    // Linux holds one more than it is told.
+    this.listener = this.network.host.tcp.listen(this.localPort, this, {
+      ...this.connectionOptions,
+      backlog: Math.max(backlog, 0) + 1,
+    })
+    this.role = 'listening'
+    return done(0)
+  }
+
+  /** The oldest connection that waits; undefined: none. */
+  accept(): ScriptSocket | undefined {
+    return this.accepted.shift()
+  }
+
+  get isListening(): boolean {
+    return this.role === 'listening'
+  }
+
+  get canAccept(): boolean {
+    return this.accepted.length > 0
+  }
+
+  /** Starts to connect. */
+  connect(address: string, port: number): CallResult {
+    if (this.role === 'connected') return failed('EISCONN')
+    if (this.role === 'connecting') return failed('EALREADY')
+    this.localPort ||= FIRST_PORT
+    this.connection = this.network.host.tcp.connect(address || REMOTE, port || REMOTE_PORT, this, {
+      ...this.connectionOptions,
+      localPort: this.localPort,
+    })
+    this.role = 'connecting'
+    return failed('EINPROGRESS')
+  }
+
+  /** How connecting ended; undefined: it goes on. */
+  connected(): CallResult | undefined {
+    if (this.role === 'connected') return done(0)
+    return this.role === 'over' ? failed(this.takeError() || 'ECONNABORTED') : undefined
+  }
+
+  /** Reads up to `bytes`. @returns undefined if there is nothing, and no end */
+  read(bytes: number, peek: boolean): CallResult | undefined {
+    if (this.role === 'fresh' || this.role === 'listening') return failed('ENOTCONN')
+    const available = this.availableBytes
+    if (available > 0 && bytes > 0) {
+      const taken = Math.min(bytes, available)
+      if (!peek) this.consume(taken)
+      return done(taken)
+    }
+    if (this.error !== '') return failed(this.takeError())
+    if (bytes === 0 || this.endOfData || this.readClosed || this.role === 'over') return done(0)
+    return undefined
+  }
+
+  /** Bytes that can be read now: SIOCINQ. */
+  get availableBytes(): number {
+    return this.unreadBytes + (this.connection?.receiveQueuedBytes ?? 0)
+  }
+
+  get atEnd(): boolean {
+    return this.endOfData || this.readClosed || this.role === 'over'
+  }
+
+  get writeEnded(): boolean {
+    return this.writeClosed || this.role === 'over'
+  }
+
+  /** Room that a poll for writing would find. */
+  get writableBytes(): number {
+    return this.connection !== undefined && this.role === 'connected' ? this.connection.sendSpace : 0
+  }
+
+  /** Queues as much of `bytes` as there is room for. @returns undefined if that is none */
+  write(bytes: number): CallResult | undefined {
+    if (this.error !== '') return failed(this.takeError())
+    if (this.writeClosed || this.role === 'over') return failed('EPIPE')
+    const { connection } = this
+    if (connection === undefined || this.role === 'fresh' || this.role === 'listening') return failed('EPIPE')
+    if (this.role === 'connecting') return undefined
+    const taken = Math.min(bytes, connection.sendSpace)
+    if (taken === 0 && bytes > 0) return undefined
+    connection.send(this.zeros(taken))
+    this.network.flush()
+    return done(taken)
+  }
+
+  shutdown(how: number): CallResult {
+    if (this.connection === undefined && this.role !== 'over') return failed('ENOTCONN')
+    if (this.role === 'over') return failed('ENOTCONN')
+    if (how !== 1) this.readClosed = true
+    if (how !== 0) {
+      this.writeClosed = true
+      this.connection?.shutdown()
+      this.network.flush()
+    }
+    return done(0)
+  }
+
+  close(): CallResult {
+    this.closed = true
+    if (this.listener !== undefined) this.network.host.tcp.closeListener(this.listener)
+    for (const child of this.accepted) child.connection?.abort()
+    const { connection } = this
+    if (connection !== undefined) {
+      // RFC 9293 3.6.1, RFC 2525 2.17: unread data, or no patience, and the peer gets a RST.
+      if (this.lingerS === 0 || (this.role === 'connected' && this.availableBytes > 0)) connection.abort()
+      else connection.shutdown()
+    }
+    this.network.flush()
+    return done(0)
+  }
+
+  get isClosed(): boolean {
+    return this.closed
+  }
+
+  takeError(): string {
+    const { error } = this
+    this.error = ''
+    return error
+  }
+
+  private consume(bytes: number): void {
+    let wanted = bytes - this.unreadBytes
+    this.unreadBytes -= bytes
+    const { connection } = this
+    if (wanted > 0 && connection !== undefined) {
+      const { pool } = this.network
+      let meta = connection.takeReceived(wanted)
+      while (meta !== NO_META) {
+        wanted = pool.dataLength(meta)
+        this.unreadBytes += wanted
+        meta = pool.release(meta)
+      }
+    }
+    this.network.flush()
+  }
+
+  /** A chain of lines with `bytes` zeros. */
+  private zeros(bytes: number): number {
+    const { pool } = this.network
+    let head = NO_META
+    let tail = NO_META
+    for (let left = bytes; left > 0; ) {
+      const length = Math.min(left, BUFFER_BYTES)
+      const buffer = pool.allocateBuffer()
+      if (buffer === NO_BUFFER) throw new Error('the pool is empty: the script writes more than it can hold')
+      const start = pool.bufferStart(buffer)
+      pool.bufferBytes(buffer).fill(0, start, start + length)
+      const meta = pool.createView(buffer, 0, length, NO_FRAME << 16) // the sum of zeros is zero
+      if (tail === NO_META) head = meta
+      else pool.setNext(tail, meta)
+      tail = meta
+      left -= length
+    }
+    return head
+  }
+}
