@@ -28,11 +28,12 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
     c.rackFackValid = 1
     c.rackFack = end
   }
+  // RFC 8985 6.2 step 2 takes the round trip of every segment, the time only of the one that was sent last.
+  c.rackRttUs = rttUs
   if (c.rackValid !== 0 && !sentAfter(sentUs, end, c.rackSentUs, c.rackEnd)) return
   c.rackValid = 1
   c.rackSentUs = sentUs
   c.rackEnd = end
-  c.rackRttUs = rttUs
 }
 
 /** RFC 8985 5.2: the order of transmissions; those of one burst have one time, and go by their numbers. */

@@ -2,8 +2,9 @@
  * A system call as its handlers see it: arguments by place, with the checks that a script's notation needs, and what
  * it comes to. Called by: the calls-*.ts files.
  */
-import { CONSTANTS } from './numbers.ts'
+
 import { ScriptError, ScriptFailure, ScriptUnsupported } from './errors.ts'
+import { CONSTANTS } from './numbers.ts'
 import type { CallAction, Value } from './script.ts'
 
 export interface CallResult {
@@ -96,7 +97,8 @@ export class Call {
   vectorBytes(value: Value): number {
     if (value.kind !== 'list') return this.error('a list of buffers is expected')
     return value.items.reduce((total, item) => {
-      const length = item.kind === 'tuple' ? item.items[1] : item.kind === 'struct' ? item.fields.get('iov_len') : undefined
+      const length =
+        item.kind === 'tuple' ? item.items[1] : item.kind === 'struct' ? item.fields.get('iov_len') : undefined
       return total + (length === undefined ? this.error('a buffer is expected') : this.numberOf(length))
     }, 0)
   }

@@ -1,13 +1,17 @@
 /** Calls that open and end connections: socket, bind, listen, accept, connect, shutdown, close. */
 import { type Attempt, type Call, done, failed } from './call.ts'
 import type { ScriptProcess } from './process.ts'
-import { ScriptSocket } from './script-socket.ts'
 import type { Value } from './script.ts'
+import { ScriptSocket } from './script-socket.ts'
 
 const NON_BLOCKING = 'SOCK_NONBLOCK'
 
 /** The socket that a call's first argument names; the call fails with EBADF if there is none. */
-export function withSocket(process: ScriptProcess, call: Call, attempt: (socket: ScriptSocket) => ReturnType<Attempt>): Attempt {
+export function withSocket(
+  process: ScriptProcess,
+  call: Call,
+  attempt: (socket: ScriptSocket) => ReturnType<Attempt>,
+): Attempt {
   const socket = process.socket(call.number(0))
   return socket === undefined ? () => failed('EBADF') : () => attempt(socket)
 }
@@ -22,7 +26,10 @@ export function socket(process: ScriptProcess, call: Call): Attempt {
   if (protocol.kind === 'symbol' && protocol.name !== 'IPPROTO_TCP') call.unsupported(`sockets of ${protocol.name}`)
   return () => {
     const { receiveMaxBytes, sendMaxBytes } = process.settings
-    const created = new ScriptSocket(process.network, { receiveLimitBytes: receiveMaxBytes, sendLimitBytes: sendMaxBytes })
+    const created = new ScriptSocket(process.network, {
+      receiveLimitBytes: receiveMaxBytes,
+      sendLimitBytes: sendMaxBytes,
+    })
     created.nonBlocking = kinds.includes(NON_BLOCKING)
     return done(process.open(call, created))
   }
@@ -55,6 +62,7 @@ export function accept(process: ScriptProcess, call: Call): Attempt {
     if (accepted === undefined) return listener.nonBlocking ? failed('EAGAIN') : undefined
     accepted.nonBlocking = nonBlocking
     process.current = accepted
+    process.accepted.push(accepted)
     return done(process.open(call, accepted))
   })
 }

@@ -5,7 +5,7 @@
  * Called by: process.ts. Calls: calls-*.ts.
  */
 import type { Attempt, Call } from './call.ts'
-import { connect, accept, bind, close, listen, shutdown, socket } from './calls-connection.ts'
+import { accept, bind, close, connect, listen, shutdown, socket } from './calls-connection.ts'
 import { fcntl, getsockopt, ioctl, setsockopt } from './calls-control.ts'
 import { read, readv, recv, recvfrom, recvmsg, send, sendmsg, sendto, write, writev } from './calls-data.ts'
 import { poll } from './calls-poll.ts'

@@ -7,7 +7,7 @@ import type { Settings } from './settings.ts'
 
 /** Commands that prepare what does not exist here: devices, queues, old metrics, the restoring of sysctls. */
 const WITHOUT_EFFECT =
-  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc |\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe )/
+  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc |\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
 const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
 const SET_SYSCTLS = /(?:^|\/)set_sysctls\.py$/
 
@@ -43,7 +43,10 @@ function runCommand(command: string, line: number, settings: Settings, started: 
 /** `net.ipv4.tcp_sack=1`, `/proc/sys/net/ipv4/tcp_sack=1`. */
 function setSysctl(setting: string, line: number, settings: Settings, started: boolean): void {
   const equals = setting.indexOf('=')
-  const path = setting.slice(0, equals).replaceAll('/', '.').replace(/^\.proc\.sys\./, '')
+  const path = setting
+    .slice(0, equals)
+    .replaceAll('/', '.')
+    .replace(/^\.proc\.sys\./, '')
   const value = arithmetic(setting.slice(equals + 1))
   const name = /^net\.ipv[46]\.(?:conf\.[^.]+\.)?([a-z0-9_]+)$/.exec(path)?.[1]
   if (path.startsWith('net.core.')) return

@@ -6,7 +6,7 @@
  */
 import { ScriptError } from './errors.ts'
 
-const BLANK = /(?:[ \t\r\n]|\/\/[^\n]*|#[^\n]*|\/\*[^]*?\*\/)*/y
+const BLANK = /(?:[ \t\r\n]|\/\/[^\n]*|#[^\n]*|\/\*[\s\S]*?\*\/)*/y
 const NUMBER = /0[xX][0-9a-fA-F]+|\d+/y
 const NAME = /[A-Za-z_][A-Za-z0-9_]*/y
 
@@ -108,9 +108,9 @@ export class Cursor {
   quoted(): string {
     const raw = this.match(/(?:[^"\\\n]|\\.)*/y)!
     this.expect('"')
-    return raw.replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, escape: string) => {
-      if (escape.startsWith('x')) return String.fromCharCode(Number.parseInt(escape.slice(1), 16))
-      return ESCAPES[escape] ?? escape
+    return raw.replace(/\\(x[0-9a-fA-F]{2}|.)/g, (_, code: string) => {
+      if (code.startsWith('x')) return String.fromCharCode(Number.parseInt(code.slice(1), 16))
+      return ESCAPES[code] ?? code
     })
   }
 

@@ -15,6 +15,7 @@ export class Flow {
   /** Live minus script, of everything that the stack numbers; undefined until the stack's SYN was seen. */
   private localShift: number | undefined
   private liveIsn: number | undefined
+  private scriptIsn: number | undefined
   /** Script's timestamps to live ones, as expected packets showed them. */
   private readonly timestamps = new Map<number, number>()
   private firstTimestamp: readonly [script: number, live: number] | undefined
@@ -35,9 +36,11 @@ export class Flow {
     for (const option of tcp.options) if (option.kind === 'mss') this.announcedMss = option.value
   }
 
-  /** The script expects this SYN: its number is the script's initial one. */
+  /** The script expects a SYN: the number of the first is the script's initial one. */
   expectSyn(scriptSequence: number): void {
-    if (this.liveIsn !== undefined) this.localShift = (this.liveIsn - scriptSequence) >>> 0
+    if (this.liveIsn === undefined || this.scriptIsn !== undefined) return
+    this.scriptIsn = scriptSequence
+    this.localShift = (this.liveIsn - scriptSequence) >>> 0
   }
 
   /** A live packet in the script's numbers. */

@@ -129,8 +129,7 @@ function writeIpv4(
 }
 
 function transportSum(view: DataView, protocol: number): number {
-  const pseudo =
-    (LOCAL_ADDRESS >>> 16) + (LOCAL_ADDRESS & 0xffff) + (REMOTE_ADDRESS >>> 16) + (REMOTE_ADDRESS & 0xffff)
+  const pseudo = (LOCAL_ADDRESS >>> 16) + (LOCAL_ADDRESS & 0xffff) + (REMOTE_ADDRESS >>> 16) + (REMOTE_ADDRESS & 0xffff)
   return foldSum(pseudo + protocol + view.byteLength + sumBytes(view, 0, view.byteLength))
 }
 

@@ -80,7 +80,8 @@ function optionsMismatch(
       if (scriptTimestamp === undefined) continue
       if (Math.abs((option.value - scriptTimestamp) | 0) > TICK_SLACK)
         return different('TS val', option.value, scriptTimestamp)
-    } else if (showOption(option) !== showOption(live)) return `option: expected ${showOption(option)}, got ${showOption(live)}`
+    } else if (showOption(option) !== showOption(live))
+      return `option: expected ${showOption(option)}, got ${showOption(live)}`
   }
   return undefined
 }

@@ -106,9 +106,12 @@ export class ScriptNetwork {
     return true
   }
 
+  /** @throws Error if the stack does not give back every buffer that it took */
   close(): void {
     this.host.close(this.nowUs)
     this.device.close()
+    const { freeBuffers, totalBuffers } = this.pool
+    if (freeBuffers !== totalBuffers) throw new Error(`the stack keeps ${totalBuffers - freeBuffers} buffers`)
   }
 }
 

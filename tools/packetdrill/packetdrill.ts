@@ -13,7 +13,7 @@ type Report = Record<Outcome['verdict'], Entry[]>
 
 const command = {
   name: 'packrat packetdrill',
-  summary: "runs packetdrill scripts against the stack, in virtual time",
+  summary: 'runs packetdrill scripts against the stack, in virtual time',
   operands: [{ name: 'FILE', help: 'a script in the language of packetdrill', repeated: true }],
   flags: { json: toggle('print one JSON document') },
 }

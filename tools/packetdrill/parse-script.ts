@@ -40,8 +40,11 @@ export function parseScript(text: string): Script {
 
 function parseOption(cursor: Cursor, options: Map<string, string>): void {
   const name = cursor.name()
-  if (name === undefined) return cursor.fail('expected the name of an option')
-  options.set(name, cursor.match(/=/y) === undefined ? '' : (cursor.match(/"[^"\n]*"|[^\s]*/y) ?? '').replaceAll('"', ''))
+  if (name === undefined) cursor.fail('expected the name of an option')
+  options.set(
+    name,
+    cursor.match(/=/y) === undefined ? '' : (cursor.match(/"[^"\n]*"|[^\s]*/y) ?? '').replaceAll('"', ''),
+  )
 }
 
 function parseEvent(cursor: Cursor): ScriptEvent {
@@ -106,5 +109,13 @@ function parseCall(cursor: Cursor, endUs: number): CallAction {
   cursor.match(/[ \t]*/y)
   // What the error means, in words.
   if (cursor.next === '(') cursor.until(')', 'the remark')
-  return { kind: 'call', name, arguments: values, result, errno, endUs, text: cursor.text.slice(start, cursor.at).trim() }
+  return {
+    kind: 'call',
+    name,
+    arguments: values,
+    result,
+    errno,
+    endUs,
+    text: cursor.text.slice(start, cursor.at).trim(),
+  }
 }

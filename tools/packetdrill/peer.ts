@@ -40,6 +40,8 @@ const OPTIONS_BYTES_MAX = 40
 
 export interface PeerOptions {
   readonly mtu: number
+  /** --mss: size of the segments of an injected packet that is larger; 0: as large as they may be. */
+  readonly segmentBytes: number
   /** --tcp_ts_tick_usecs; 0: timestamp values are not compared. */
   readonly timestampTickUs: number
 }
@@ -54,7 +56,7 @@ export class Peer {
   /** Ports of the datagram socket under test, if there is one. */
   udp: { readonly localPort: number; readonly remotePort: number } | undefined
   /** Whether a SYN from the peer begins another connection: someone listens, and the last one is over. */
-  startsAnew: () => boolean = () => false
+  startsAnew: (remotePort: number) => boolean = () => false
 
   constructor(network: ScriptNetwork, options: PeerOptions) {
     this.network = network
@@ -77,7 +79,8 @@ export class Peer {
 
   private injectTcp(spec: TcpSpec, tos: number, ttl: number): void {
     const syn = (spec.flags & SYN) !== 0 && (spec.flags & ACK) === 0
-    if (this.flow === undefined || (syn && this.startsAnew())) this.begin(LOCAL_PORT, this.nextPort++)
+    if (this.flow === undefined || (syn && this.startsAnew(this.flow.remotePort)))
+      this.begin(LOCAL_PORT, this.nextPort++)
     const flow = this.flow!
     const live = flow.inbound(spec)
     for (const segment of this.split(live)) {
@@ -97,7 +100,8 @@ export class Peer {
     const most = this.options.mtu - HEADERS_BYTES - OPTIONS_BYTES_MAX
     const fits = this.options.mtu - HEADERS_BYTES
     if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return [tcp]
-    const size = this.flow!.announcedMss > 0 ? Math.min(most, this.flow!.announcedMss) : most
+    const asked = this.options.segmentBytes || this.flow!.announcedMss
+    const size = asked > 0 ? Math.min(most, asked) : most
     const segments: LiveTcp[] = []
     for (let at = 0; at < tcp.length; at += size) {
       const last = at + size >= tcp.length
@@ -153,21 +157,29 @@ export class Peer {
     const packet = sent.shift()!
     let tcp = packet.tcp && this.flow?.toScript(packet.tcp)
     const { body } = action
+    const first = tcp
     if (tcp !== undefined && body.protocol === 'tcp') {
       if ((tcp.flags & SYN) !== 0 && (body.flags & SYN) !== 0) {
         this.flow!.expectSyn(body.sequence)
         tcp = this.flow!.toScript(packet.tcp!)
       }
       tcp = this.collect(tcp, body, packet)
+      // A kernel marks what its offload joins with PSH, or does not: the sender's own mark is no longer to be seen.
+      if (tcp.length > first!.length) tcp = { ...tcp, flags: (tcp.flags & ~PSH) | (body.flags & PSH) }
     }
     const shown = tcp && { ...tcp, options: tcp.options.map((option) => this.scriptOption(option)) }
     const timestamp = this.liveTimestamp(packet.tcp)
-    const clock = this.options.timestampTickUs > 0 && timestamp !== undefined ? this.flow!.scriptTimestamp(timestamp) : undefined
+    const clock =
+      this.options.timestampTickUs > 0 && timestamp !== undefined ? this.flow!.scriptTimestamp(timestamp) : undefined
     const difference = mismatch(action, packet, shown, clock)
     if (difference !== undefined)
-      throw new ScriptFailure(line, `${difference}\n    expected ${action.text}\n    actual   > ${showPacket(packet, shown)}`)
+      throw new ScriptFailure(
+        line,
+        `${difference}\n    expected ${action.text}\n    actual   > ${showPacket(packet, shown)}`,
+      )
     if (body.protocol === 'tcp' && timestamp !== undefined)
-      for (const option of body.options ?? []) if (option.kind === 'timestamps') this.flow!.learnTimestamps(option.value, timestamp)
+      for (const option of body.options ?? [])
+        if (option.kind === 'timestamps') this.flow!.learnTimestamps(option.value, timestamp)
     return packet.atUs
   }
 
@@ -187,7 +199,12 @@ export class Peer {
       if (tcp.sequence !== (joined.sequence + joined.length) >>> 0) break
       if (joined.length + tcp.length > spec.length) break
       sent.shift()
-      joined = { ...tcp, sequence: joined.sequence, length: joined.length + tcp.length, flags: joined.flags | tcp.flags }
+      joined = {
+        ...tcp,
+        sequence: joined.sequence,
+        length: joined.length + tcp.length,
+        flags: joined.flags | tcp.flags,
+      }
     }
     return joined
   }

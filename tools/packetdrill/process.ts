@@ -3,7 +3,7 @@
  *
  * Called by: run-script.ts. Calls: calls.ts.
  */
-import { type Attempt, Call, type CallResult } from './call.ts'
+import type { Attempt, Call, CallResult } from './call.ts'
 import { prepareCall } from './calls.ts'
 import { ScriptError, ScriptFailure } from './errors.ts'
 import type { ScriptNetwork } from './network.ts'
@@ -21,6 +21,8 @@ export class ScriptProcess {
   readonly network: ScriptNetwork
   readonly settings: Settings
   private readonly descriptors = new Map<number, ScriptSocket>()
+  /** Every connection that was accepted. */
+  readonly accepted: ScriptSocket[] = []
   private waiting: Waiting | undefined
   /** When a call that blocks has a time-out of its own, µs of the script. */
   wakeUs = Number.POSITIVE_INFINITY
@@ -78,7 +80,10 @@ export class ScriptProcess {
   private checkTime(call: Call, endUs: number, toleranceUs: number): void {
     const nowUs = this.network.scriptUs
     if (Math.abs(nowUs - endUs) > toleranceUs)
-      throw new ScriptFailure(call.line, `${call.action.text}: expected to return at ${seconds(endUs)}, returned at ${seconds(nowUs)}`)
+      throw new ScriptFailure(
+        call.line,
+        `${call.action.text}: expected to return at ${seconds(endUs)}, returned at ${seconds(nowUs)}`,
+      )
   }
 
   private check(call: Call, result: CallResult): void {
@@ -111,10 +116,10 @@ export class ScriptProcess {
     this.descriptors.delete(descriptor)
   }
 
-  /** A peer's SYN begins another connection: someone listens, and none is open that it could belong to. */
-  startsAnew(): boolean {
+  /** Whether a SYN from the peer begins another connection: someone listens, and the one with this port is over. */
+  startsAnew(remotePort: number): boolean {
     const listens = [...this.descriptors.values()].some((socket) => socket.isListening)
-    return listens && (this.current === undefined || this.current.isClosed || this.current.role === 'over')
+    return listens && this.accepted.some((socket) => socket.remotePort === remotePort && socket.isOver)
   }
 
   private freeDescriptor(): number {

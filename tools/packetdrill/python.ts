@@ -90,13 +90,25 @@ class Interpreter {
     } else if (word === 'print') {
       const value = this.expression()
       if (active) this.print(Array.isArray(value) ? value.map(showPython).join(' ') : showPython(value))
-    } else if (word !== undefined && this.space() && cursor.match(/=(?!=)/y) !== undefined) {
-      const value = this.tuple()
-      if (active) this.variables.set(word, value)
-    } else {
+    } else if (word === undefined || !this.space() || !this.assignment(word, active)) {
       cursor.at = before
       this.unsupported('a statement')
     }
+  }
+
+  /** `name = E`, `name += E`. @returns false if it is none */
+  private assignment(name: string, active: boolean): boolean {
+    const operator = this.cursor.match(/(?:[-+*|&]|\/\/)?=(?!=)/y)
+    if (operator === undefined) return false
+    let value = this.tuple()
+    if (!active) return true
+    if (operator !== '=') {
+      const before = this.variables.get(name)
+      if (before === undefined) throw new ScriptUnsupported(this.cursor.line, `'${name}' is not known`)
+      value = operate(operator.slice(0, -1), before, value)
+    }
+    this.variables.set(name, value)
+    return true
   }
 
   private assertion(line: number, active: boolean): void {
@@ -262,7 +274,8 @@ class Interpreter {
     this.symbol(this.cursor.next)
     const before = this.cursor.at
     const values = this.list(close)
-    const isTuple = close === ']' || values.length !== 1 || /,\s*\)$/.test(this.cursor.text.slice(before, this.cursor.at))
+    const isTuple =
+      close === ']' || values.length !== 1 || /,\s*\)$/.test(this.cursor.text.slice(before, this.cursor.at))
     return isTuple ? values : values[0]!
   }
 

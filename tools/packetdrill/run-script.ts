@@ -38,9 +38,17 @@ export type Outcome =
 
 /** @param print takes what the code of the script prints */
 export function runScript(text: string, print: (text: string) => void): Outcome {
+  return outcomeOf(() => new ScriptRun(parseScript(text), print).run())
+}
+
+/** The same for a script that is parsed already. */
+export function runParsed(script: Script, print: (text: string) => void): Outcome {
+  return outcomeOf(() => new ScriptRun(script, print).run())
+}
+
+function outcomeOf(run: () => void): Outcome {
   try {
-    const script = parseScript(text)
-    new ScriptRun(script, print).run()
+    run()
     return { verdict: 'passed' }
   } catch (error) {
     if (error instanceof ScriptFailure) return { verdict: 'failed', line: error.line, reason: error.message }
@@ -69,8 +77,9 @@ class ScriptRun {
     checkCalls(script)
     this.network = new ScriptNetwork(this.settings)
     this.process = new ScriptProcess(this.network, this.settings)
-    this.peer = new Peer(this.network, { mtu: this.settings.mtu, timestampTickUs })
-    this.peer.startsAnew = () => this.process.startsAnew()
+    const segmentBytes = this.numberOption('mss', 0)
+    this.peer = new Peer(this.network, { mtu: this.settings.mtu, segmentBytes, timestampTickUs })
+    this.peer.startsAnew = (remotePort) => this.process.startsAnew(remotePort)
   }
 
   run(): void {
@@ -117,7 +126,10 @@ class ScriptRun {
     this.waitUntil(startUs)
     const lateUs = this.network.scriptUs - endUs
     if (event.time.kind !== 'any' && lateUs > this.toleranceUs)
-      throw new ScriptFailure(line, `the event is due at ${seconds(startUs)}, the one before it was over ${lateUs} µs later`)
+      throw new ScriptFailure(
+        line,
+        `the event is due at ${seconds(startUs)}, the one before it was over ${lateUs} µs later`,
+      )
     switch (action.kind) {
       case 'packet':
         this.peer.inject(action, line)
@@ -147,7 +159,10 @@ class ScriptRun {
     const lastUs = any ? startUs + ANY_TIME_US_MAX : endUs + this.toleranceUs
     const found = this.advance(lastUs, () => this.peer.hasPacket)
     if (!found)
-      throw new ScriptFailure(line, `no packet until ${seconds(lastUs)}\n    expected ${action.text}\n    actual   nothing`)
+      throw new ScriptFailure(
+        line,
+        `no packet until ${seconds(lastUs)}\n    expected ${action.text}\n    actual   nothing`,
+      )
     const sentUs = this.peer.take(action, line) - (this.network.nowUs - this.network.scriptUs)
     if (any || (sentUs >= startUs - this.toleranceUs && sentUs <= lastUs)) return
     const expected = startUs === endUs ? seconds(startUs) : `${seconds(startUs)} to ${seconds(endUs)}`
@@ -191,6 +206,7 @@ const KNOWN_OPTIONS = new Set([
   'tolerance_usecs',
   'tcp_ts_tick_usecs',
   'mtu',
+  'mss',
   'bind_port',
   'connect_port',
   'local_ip',
@@ -206,5 +222,6 @@ const KNOWN_OPTIONS = new Set([
 /** A call that does not exist here is found before anything runs: a script is not failed for what it cannot do. */
 function checkCalls(script: Script): void {
   for (const { action, line } of script.events)
-    if (action.kind === 'call' && !isKnownCall(action.name)) throw new ScriptUnsupported(line, `the call ${action.name}`)
+    if (action.kind === 'call' && !isKnownCall(action.name))
+      throw new ScriptUnsupported(line, `the call ${action.name}`)
 }

@@ -48,6 +48,8 @@ export class ScriptSocket implements Application {
   /** Seconds of SO_LINGER; -1: off. */
   lingerS = -1
   localPort = 0
+  /** Of an accepted connection. */
+  remotePort = 0
 
   private readonly network: ScriptNetwork
   private listener: Listener | undefined
@@ -74,6 +76,7 @@ export class ScriptSocket implements Application {
     child.connection = connection
     child.role = 'connected'
     child.localPort = this.localPort
+    child.remotePort = connection.remotePort
     child.lingerS = this.lingerS
     for (const [name, value] of this.options) child.options.set(name, value)
     connection.application = child
@@ -225,8 +228,9 @@ export class ScriptSocket implements Application {
     return done(0)
   }
 
-  get isClosed(): boolean {
-    return this.closed
+  /** Closed by the script, or ended by the network. */
+  get isOver(): boolean {
+    return this.closed || this.role === 'over'
   }
 
   takeError(): string {

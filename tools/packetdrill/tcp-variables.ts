@@ -2,8 +2,9 @@
  * What code in a script may name: the fields of struct tcp_info of the connection under test (tcpi_snd_cwnd is TcpInfo's
  * sndCwnd), and the kernel's constants.
  */
-import { TcpInfo, tcpInfo } from '../../stack/tcp/info.ts'
+
 import type { Connection } from '../../stack/tcp/connection.ts'
+import { TcpInfo, tcpInfo } from '../../stack/tcp/info.ts'
 import { CONSTANTS } from './numbers.ts'
 import type { Variables } from './python.ts'
 

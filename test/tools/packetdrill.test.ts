@@ -1,0 +1,97 @@
+/**
+ * `packrat packetdrill`: the scripts that are shipped pass, and fail as soon as one thing that they expect is changed.
+ * @timeout 60
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { parseScript } from '../../tools/packetdrill/parse-script.ts'
+import { runParsed, runScript } from '../../tools/packetdrill/run-script.ts'
+import type { PacketAction, Script, ScriptEvent, TcpSpec } from '../../tools/packetdrill/script.ts'
+
+const FOLDER = new URL('../../../test/packetdrill/', import.meta.url)
+const SCRIPTS_MIN = 25
+/** More than the tolerance, µs. */
+const SHIFT_US = 10_000
+const SYN = 2
+
+const silent = () => {}
+
+const scripts = readdirSync(FOLDER)
+  .filter((name) => name.endsWith('.pkt'))
+  .map((name) => ({ name, text: readFileSync(new URL(name, FOLDER), 'utf8') }))
+
+test('there are scripts', () => assert.ok(scripts.length >= SCRIPTS_MIN, `${scripts.length} scripts`))
+
+for (const { name, text } of scripts)
+  test(`${name} passes`, () => {
+    const outcome = runScript(text, silent)
+    assert.is(
+      outcome.verdict,
+      'passed',
+      outcome.verdict === 'passed' ? '' : `${name}:${outcome.line}: ${outcome.reason}`,
+    )
+  })
+
+for (const { name, text } of scripts)
+  test(`${name} says what it is for`, () => assert.match(text.split('\n')[0]!, /^\/\/ (RFC \d+|POSIX|Linux)/))
+
+/* --- a wrong expectation is reported --- */
+
+type Change = (spec: TcpSpec) => TcpSpec | undefined
+
+const CHANGES: Readonly<Record<string, Change>> = {
+  sequence: (spec) => ({ ...spec, sequence: (spec.sequence + 1) >>> 0 }),
+  length: (spec) => ({ ...spec, length: spec.length + 1 }),
+  acknowledgement: (spec) =>
+    spec.acknowledgement < 0 ? undefined : { ...spec, acknowledgement: (spec.acknowledgement + 1) >>> 0 },
+  flag: (spec) => ({ ...spec, flags: spec.flags ^ 64 }),
+  option: (spec) => spec.options && { ...spec, options: [...spec.options, { kind: 'nop' }] },
+}
+
+/** The script with another event in one place. */
+function withEvent(script: Script, index: number, event: ScriptEvent): Script {
+  return { ...script, events: script.events.with(index, event) }
+}
+
+function shifted(event: ScriptEvent): ScriptEvent | undefined {
+  const { time } = event
+  if (time.kind === 'any') return undefined
+  const byUs = SHIFT_US + time.endUs - time.us
+  return { ...event, time: { ...time, us: time.us + byUs, endUs: time.endUs + byUs } }
+}
+
+let mutants = 0
+
+for (const { name, text } of scripts)
+  test(`${name} fails when it expects something else`, () => {
+    const script = parseScript(text)
+    let numbered = false
+    script.events.forEach((event, index) => {
+      const { action } = event
+      if (action.kind !== 'packet' || action.inbound || action.body.protocol !== 'tcp') return
+      const late = shifted(event)
+      if (late !== undefined) expectFailure(withEvent(script, index, late), event.line, 'time')
+      for (const [what, change] of Object.entries(CHANGES)) {
+        const body = change(action.body)
+        // The first SYN says which number is the initial one: any is right.
+        if (body === undefined || (what === 'sequence' && !numbered && (body.flags & SYN) !== 0)) continue
+        const other: PacketAction = { ...action, body }
+        expectFailure(withEvent(script, index, { ...event, action: other }), event.line, what)
+      }
+      numbered ||= (action.body.flags & SYN) !== 0
+    })
+  })
+
+function expectFailure(script: Script, line: number, what: string): void {
+  mutants++
+  const outcome = runParsed(script, silent)
+  assert.is(outcome.verdict, 'failed', `line ${line}: another ${what} is not noticed`)
+}
+
+test('wrong expectations were tried', () => {
+  console.log(`${mutants} wrong expectations`)
+  assert.ok(mutants > scripts.length * 5)
+})
+
+test.run()
