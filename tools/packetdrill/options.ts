@@ -5,7 +5,7 @@
  * Called by: calls.ts.
  */
 import type { ConnectionOptions } from '../../stack/tcp/application.ts'
-import { maximumSegmentSize } from '../../stack/tcp/handshake.ts'
+import { maximumSegmentSize } from '../../stack/tcp/segment-size.ts'
 import type { ScriptSocket } from './script-socket.ts'
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
