@@ -15,6 +15,13 @@
 import { BUFFER_BYTES, BUFFER_SHIFT, EXTENT_BUFFERS_SHIFT } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 
+/** What the kernel keeps free in front of each frame that it receives: XDP_PACKET_HEADROOM. */
+const HEADROOM_BYTES = 256
+/** Ethernet header and one VLAN tag around the packet. */
+const FRAME_OVERHEAD_BYTES = 18
+/** Largest IP packet whose frame fits a buffer behind the headroom. */
+export const XDP_MTU_MAX = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
+
 const EXTENT_BUFFERS_MASK = (1 << EXTENT_BUFFERS_SHIFT) - 1
 const OFFSET_MASK = BUFFER_BYTES - 1
 const HIGH_SHIFT = 32 - BUFFER_SHIFT

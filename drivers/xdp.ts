@@ -11,7 +11,6 @@
  *  2. After close() the device owns no buffer.
  */
 import {
-  HEADROOM_BYTES,
   probe,
   readInterface,
   S_FILL_RING_EMPTY,
@@ -26,7 +25,6 @@ import {
   type XdpSocketOptions,
 } from 'xdp-napi'
 import { PackratError } from '../storage/errors.ts'
-import { BUFFER_BYTES } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
   type Device,
@@ -36,13 +34,8 @@ import {
   TRANSMIT_BURST_DESCRIPTORS,
   type TransmitBurst,
 } from './device.ts'
-import { XdpMemory } from './xdp-memory.ts'
+import { XDP_MTU_MAX, XdpMemory } from './xdp-memory.ts'
 import { XdpQueue } from './xdp-queue.ts'
-
-/** Ethernet header and one VLAN tag around the packet. */
-const FRAME_OVERHEAD_BYTES = 18
-/** What a buffer can take behind the kernel's headroom. */
-const MTU_MAX = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
 
 /** Entries of the rings: a millisecond of small frames at a million a second fits twice. */
 const RING_ENTRIES = 2048
@@ -288,10 +281,10 @@ function chooseMtu(name: string, wanted: number | undefined, available: number):
   const mtu = wanted ?? available
   if (mtu > available)
     throw new PackratError('MTU', `${name} has an MTU of ${available}, not ${mtu}; choose ${available} or less`)
-  if (available > MTU_MAX)
+  if (available > XDP_MTU_MAX)
     throw new PackratError(
       'MTU',
-      `${name} has an MTU of ${available}: a frame must fit one buffer beside the kernel's headroom; set it to ${MTU_MAX} or less (ip link set mtu)`,
+      `${name} has an MTU of ${available}: a frame must fit one buffer beside the kernel's headroom; set it to ${XDP_MTU_MAX} or less (ip link set mtu)`,
     )
   return mtu
 }

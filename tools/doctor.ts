@@ -5,6 +5,7 @@
  * Exit status: 0 if `packrat serve` could run here with its default flags, 1 if not.
  */
 import { readFileSync } from 'node:fs'
+import { XDP_MTU_MAX } from '../drivers/xdp-memory.ts'
 import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
 import {
   daxFinding,
@@ -17,7 +18,9 @@ import {
   type Place,
   placeOf,
   tunFinding,
+  type XdpInterface,
   xdpFinding,
+  xdpInterfaces,
 } from './machine.ts'
 
 const COMMAND = {
@@ -32,6 +35,8 @@ export interface Diagnosis {
   readonly canServe: boolean
   readonly findings: readonly Finding[]
   readonly places: readonly Place[]
+  /** Interfaces for `--device xdp:`; empty where AF_XDP is not to be had. */
+  readonly interfaces: readonly XdpInterface[]
 }
 
 export interface DiagnosisOptions {
@@ -69,14 +74,28 @@ async function nativeFinding(): Promise<Finding> {
   }
 }
 
+/** The kernel has the last word: a program is loaded, and forgotten. */
+async function tryXdp(finding: Finding): Promise<Finding> {
+  if (finding.state !== 'ok') return finding
+  try {
+    const { xdpAvailability } = await import('../drivers/xdp.ts')
+    const { available, reason = '' } = xdpAvailability()
+    return available ? finding : { ...finding, state: 'missing', detail: reason }
+  } catch {
+    return finding // not built: that is a finding of its own
+  }
+}
+
 export async function diagnose(options: DiagnosisOptions = {}): Promise<Diagnosis> {
   const { root = '/', nodeVersion = process.version, folders = [process.cwd(), '/dev/shm'] } = options
+  const described = xdpFinding(root)
+  const xdp = root === '/' ? await tryXdp(described) : described
   const findings = [
     nodeFinding(nodeVersion, minimumNodeVersion()),
     await nativeFinding(),
     tunFinding(root),
     netAdminFinding(root),
-    xdpFinding(root),
+    xdp,
     memlockFinding(root),
     flushFinding(root),
     daxFinding(root),
@@ -84,11 +103,12 @@ export async function diagnose(options: DiagnosisOptions = {}): Promise<Diagnosi
   ]
   const places = folders.map((folder) => placeOf(root, folder))
   const lacking = findings.some(({ required, state }) => required && state === 'missing')
-  return { canServe: !lacking && places[0]?.durability !== undefined, findings, places }
+  const interfaces = xdp.state === 'ok' ? xdpInterfaces(root, XDP_MTU_MAX) : []
+  return { canServe: !lacking && places[0]?.durability !== undefined, findings, places, interfaces }
 }
 
 /** The table for people. */
-export function diagnosisText({ canServe, findings, places }: Diagnosis): string {
+export function diagnosisText({ canServe, findings, places, interfaces }: Diagnosis): string {
   const lines: string[] = []
   for (const { name, state, detail, hint, required } of findings) {
     const mark = state === 'missing' && required ? 'MISSING' : state
@@ -96,9 +116,13 @@ export function diagnosisText({ canServe, findings, places }: Diagnosis): string
     if (hint && state === 'missing') lines.push(`${' '.repeat(25)}-> ${hint}`)
   }
   lines.push('', 'a region would be')
-  for (const { path, fileSystem, durability, evidence } of places) {
-    lines.push(`  in ${path}: ${durability ? `class ${durability}` : 'refused'} (${fileSystem}; ${evidence})`)
+  for (const { path, fileSystem, durability, evidence, pinnable } of places) {
+    const forXdp =
+      durability === undefined ? '' : pinnable ? '; AF_XDP can use it' : '; not for AF_XDP: cannot be pinned'
+    lines.push(`  in ${path}: ${durability ? `class ${durability}` : 'refused'} (${fileSystem}; ${evidence}${forXdp})`)
   }
+  if (interfaces.length > 0) lines.push('', 'AF_XDP could be tried on')
+  for (const { name, detail } of interfaces) lines.push(`  xdp:${name}: ${detail}`)
   lines.push(
     '',
     canServe ? 'packrat serve can run here' : 'packrat serve cannot run here: see what is MISSING or refused',

@@ -34,6 +34,15 @@ export interface Place {
   /** undefined: packrat refuses to put a region there. */
   readonly durability: Durability['class'] | undefined
   readonly evidence: string
+  /** Whether the kernel can pin its pages for AF_XDP. */
+  readonly pinnable: boolean
+}
+
+/** An interface that `--device xdp:` could name. */
+export interface XdpInterface {
+  readonly name: string
+  /** Receive queues, MTU and whether it is up; what stands in the way. */
+  readonly detail: string
 }
 
 function readText(file: string): string | undefined {
@@ -140,8 +149,23 @@ export function xdpFinding(root: string): Finding {
       'the kernel has it; this process may not load its program (CAP_BPF, CAP_NET_RAW outside user namespaces)'
     return { ...base, state: 'missing', detail, hint: 'run with sudo' }
   }
-  const detail = 'the kernel has it; whether a network interface does shows when it is opened'
+  const detail = 'the kernel has it, and this process may use it'
   return { ...base, state: 'ok', detail, hint: '' }
+}
+
+/** The interfaces of this network namespace, with what the kernel says of each. @param mtuMax largest packet for AF_XDP */
+export function xdpInterfaces(root: string, mtuMax: number): XdpInterface[] {
+  return listFolder(join(root, 'sys/class/net'))
+    .filter((name) => name !== 'lo' && existsSync(join(root, 'sys/class/net', name, 'mtu')))
+    .map((name) => {
+      const folder = join(root, 'sys/class/net', name)
+      const queues = listFolder(join(folder, 'queues')).filter((queue) => queue.startsWith('rx-')).length
+      const mtu = Number(readText(join(folder, 'mtu')))
+      const up = (Number(readText(join(folder, 'flags'))) & 1) !== 0 // IFF_UP
+      const tooLarge = mtu > mtuMax ? `, too large: set it to ${mtuMax} or less` : ''
+      const state = up ? 'up' : `down: ip link set ${name} up`
+      return { name, detail: `${queues === 1 ? '1 queue' : `${queues} queues`}, MTU ${mtu}${tooLarge}, ${state}` }
+    })
 }
 
 /* --- persistent memory --- */
@@ -203,18 +227,22 @@ function fileSystemName(type: string): string {
   return type === 'nfs4' ? 'nfs' : type
 }
 
+/** The page cache of a disk cannot be pinned for long (EFAULT), fsdax not at all; devdax is no place for files. */
+const PINNABLE = new Set(['tmpfs', 'hugetlbfs'])
+
 /** What packrat would choose for a region in the folder. */
 export function placeOf(root: string, folder: string): Place {
   const path = existsSync(folder) ? realpathSync(folder) : folder
   const mount = mountOf(readText(join(root, 'proc/self/mountinfo')) ?? '', path)
-  if (!mount) return { path, fileSystem: 'unknown', durability: undefined, evidence: 'not in /proc/self/mountinfo' }
+  const none = { path, durability: undefined, pinnable: false }
+  if (!mount) return { ...none, fileSystem: 'unknown', evidence: 'not in /proc/self/mountinfo' }
   const fsName = fileSystemName(mount.type)
   if (!isSupportedFileSystem(fsName)) {
-    return { path, fileSystem: fsName, durability: undefined, evidence: 'shared mappings promise nothing there' }
+    return { ...none, fileSystem: fsName, evidence: 'shared mappings promise nothing there' }
   }
   // `dax` or `dax=always`; with `dax=inode` it depends on the file, which does not exist yet.
   const dax = mount.options.split(',').some((option) => option === 'dax' || option === 'dax=always')
   const durability = strongestClass({ path, fsName, device: false, mapSync: dax })
   const evidence = dax ? 'mounted with dax: MAP_SYNC is tried when the region is opened' : 'mounted without dax'
-  return { path, fileSystem: fsName, durability, evidence }
+  return { path, fileSystem: fsName, durability, evidence, pinnable: PINNABLE.has(fsName) }
 }

@@ -4,10 +4,6 @@ export declare class XdpError extends Error {
   constructor(code: string, message: string)
 }
 
-/** Bytes of a chunk of the UMEM, and what the kernel keeps free in front of each frame that it receives. */
-export declare const CHUNK_BYTES: number
-export declare const HEADROOM_BYTES: number
-
 /** Places in the array that `readStatistics` fills (struct xdp_statistics), and their number. */
 export declare const STATISTICS: number
 /** Frames dropped for another reason than a full ring. */

@@ -7,10 +7,6 @@ import { getSystemErrorName } from 'node:util'
 
 const native = createRequire(import.meta.url)('./build/Release/xdp_napi.node')
 
-export const CHUNK_BYTES = 2048
-/** What the kernel keeps free in front of each received frame (XDP_PACKET_HEADROOM). */
-export const HEADROOM_BYTES = 256
-
 export const STATISTICS = 6
 export const S_RX_DROPPED = 0
 export const S_RX_INVALID = 1

@@ -47,6 +47,32 @@ function machine(changes: Record<string, string | undefined> = {}): string {
   return root
 }
 
+const NIC = {
+  'sys/class/net/eth0/mtu': '1500\n',
+  'sys/class/net/eth0/flags': '0x1003\n',
+  'sys/class/net/eth0/queues/rx-0/rps_cpus': '0\n',
+  'sys/class/net/eth0/queues/rx-1/rps_cpus': '0\n',
+  'sys/class/net/eth0/queues/tx-0/xps_cpus': '0\n',
+  'sys/class/net/eth1/mtu': '9000\n',
+  'sys/class/net/eth1/flags': '0x1002\n',
+  'sys/class/net/eth1/queues/rx-0/rps_cpus': '0\n',
+  'sys/class/net/lo/mtu': '65536\n',
+}
+
+test('interfaces for AF_XDP are listed with what stands in the way, and places that can be pinned', async () => {
+  const diagnosis = await diagnose({ root: machine(NIC), nodeVersion: 'v24.1.0', folders: ['/dev/shm', '/anywhere'] })
+  const text = diagnosisText(diagnosis)
+  assert.match(text, /xdp:eth0: 2 queues, MTU 1500, up\n/)
+  assert.match(text, /xdp:eth1: 1 queue, MTU 9000, too large: set it to 1774 or less, down: ip link set eth1 up/)
+  assert.not.match(text, /xdp:lo/)
+  assert.equal(
+    diagnosis.places.map(({ pinnable }) => pinnable),
+    [true, false],
+  )
+  const without = { ...NIC, 'proc/self/status': 'CapEff:\t0000000000001000\n' }
+  assert.equal((await diagnose({ root: machine(without), folders: ['/anywhere'] })).interfaces, [])
+})
+
 async function finding(name: string, changes: Record<string, string | undefined>, nodeVersion = 'v20.19.0') {
   const diagnosis = await diagnose({ root: machine(changes), nodeVersion, folders: ['/anywhere'] })
   const found = diagnosis.findings.find((candidate) => candidate.name === name)!
