@@ -11,6 +11,18 @@ export const MAPPED_WORD_2 = 0xffff
 
 const GROUPS = 8
 
+/** The two ends of a packet, as the host sees them: what carries them is a packet on its way, a connection, a scratch. */
+export interface AddressPair {
+  readonly localAddress0: number
+  readonly localAddress1: number
+  readonly localAddress2: number
+  readonly localAddress3: number
+  readonly remoteAddress0: number
+  readonly remoteAddress1: number
+  readonly remoteAddress2: number
+  readonly remoteAddress3: number
+}
+
 /** An address as one object, for the edges and for scratch; tables and packets carry bare words. */
 export class Address {
   word0 = 0
@@ -36,6 +48,32 @@ export class Address {
 
   toString(): string {
     return formatAddress(this.word0, this.word1, this.word2, this.word3)
+  }
+}
+
+/** Both ends of a packet that is being made. */
+export class Ends implements AddressPair {
+  localAddress0 = 0
+  localAddress1 = 0
+  localAddress2 = 0
+  localAddress3 = 0
+  remoteAddress0 = 0
+  remoteAddress1 = 0
+  remoteAddress2 = 0
+  remoteAddress3 = 0
+
+  setLocal(word0: number, word1: number, word2: number, word3: number): void {
+    this.localAddress0 = word0
+    this.localAddress1 = word1
+    this.localAddress2 = word2
+    this.localAddress3 = word3
+  }
+
+  setRemote(word0: number, word1: number, word2: number, word3: number): void {
+    this.remoteAddress0 = word0
+    this.remoteAddress1 = word1
+    this.remoteAddress2 = word2
+    this.remoteAddress3 = word3
   }
 }
 
@@ -112,6 +150,14 @@ export function parseCidr(text: string): { address: number; prefixLength: number
   const length = slash < 0 ? '' : text.slice(slash + 1)
   if (!/^[0-9]{1,2}$/.test(length) || Number(length) > 32) throw invalid(text)
   return { address: parseIpv4(text.slice(0, slash)), prefixLength: Number(length) }
+}
+
+/** "fd77::2/64" to its parts. */
+export function parseIpv6Cidr(text: string): { address: Address; prefixLength: number } {
+  const slash = text.indexOf('/')
+  const length = slash < 0 ? '' : text.slice(slash + 1)
+  if (!/^[0-9]{1,3}$/.test(length) || Number(length) > 128) throw invalid6(text)
+  return { address: parseIpv6(text.slice(0, slash)), prefixLength: Number(length) }
 }
 
 function parseGroups(half: string, whole: string): number[] {

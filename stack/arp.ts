@@ -1,6 +1,6 @@
 /**
- * Who has which address on the link (RFC 826, RFC 1122 2.3.2): a bounded cache, a bounded queue of frames that wait,
- * and one timer while anybody is being asked.
+ * Who has which address on the link (RFC 826, RFC 1122 2.3.2): a bounded cache, frames that wait
+ * (pending-frames.ts), and one timer while anybody is being asked.
  *
  *            resolve                    reply                    45 s old and used
  *   (none) ─────────► INCOMPLETE ─────────────► REACHABLE ────────────────► REFRESHING
@@ -8,25 +8,21 @@
  *                         ▼                         │                             │ 60 s old
  *                       FAILED ─── 3 s, then asked again ◄── INCOMPLETE ◄─────────┘
  *
- * Invariants:
- *  1. A frame waits only for an INCOMPLETE entry, at most ARP_PENDING_PER_NEIGHBOUR_MAX of them, oldest dropped first.
- *  2. A waiting frame holds a reference to each of its buffers.
+ * Invariant: a frame waits only for an INCOMPLETE entry.
  *
- * Called by: Host (input, announce, timer), ipv4.ts (resolve, writeHeader, park). Calls: transmitter.ts.
+ * Called by: Host (input, announce, timer), ipv4.ts (resolve, writeHeader, park). Calls: pending-frames.ts, transmitter.ts.
  */
-import { DESCRIPTOR_WORDS, TX_FRAME_DESCRIPTORS_MAX } from '../drivers/device.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { ArpCounters } from './counters.ts'
 import {
   ARP_ENTRIES_MAX,
   ARP_FAILED_MS,
-  ARP_PENDING_MAX,
-  ARP_PENDING_PER_NEIGHBOUR_MAX,
   ARP_REACHABLE_MS,
   ARP_REFRESH_MS,
   ARP_REQUESTS_MAX,
   ARP_RETRY_MS,
 } from './limits.ts'
+import { PendingFrames } from './pending-frames.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 import type { Transmitter } from './transmitter.ts'
 import {
@@ -41,7 +37,7 @@ import {
   arpTargetAddress,
   writeArp,
 } from './wire/arp.ts'
-import { ETHERNET_HEADER_BYTES, ETHERTYPE_ARP, writeEthernetHeader, writeEthernetTo } from './wire/ethernet.ts'
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_ARP, writeEthernetHeader } from './wire/ethernet.ts'
 
 const STATE_NONE = 0
 const STATE_INCOMPLETE = 1
@@ -52,7 +48,6 @@ const STATE_FAILED = 4
 const BROADCAST_HIGH = 0xffff
 const BROADCAST_LOW = -1
 
-const PENDING_WORDS = TX_FRAME_DESCRIPTORS_MAX * DESCRIPTOR_WORDS
 const NO_ENTRY = -1
 
 export class Arp {
@@ -61,7 +56,6 @@ export class Arp {
   readonly macLow: number
 
   private readonly address: number
-  private readonly pool: Pool
   private readonly transmitter: Transmitter
   private readonly timers: TimerWheel
   private readonly timer: number
@@ -79,12 +73,7 @@ export class Arp {
   /** The entry found last: most frames go to the same neighbour. */
   private lastEntry = NO_ENTRY
 
-  /** Waiting frames: descriptors, how many of them, for which entry (NO_ENTRY: free), in which order they came. */
-  private readonly pending = new Int32Array(ARP_PENDING_MAX * PENDING_WORDS)
-  private readonly pendingCount = new Int32Array(ARP_PENDING_MAX)
-  private readonly pendingEntry = new Int32Array(ARP_PENDING_MAX).fill(NO_ENTRY)
-  private readonly pendingOrder = new Int32Array(ARP_PENDING_MAX)
-  private pendingNext = 0
+  private readonly pending: PendingFrames
 
   constructor(
     mac: Uint8Array,
@@ -98,7 +87,7 @@ export class Arp {
     this.macHigh = (mac[0]! << 8) | mac[1]!
     this.macLow = (mac[2]! << 24) | (mac[3]! << 16) | (mac[4]! << 8) | mac[5]!
     this.address = address
-    this.pool = pool
+    this.pending = new PendingFrames(pool, transmitter, counters)
     this.transmitter = transmitter
     this.timers = timers
     this.timer = timer
@@ -145,20 +134,10 @@ export class Arp {
 
   /** Takes the frame that was just pushed out of the burst, to wait for `entry`. */
   park(entry: number): void {
-    const slot = this.states[entry] === STATE_INCOMPLETE ? this.pendingSlot(entry) : NO_ENTRY
-    if (slot === NO_ENTRY) {
-      // Nobody answers there, or too much waits already: withdraw into a slot that is given back at once.
-      const count = this.transmitter.withdraw(this.scratch, 0)
-      this.releaseDescriptors(this.scratch, 0, count)
-      this.counters.dropUnresolved++
-      return
-    }
-    this.pendingCount[slot] = this.transmitter.withdraw(this.pending, slot * PENDING_WORDS)
-    this.pendingEntry[slot] = entry
-    this.pendingOrder[slot] = this.pendingNext++ | 0
+    // Nobody answers there if the entry is not being asked for.
+    if (this.states[entry] === STATE_INCOMPLETE) this.pending.park(entry)
+    else this.pending.discard()
   }
-
-  private readonly scratch = new Int32Array(PENDING_WORDS)
 
   /** @param at where the ARP packet starts in `view`, @param length bytes that are there */
   input(view: DataView, at: number, length: number): void {
@@ -209,7 +188,7 @@ export class Arp {
 
   /** Drops all waiting frames. */
   close(): void {
-    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) if (this.pendingEntry[slot] !== NO_ENTRY) this.dropPending(slot)
+    this.pending.close()
   }
 
   private confirm(entry: number, high: number, low: number): void {
@@ -218,7 +197,7 @@ export class Arp {
     this.macsLow[entry] = low
     this.states[entry] = STATE_REACHABLE
     this.sinceMs[entry] = this.nowMs
-    if (wasIncomplete) this.sendPending(entry)
+    if (wasIncomplete) this.pending.send(entry, high, low)
   }
 
   private ask(entry: number): void {
@@ -239,11 +218,7 @@ export class Arp {
   private fail(entry: number): void {
     this.states[entry] = STATE_FAILED
     this.sinceMs[entry] = this.nowMs
-    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
-      if (this.pendingEntry[slot] !== entry) continue
-      this.dropPending(slot)
-      this.counters.dropUnresolved++
-    }
+    this.pending.drop(entry)
   }
 
   /** Broadcast for the unknown, unicast for the known (RFC 1122 2.3.2.1 (2)). */
@@ -290,49 +265,5 @@ export class Arp {
     for (let entry = 1; entry < ARP_ENTRIES_MAX; entry++)
       if (((this.sinceMs[entry]! - this.sinceMs[oldest]!) | 0) < 0) oldest = entry
     return oldest
-  }
-
-  /** A place for one more frame that waits for `entry`; makes room by dropping its oldest (RFC 1122 2.3.2.2). */
-  private pendingSlot(entry: number): number {
-    let free = NO_ENTRY
-    let oldest = NO_ENTRY
-    let waiting = 0
-    for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
-      if (this.pendingEntry[slot] === NO_ENTRY) free = slot
-      if (this.pendingEntry[slot] !== entry) continue
-      waiting++
-      if (oldest === NO_ENTRY || ((this.pendingOrder[slot]! - this.pendingOrder[oldest]!) | 0) < 0) oldest = slot
-    }
-    if (waiting < ARP_PENDING_PER_NEIGHBOUR_MAX) return free
-    this.dropPending(oldest)
-    this.counters.dropUnresolved++
-    return oldest
-  }
-
-  private sendPending(entry: number): void {
-    // In the order they came; there are few of them.
-    for (;;) {
-      let first = NO_ENTRY
-      for (let slot = 0; slot < ARP_PENDING_MAX; slot++) {
-        if (this.pendingEntry[slot] !== entry) continue
-        if (first === NO_ENTRY || ((this.pendingOrder[slot]! - this.pendingOrder[first]!) | 0) < 0) first = slot
-      }
-      if (first === NO_ENTRY) return
-      const at = first * PENDING_WORDS
-      const buffer = this.pending[at]!
-      const header = this.pool.bufferStart(buffer) + this.pending[at + 1]!
-      writeEthernetTo(this.pool.bufferView(buffer), header, this.macsHigh[entry]!, this.macsLow[entry]!)
-      this.transmitter.pushWithdrawn(this.pending, at, this.pendingCount[first]!)
-      this.pendingEntry[first] = NO_ENTRY
-    }
-  }
-
-  private dropPending(slot: number): void {
-    this.releaseDescriptors(this.pending, slot * PENDING_WORDS, this.pendingCount[slot]!)
-    this.pendingEntry[slot] = NO_ENTRY
-  }
-
-  private releaseDescriptors(descriptors: Int32Array, at: number, count: number): void {
-    for (let index = 0; index < count; index++) this.pool.releaseBuffer(descriptors[at + index * DESCRIPTOR_WORDS]!)
   }
 }

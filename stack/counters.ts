@@ -67,6 +67,68 @@ export class FragmentCounters {
   dropMemory = 0
 }
 
+export class Ipv6Counters {
+  received = 0
+  sent = 0
+  dropShort = 0
+  dropVersion = 0
+  dropPayloadLength = 0
+  /** Source is no unicast address of somebody else (RFC 4291 2.7, 2.5.3), or an IPv4 address in disguise. */
+  dropSource = 0
+  /** For another host, for a group nobody here listens to, or for an address not yet (or never to be) used. */
+  dropDestination = 0
+  /** A next header nobody here speaks, or hop-by-hop options that do not stand first; answered by ICMPv6. */
+  dropNextHeader = 0
+  /** "No next header": nothing to deliver. */
+  dropNoNextHeader = 0
+  /** More extension headers, or options in one, than anybody needs. */
+  dropExtensionCount = 0
+  /** An extension header or an option that goes on behind its end. */
+  dropExtensionLength = 0
+  /** An unknown option that asks for it; answered by ICMPv6 if it asks for that, too. */
+  dropOption = 0
+  /** A routing header with segments left (RFC 5095); answered by ICMPv6. */
+  dropRouting = 0
+  dropFragment = 0
+  /** Sending: no route to the destination. */
+  dropNoRoute = 0
+  /** Sending: the pool had no buffer for headers. */
+  dropNoBuffer = 0
+}
+
+export class NdpCounters {
+  solicitationsReceived = 0
+  advertisementsReceived = 0
+  solicitationsSent = 0
+  advertisementsSent = 0
+  /** Came through a router: its hop limit is not 255 (RFC 4861 7.1). */
+  dropHopLimit = 0
+  /** Short, a code, a target or an option that may not be (RFC 4861 7.1). */
+  dropMalformed = 0
+  /** About an address that nobody here has, or that nobody here asked for. */
+  dropTarget = 0
+  /** Router advertisements, solicitations and redirects: routes come from the configuration. */
+  ignoredRouter = 0
+  /** Somebody else has, or wants, an address of ours (RFC 4862 5.4). */
+  duplicates = 0
+  /** Neighbours that stopped answering. */
+  unreachable = 0
+  dropUnresolved = 0
+}
+
+export class Icmpv6Counters {
+  received = 0
+  echoRequests = 0
+  echoReplies = 0
+  errorsReceived = 0
+  errorsSent = 0
+  dropShort = 0
+  dropChecksum = 0
+  dropType = 0
+  /** Errors not sent because of the rate limit. */
+  dropRate = 0
+}
+
 export class IcmpCounters {
   received = 0
   echoRequests = 0
@@ -171,6 +233,9 @@ export class StackCounters {
   readonly ipv4 = new Ipv4Counters()
   readonly fragments = new FragmentCounters()
   readonly icmp = new IcmpCounters()
+  readonly ipv6 = new Ipv6Counters()
+  readonly ndp = new NdpCounters()
+  readonly icmpv6 = new Icmpv6Counters()
   readonly udp = new UdpCounters()
   readonly tcp = new TcpCounters()
 }

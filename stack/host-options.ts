@@ -2,6 +2,7 @@
 import type { Device } from '../drivers/device.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { WallClock } from './clock.ts'
+import type { AddressNotice } from './duplicate-detection.ts'
 import type { Random } from './random.ts'
 import type { InitialSequence } from './tcp/isn.ts'
 import type { MtuProbing } from './tcp/path-mtu.ts'
@@ -66,6 +67,14 @@ export interface HostOptions {
   address: string
   /** Next hop for everything that is not on the link. Without it such destinations are unreachable. */
   gateway?: string
+  /** IPv6 address with its prefix: "fd77::2/64". Without it the host speaks IPv4 only. */
+  address6?: string
+  /** As `gateway`, for IPv6. */
+  gateway6?: string
+  /** Solicitations that ask whether somebody has our IPv6 addresses before they are used; 0 asks nobody (RFC 4862 5.1). */
+  dadTransmits?: number
+  /** Told once for each IPv6 address of the host whether it can be used: not if another station has it. */
+  onAddress?: AddressNotice
   /** Largest IP packet, bytes; default and upper bound is the device's. */
   mtu?: number
   random: Random

@@ -15,9 +15,10 @@
  */
 import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
 import { sumBytes } from '../storage/checksum.ts'
+import { PackratError } from '../storage/errors.ts'
 import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import { formatIpv4, parseCidr, parseIpv4 } from './address.ts'
+import { formatIpv4, parseAddress, parseCidr, parseIpv4 } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
@@ -25,8 +26,18 @@ import { Fragmentation } from './fragmentation.ts'
 import { FRAGMENT_COMPLETES, FRAGMENT_DROPPED, Fragments } from './fragments.ts'
 import type { HostOptions, SumBurst, SumView } from './host-options.ts'
 import { Icmp } from './icmp.ts'
+import { Ip } from './ip.ts'
 import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
-import { CONNECTIONS_MAX, FRAGMENT_TIMEOUT_MS, POOL_RESERVE_BUFFERS, TIME_WAIT_MS, TIME_WAITS_MAX } from './limits.ts'
+import { Ipv6Stack } from './ipv6-stack.ts'
+import {
+  CONNECTIONS_MAX,
+  DAD_TRANSMITS,
+  FRAGMENT_TIMEOUT_MS,
+  IPV6_MTU_MIN,
+  POOL_RESERVE_BUFFERS,
+  TIME_WAIT_MS,
+  TIME_WAITS_MAX,
+} from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
 import { PathMtus } from './path-mtu.ts'
 import { Cubic } from './tcp/congestion/cubic.ts'
@@ -44,9 +55,11 @@ import {
   ETHERNET_HEADER_BYTES,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
   ethernetToHigh,
   ethernetToLow,
   ethernetType,
+  MULTICAST6_MAC_HIGH,
 } from './wire/ethernet.ts'
 import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
 import {
@@ -64,7 +77,9 @@ const TIMER_ARP = 0
 const TIMER_TIME_WAIT = 1
 const TIMER_FRAGMENTS = 2
 const TIMER_PATH_MTU = 3
-const TIMER_CONNECTIONS = 4
+const TIMER_NEIGHBOURS = 4
+const TIMER_DETECTION = 5
+const TIMER_CONNECTIONS = 6
 
 /** Called once a burst between delivery and output: the store commits here. */
 export type BurstHook = () => void
@@ -77,6 +92,8 @@ export class Host {
   readonly pool: Pool
   /** This host's address, without its prefix. */
   readonly address: string
+  /** Its IPv6 address; undefined if it speaks IPv4 only. */
+  readonly address6: string | undefined
   readonly sumView: SumView
 
   private readonly transmitter: Transmitter
@@ -87,6 +104,9 @@ export class Host {
   private readonly pathMtus: PathMtus
   private readonly fragments: Fragments
   private readonly fragmentation: Fragmentation
+  private readonly ip: Ip
+  /** Undefined: the host speaks IPv4 only. */
+  private readonly ipv6Stack: Ipv6Stack | undefined
   private readonly wallClock: WallClock
   private readonly sumBurst: SumBurst | undefined
   private readonly burst = new ReceiveBurst()
@@ -117,7 +137,31 @@ export class Host {
     this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
     this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
     this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
+    this.ipv6Stack =
+      options.address6 === undefined
+        ? undefined
+        : new Ipv6Stack({
+            address: options.address6,
+            gateway: options.gateway6,
+            mac: device.mac,
+            macHigh: this.arp.macHigh,
+            macLow: this.arp.macLow,
+            pool,
+            transmitter: this.transmitter,
+            timers: this.timers,
+            neighbourTimer: TIMER_NEIGHBOURS,
+            detectionTimer: TIMER_DETECTION,
+            detectionTransmits: options.dadTransmits ?? DAD_TRANSMITS,
+            random: options.random,
+            counters: this.counters,
+            notice: options.onAddress ?? (() => {}),
+            transports: this,
+          })
+    this.address6 = this.ipv6Stack?.address
+    this.ip = new Ip(this.ipv4, this.ipv6Stack?.ipv6)
     const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
+    if (this.ipv6Stack !== undefined && mtu < IPV6_MTU_MIN)
+      throw new PackratError('BAD_MTU', `an MTU of ${mtu} is too small for IPv6: it needs ${IPV6_MTU_MIN} or more`)
     this.pathMtus = new PathMtus(mtu, this.timers, TIMER_PATH_MTU, options.random.next())
     const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
     const hystart = tcp.hystart ?? true
@@ -126,7 +170,7 @@ export class Host {
     this.tcp = new Tcp({
       pool,
       transmitter: this.transmitter,
-      ipv4: this.ipv4,
+      ip: this.ip,
       timers: this.timers,
       firstTimer: TIMER_CONNECTIONS,
       timeWaitTimer: TIMER_TIME_WAIT,
@@ -157,7 +201,7 @@ export class Host {
     this.udp = new Udp({
       pool,
       transmitter: this.transmitter,
-      ipv4: this.ipv4,
+      ip: this.ip,
       fragmentation: this.fragmentation,
       counters: this.counters.udp,
       random: options.random,
@@ -192,9 +236,9 @@ export class Host {
     this.hooks.push(hook)
   }
 
-  /** Whether packets for an IPv4 address have somewhere to go. */
+  /** Whether packets for an address have somewhere to go. */
   hasRoute(address: string): boolean {
-    return this.ipv4.nextHop(parseIpv4(address)) !== 0
+    return this.ip.hasRoute(parseAddress(address))
   }
 
   /** One turn of the loop. @returns number of frames received */
@@ -203,6 +247,7 @@ export class Host {
     if (!this.announced) {
       this.announced = true
       this.arp.announce()
+      this.ipv6Stack?.start()
     }
     const frames = this.device.receive(this.burst)
     if (frames > 0) this.input(frames)
@@ -240,6 +285,7 @@ export class Host {
     this.arp.close()
     this.fragments.release()
     this.pathMtus.clear()
+    this.ipv6Stack?.close()
     this.finishTurn(false)
   }
 
@@ -255,6 +301,7 @@ export class Host {
     this.fragments.setNow(this.nowMs)
     this.pathMtus.setNow(this.nowMs)
     this.fragmentation.setNow(this.nowMs)
+    this.ipv6Stack?.setNow(this.nowMs)
   }
 
   /** Callbacks, hooks, output, transmission. */
@@ -306,7 +353,12 @@ export class Host {
       return false
     }
     // RFC 9293 3.9.2.3, RFC 1122 3.3.6: nothing above answers what was sent to more than one station.
-    if (ethernetToLow(packet.view, at) !== this.arp.macLow || ethernetToHigh(packet.view, at) !== this.arp.macHigh) {
+    const toHigh = ethernetToHigh(packet.view, at)
+    const toUs = ethernetToLow(packet.view, at) === this.arp.macLow && toHigh === this.arp.macHigh
+    packet.headerAt = at + ETHERNET_HEADER_BYTES
+    if (type === ETHERTYPE_IPV6 && this.ipv6Stack !== undefined && (toUs || toHigh === MULTICAST6_MAC_HIGH))
+      return this.inputIpv6(this.ipv6Stack, packet, length - ETHERNET_HEADER_BYTES, sum, toUs)
+    if (!toUs) {
       counters.dropOther++
       return false
     }
@@ -314,7 +366,6 @@ export class Host {
       counters.dropType++
       return false
     }
-    packet.headerAt = at + ETHERNET_HEADER_BYTES
     const verdict = this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)
     if (verdict === IPV4_WHOLE) return this.inputPacket(packet)
     return verdict !== IPV4_DROPPED && this.inputFragment(packet)
@@ -352,6 +403,19 @@ export class Host {
     return false
   }
 
+  private inputIpv6(ipv6Stack: Ipv6Stack, packet: ReceivedPacket, length: number, sum: number, toUs: boolean): boolean {
+    if (!ipv6Stack.input(packet, length, sum, toUs)) return false
+    // Connections and datagrams are between two; nothing here joins groups.
+    if (packet.isMulticast !== 0) {
+      this.counters.ipv6.dropDestination++
+      return false
+    }
+    if (packet.protocol === PROTOCOL_TCP) return this.tcp.input(packet)
+    const verdict = this.udp.input(packet)
+    if (verdict === UDP_NO_PORT) ipv6Stack.icmp.sendPortUnreachable(packet)
+    return verdict === UDP_QUEUED
+  }
+
   private inputDatagram(packet: ReceivedPacket): boolean {
     const verdict = this.udp.input(packet)
     if (verdict === UDP_NO_PORT) this.icmp.sendUnreachable(packet, UNREACHABLE_PORT)
@@ -370,6 +434,7 @@ export class Host {
     else if (timer === TIMER_ARP) this.arp.onTimer()
     else if (timer === TIMER_FRAGMENTS) this.fragments.onTimer()
     else if (timer === TIMER_PATH_MTU) this.pathMtus.onTimer()
+    else if (timer === TIMER_NEIGHBOURS || timer === TIMER_DETECTION) this.ipv6Stack?.onTimer(timer)
     else this.tcp.onTimeWaitTimer()
   }
 }

@@ -18,6 +18,7 @@ import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { PathMtus } from './path-mtu.ts'
+import { RateLimit } from './rate-limit.ts'
 import type { Transmitter } from './transmitter.ts'
 import { type DatagramErrors, QuotedPacket, type TransportErrors } from './transport-errors.ts'
 import {
@@ -64,9 +65,7 @@ export class Icmp implements ReassemblyErrors {
   private readonly counters: IcmpCounters
   private readonly quoted = new QuotedPacket()
   private nowMs = 0
-  /** Token bucket of the errors sent: what is left of this second. */
-  private errorsLeft = ICMP_ERRORS_PER_SECOND
-  private errorsSinceMs = 0
+  private readonly limit = new RateLimit(ICMP_ERRORS_PER_SECOND)
 
   constructor(
     pool: Pool,
@@ -121,7 +120,7 @@ export class Icmp implements ReassemblyErrors {
   }
 
   private sendError(packet: ReceivedPacket, type: number, code: number): void {
-    if (!this.takeErrorToken()) {
+    if (!this.limit.take(this.nowMs)) {
       this.counters.dropRate++
       return
     }
@@ -228,15 +227,5 @@ export class Icmp implements ReassemblyErrors {
     q.sequence = tcpSequence(view, transport)
     if (code === UNREACHABLE_FRAGMENTATION_NEEDED) this.transport.onTooBig(q, icmpMtu(view, packet.at))
     else this.transport.onUnreachable(q, refused)
-  }
-
-  private takeErrorToken(): boolean {
-    if (((this.nowMs - this.errorsSinceMs) | 0) >= 1000) {
-      this.errorsSinceMs = this.nowMs
-      this.errorsLeft = ICMP_ERRORS_PER_SECOND
-    }
-    if (this.errorsLeft === 0) return false
-    this.errorsLeft--
-    return true
   }
 }

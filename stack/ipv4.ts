@@ -10,7 +10,7 @@
  *
  * Called by: Host (accept), icmp.ts, tcp/output.ts (begin, end). Calls: arp.ts, transmitter.ts.
  */
-import { addSums, subtractSums, sumBytes, swapSum } from '../storage/checksum.ts'
+import { subtractTail } from '../storage/checksum.ts'
 import { MAPPED_WORD_2, prefixMask } from './address.ts'
 import type { Arp } from './arp.ts'
 import type { Ipv4Counters } from './counters.ts'
@@ -126,7 +126,7 @@ export class Ipv4 {
     packet.at = at + headerLength
     packet.length = totalLength - headerLength
     // The header is one's-complement zero: what is left is the payload, and the padding of a short Ethernet frame.
-    packet.sum = totalLength === length ? sum : this.withoutPadding(view, at, totalLength, length, sum)
+    packet.sum = totalLength === length ? sum : subtractTail(view, at, totalLength, length, sum)
     packet.firstLength = packet.length
     packet.firstSum = packet.sum
     return ipv4IsFragment(view, at) ? IPV4_FRAGMENT : IPV4_WHOLE
@@ -176,11 +176,5 @@ export class Ipv4 {
     if (source === this.address) return false
     const onLink = ((source ^ this.address) & this.mask) === 0
     return !(onLink && (source | this.mask) === -1 && this.mask < -2)
-  }
-
-  private withoutPadding(view: DataView, at: number, totalLength: number, length: number, sum: number): number {
-    const padding = sumBytes(view, at + totalLength, length - totalLength)
-    const left = subtractSums(sum, totalLength & 1 ? swapSum(padding) : padding)
-    return addSums(left, 0)
   }
 }

@@ -2,7 +2,7 @@
  * Every limit and default of the stack, once, with unit and source. Options may override those that say so.
  */
 
-/* --- Ethernet, ARP, IPv4, ICMP --- */
+/* --- Ethernet, ARP, IPv4 --- */
 
 /** Header slot: Ethernet 14 + IPv6 40 + TCP 60 fit. */
 export const HEADER_SLOT_BYTES = 128
@@ -10,9 +10,9 @@ export const HEADER_SLOT_BYTES = 128
 /** Neighbours remembered; the least recently confirmed goes first. */
 export const ARP_ENTRIES_MAX = 512
 /** Frames that wait for one unresolved neighbour: a datagram of 65,507 bytes takes 45. RFC 1122 2.3.2.2 asks for at least one. */
-export const ARP_PENDING_PER_NEIGHBOUR_MAX = 48
-/** Frames that wait for all unresolved neighbours together. */
-export const ARP_PENDING_MAX = 96
+export const PENDING_PER_NEIGHBOUR_MAX = 48
+/** Frames that wait for all unresolved neighbours of one IP version together. */
+export const PENDING_MAX = 96
 /** Requests before a neighbour counts as unreachable; Linux mcast_solicit. */
 export const ARP_REQUESTS_MAX = 3
 /** Between requests; Linux retrans_time, and the 1/s that RFC 1122 2.3.2.1 asks for. */
@@ -25,9 +25,32 @@ export const ARP_REACHABLE_MS = 60_000
 export const ARP_REFRESH_MS = 45_000
 
 export const IPV4_TTL = 64 // RFC 1700; Linux ip_default_ttl
-/** Smallest path MTU believed from ICMP, bytes; Linux min_pmtu. A forged or zero MTU must not stall TCP. */
+
+/* --- IPv6, Neighbor Discovery, ICMPv6 --- */
+
+export const IPV6_HOP_LIMIT = 64 // RFC 1700; Linux net.ipv6 hop_limit
+/** Every link of IPv6 takes packets of this size (RFC 8200 5); no path MTU below is believed (RFC 8201 4). */
+export const IPV6_MTU_MIN = 1280
+/** Extension headers in front of a transport; real packets have one or two. */
+export const IPV6_EXTENSION_HEADERS_MAX = 6
+/** Options in one extension header, padding included; Linux max_hbh_opts_number allows 8 beside padding. */
+export const IPV6_OPTIONS_MAX = 16
+/** Neighbours remembered; which goes first when it is full: neighbour-cache.ts. */
+export const NDP_ENTRIES_MAX = 512
+/* RFC 4861 10; Linux has the same. */
+export const NDP_SOLICITATIONS_MAX = 3
+export const NDP_RETRY_MS = 1000
+export const NDP_REACHABLE_MS = 30_000
+export const NDP_DELAY_FIRST_PROBE_MS = 5000
+/** An unreachable neighbour is asked again after this; as ARP. */
+export const NDP_FAILED_MS = 3000
+/** Solicitations of duplicate address detection (RFC 4862 5.1 DupAddrDetectTransmits); Linux dad_transmits. */
+export const DAD_TRANSMITS = 1
+
+/* --- ICMP --- */
+
+/** Smallest path MTU believed from ICMP over IPv4, bytes; Linux min_pmtu. A forged or zero MTU must not stall TCP. */
 export const PATH_MTU_MIN = 552
-export const PATH_MTU_MIN_IPV6 = 1280 // RFC 8201 4
 /** Destinations whose path is narrower than the link. */
 export const PATH_MTU_ENTRIES_MAX = 256
 /** What was learned of a path is forgotten after this (RFC 1191 6.3); Linux mtu_expires, tcp_probe_interval. */
@@ -79,7 +102,9 @@ export const COALESCE_POOL_SHARE = 8
 /** A small segment: copying it costs less than the buffer it would hold. */
 export const COALESCE_SEGMENT_BYTES_MAX = 512
 
-export const MSS_DEFAULT = 536 // RFC 9293 3.7.1
+/* RFC 9293 3.7.1, MUST-15: what the smallest links let through. */
+export const MSS_DEFAULT = 536
+export const MSS_DEFAULT_IPV6 = 1220
 /** Smallest segment size accepted from a peer's option; Linux TCP_MIN_SND_MSS less its options. */
 export const MSS_MIN = 48
 export const WINDOW_SCALE_MAX = 14 // RFC 7323 2.3

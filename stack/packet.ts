@@ -23,6 +23,8 @@ export class ReceivedPacket {
   destination3 = 0
   /** What the addresses add to the pseudo-header's sum, not folded: below 2^21. */
   addressSum = 0
+  /** 1: sent to a group; IPv6 only. */
+  isMulticast = 0
   /** What the payload is: IANA's number. */
   protocol = 0
   /** The two ECN bits of the IP header (RFC 3168 5). */

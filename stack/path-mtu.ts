@@ -15,7 +15,7 @@
  * have in flight (RFC 5927 7).
  */
 import { isMapped } from './address.ts'
-import { PATH_MTU_ENTRIES_MAX, PATH_MTU_LIFETIME_MS, PATH_MTU_MIN, PATH_MTU_MIN_IPV6 } from './limits.ts'
+import { IPV6_MTU_MIN, PATH_MTU_ENTRIES_MAX, PATH_MTU_LIFETIME_MS, PATH_MTU_MIN } from './limits.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 
 const WAYS = 4
@@ -62,7 +62,7 @@ export class PathMtus {
    */
   lower(word0: number, word1: number, word2: number, word3: number, mtu: number): boolean {
     if (mtu === 0) return false
-    const believed = Math.max(mtu, isMapped(word0, word1, word2) ? PATH_MTU_MIN : PATH_MTU_MIN_IPV6)
+    const believed = Math.max(mtu, isMapped(word0, word1, word2) ? PATH_MTU_MIN : IPV6_MTU_MIN)
     if (believed >= this.lookup(word0, word1, word2, word3)) return false
     let entry = this.find(word0, word1, word2, word3)
     if (entry < 0) {

@@ -31,6 +31,12 @@ export interface TransportErrors {
   onTooBig(quoted: QuotedPacket, mtu: number): void
 }
 
+/** Who is told; the host. */
+export interface Transports {
+  readonly tcp: TransportErrors
+  readonly udp: DatagramErrors
+}
+
 /** What UDP wants to know. */
 export interface DatagramErrors {
   /** A datagram of ours was too big for a link; `mtu` is what the router says, or 0. */

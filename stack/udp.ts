@@ -19,7 +19,7 @@
  *  1. A port's queue holds at most `queueLimit` lines or one datagram, and none is added while the pool is down to its
  *     reserve: a flood of datagrams cannot take the buffers that TCP has promised to its peers.
  *
- * Called by: Host, icmp.ts (errors), applications. Calls: ipv4.ts, fragmentation.ts, transmitter.ts.
+ * Called by: Host, icmp.ts (errors), applications. Calls: ip.ts, fragmentation.ts, transmitter.ts.
  */
 import { addSums, appendSum, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
@@ -35,17 +35,18 @@ import {
   W_VERSION_LOW,
 } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import { Address } from './address.ts'
+import { Address, Ends, isMapped } from './address.ts'
 import type { UdpCounters } from './counters.ts'
 import type { Fragmentation } from './fragmentation.ts'
-import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
+import { addressSum, type Ip, ipHeaderBytes } from './ip.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, UDP_QUEUE_BUFFERS } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { PathMtus } from './path-mtu.ts'
 import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
 import type { DatagramErrors, QuotedPacket } from './transport-errors.ts'
-import { IPV4_HEADER_BYTES, IPV4_PACKET_BYTES_MAX, ipv4PseudoSum, PROTOCOL_UDP } from './wire/ipv4.ts'
+import { IPV4_HEADER_BYTES, IPV4_PACKET_BYTES_MAX, PROTOCOL_UDP } from './wire/ipv4.ts'
+import { IPV6_HEADER_BYTES } from './wire/ipv6.ts'
 import {
   UDP_HEADER_BYTES,
   udpChecksum,
@@ -81,7 +82,7 @@ export interface DatagramApplication {
 export interface UdpParts {
   readonly pool: Pool
   readonly transmitter: Transmitter
-  readonly ipv4: Ipv4
+  readonly ip: Ip
   readonly fragmentation: Fragmentation
   readonly counters: UdpCounters
   readonly random: Random
@@ -90,7 +91,7 @@ export interface UdpParts {
   readonly reserveBuffers: number
 }
 
-/** Largest payload that is sent, bytes: what the packet's length field can say. */
+/** Largest payload that is sent over IPv4, bytes: what the packet's length field can say. */
 const PAYLOAD_BYTES_MAX = IPV4_PACKET_BYTES_MAX - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
 
 /** A local port. */
@@ -126,19 +127,26 @@ export function datagramPort(pool: Pool, meta: number): number {
 }
 
 export class Udp implements DatagramErrors {
-  /** Largest payload that is sent, bytes. */
-  readonly payloadBytesMax = PAYLOAD_BYTES_MAX
   private readonly parts: UdpParts
   private readonly ports = new Map<number, UdpPort>()
   private readonly news: UdpPort[] = []
   private arrivalLow = 0
   private arrivalHigh = 0
+  /** Addresses of the datagram that is being sent. */
+  private readonly ends = new Ends()
 
   constructor(parts: UdpParts) {
     this.parts = parts
   }
 
   /* --- for applications --- */
+
+  /** Largest payload that is sent to an address, bytes: over IPv6 nothing is fragmented. */
+  payloadBytesMax(address: Address): number {
+    if (address.isIpv4) return PAYLOAD_BYTES_MAX
+    const { word0, word1, word2, word3 } = address
+    return this.parts.pathMtus.lookup(word0, word1, word2, word3) - IPV6_HEADER_BYTES - UDP_HEADER_BYTES
+  }
 
   /**
    * Takes a port; 0 takes a free one of the ephemeral range. Throws EADDRINUSE.
@@ -176,59 +184,60 @@ export class Udp implements DatagramErrors {
    * comes of it. Its sums must be right. Leaves with the burst, or with Host.flush.
    */
   send(port: UdpPort, address: Address, remotePort: number, chain: number): number {
-    const { pool } = this.parts
-    if (!address.isIpv4) {
+    const { pool, ip, pathMtus } = this.parts
+    if (!ip.setEnds(this.ends, address)) {
       pool.releaseChain(chain)
       return SEND_NO_ROUTE
     }
     const { word0, word1, word2, word3 } = address
-    const mtu = this.parts.pathMtus.lookup(word0, word1, word2, word3)
-    if (pool.next(chain) !== NO_META || pool.dataLength(chain) + UDP_HEADER_BYTES + IPV4_HEADER_BYTES > mtu)
-      return this.sendFragmented(port, word3, remotePort, chain, mtu)
-    return this.sendSingle(port, word3, remotePort, chain)
+    const mtu = pathMtus.lookup(word0, word1, word2, word3)
+    const singleBytesMax = mtu - ipHeaderBytes(this.ends) - UDP_HEADER_BYTES
+    if (pool.next(chain) !== NO_META || pool.dataLength(chain) > singleBytesMax)
+      return this.sendFragmented(port, address, remotePort, chain, mtu)
+    return this.sendSingle(port, remotePort, chain)
   }
 
   /** One frame: the header's slot and one view. */
-  private sendSingle(port: UdpPort, address: number, remotePort: number, meta: number): number {
-    const { pool, ipv4, transmitter: tx, counters } = this.parts
+  private sendSingle(port: UdpPort, remotePort: number, meta: number): number {
+    const { pool, ip, transmitter: tx, counters } = this.parts
     const length = UDP_HEADER_BYTES + pool.dataLength(meta)
-    const at = ipv4.begin(address, PROTOCOL_UDP, length)
+    const at = ip.begin(this.ends, PROTOCOL_UDP, length)
     if (at < 0) {
       const result = pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
       pool.release(meta)
       return result
     }
-    const checksum = udpSum(ipv4.address, address, port.number, remotePort, length, pool.sum(meta))
+    const checksum = udpSum(this.ends, port.number, remotePort, length, pool.sum(meta))
     writeUdpHeader(tx.view, at, port.number, remotePort, length, checksum)
     const hasPayload = length > UDP_HEADER_BYTES
-    tx.push(tx.buffer, tx.offset, IPV4_FRAME_HEADER_BYTES + UDP_HEADER_BYTES, hasPayload)
+    tx.push(tx.buffer, tx.offset, ip.frameHeaderBytes + UDP_HEADER_BYTES, hasPayload)
     if (hasPayload) {
       tx.push(pool.buffer(meta), pool.dataOffset(meta), length - UDP_HEADER_BYTES, false)
       pool.retainBuffer(pool.buffer(meta))
       tx.releaseLater(pool.buffer(meta))
     }
     pool.release(meta)
-    ipv4.end()
+    ip.end()
     counters.sent++
     return SEND_OK
   }
 
-  private sendFragmented(port: UdpPort, address: number, remotePort: number, chain: number, mtu: number): number {
-    const { pool, ipv4, fragmentation, counters } = this.parts
+  private sendFragmented(port: UdpPort, address: Address, remotePort: number, chain: number, mtu: number): number {
+    const { pool, fragmentation, counters } = this.parts
     let bytes = 0
     let sum = 0
     for (let meta = chain; meta !== NO_META; meta = pool.next(meta)) {
       sum = appendSum(sum, bytes, pool.sum(meta))
       bytes += pool.dataLength(meta)
     }
-    if (bytes > PAYLOAD_BYTES_MAX) {
+    if (bytes > this.payloadBytesMax(address) || !address.isIpv4) {
       pool.releaseChain(chain)
       return SEND_TOO_LONG
     }
     const length = UDP_HEADER_BYTES + bytes
-    const checksum = udpSum(ipv4.address, address, port.number, remotePort, length, sum)
+    const checksum = udpSum(this.ends, port.number, remotePort, length, sum)
     const ports = (port.number << 16) | remotePort
-    const sent = fragmentation.send(address, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
+    const sent = fragmentation.send(address.word3, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
     pool.releaseChain(chain)
     if (!sent) return pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
     counters.sent++
@@ -259,7 +268,9 @@ export class Udp implements DatagramErrors {
       return UDP_DROPPED
     }
     const sum = surplus === 0 ? packet.sum : sumBytes(view, at, length)
-    if (udpChecksum(view, at) !== 0 && !isRight(packet, length, sum)) {
+    // IPv4 senders may leave it out (RFC 1122 4.1.3.4), IPv6's may not (RFC 8200 8.1).
+    const without = udpChecksum(view, at) === 0 && isMapped(packet.source0, packet.source1, packet.source2)
+    if (!without && !isRight(packet, length, sum)) {
       counters.dropChecksum++
       return UDP_DROPPED
     }
@@ -359,8 +370,8 @@ export class Udp implements DatagramErrors {
 }
 
 /** What goes into the checksum field. @param sum Internet sum of the payload */
-function udpSum(local: number, remote: number, from: number, to: number, length: number, sum: number): number {
-  const header = ipv4PseudoSum(local, remote, PROTOCOL_UDP) + length + from + to + length
+function udpSum(ends: Ends, from: number, to: number, length: number, sum: number): number {
+  const header = addressSum(ends) + PROTOCOL_UDP + length + from + to + length
   const checksum = ~addSums(foldSum(header), sum) & 0xffff
   return checksum === 0 ? 0xffff : checksum // RFC 768: 0 says that there is none
 }

@@ -54,6 +54,12 @@ export function appendSum(whole: number, offset: number, sum: number): number {
   return addSums(whole, offset & 1 ? swapSum(sum) : sum)
 }
 
+/** The sum of the first `kept` of `length` bytes at `at`, of which all have the sum `sum`: the padding of short frames goes. */
+export function subtractTail(view: DataView, at: number, kept: number, length: number, sum: number): number {
+  const tail = sumBytes(view, at + kept, length - kept)
+  return subtractSums(sum, kept & 1 ? swapSum(tail) : tail)
+}
+
 /** Equality of sums: 0x0000 and 0xffff are the same number. */
 export function sumsEqual(a: number, b: number): boolean {
   return a === b || (a + b === 0xffff && (a === 0 || b === 0))

@@ -227,7 +227,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
   ): 'EMSGSIZE' | 'ENOBUFS' | 'ENETUNREACH' | undefined {
     const { pool, udp, sumView } = this.network.host
     this.outgoing.set(chunks)
-    if (this.outgoing.left > udp.payloadBytesMax) return 'EMSGSIZE'
+    if (this.outgoing.left > udp.payloadBytesMax(address)) return 'EMSGSIZE'
     const chain = this.outgoing.nextLine(pool, sumView, BUFFER_BYTES)
     let last = chain
     while (last !== NO_META && this.outgoing.left > 0) {

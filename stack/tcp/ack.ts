@@ -90,6 +90,7 @@ function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): b
 
 function acknowledgeNew(context: TcpContext, c: Connection, ack: number, acked: number): void {
   c.sndUna = ack
+  context.ip.confirm(c)
   // The FIN's number is no byte of the queue.
   const bytes = seqDiff(ack, c.sendEnd) > 0 ? acked - 1 : acked
   acknowledgeSent(context, c, bytes)

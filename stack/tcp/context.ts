@@ -13,7 +13,7 @@
 import type { Pool } from '../../storage/pool.ts'
 import type { TcpCounters } from '../counters.ts'
 import type { SumView } from '../host-options.ts'
-import type { Ipv4 } from '../ipv4.ts'
+import type { Ip } from '../ip.ts'
 import type { PathMtus } from '../path-mtu.ts'
 import type { Random } from '../random.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
@@ -34,7 +34,7 @@ import type { Tuning } from './tuning.ts'
 export interface TcpContextParts {
   pool: Pool
   transmitter: Transmitter
-  ipv4: Ipv4
+  ip: Ip
   timers: TimerWheel
   /** First timer of the connections, and the one of TIME-WAIT. */
   firstTimer: number
@@ -63,7 +63,7 @@ export interface TcpContextParts {
 export class TcpContext {
   readonly pool: Pool
   readonly transmitter: Transmitter
-  readonly ipv4: Ipv4
+  readonly ip: Ip
   readonly timers: TimerWheel
   readonly firstTimer: number
   readonly counters: TcpCounters
@@ -111,7 +111,7 @@ export class TcpContext {
   constructor(parts: TcpContextParts) {
     this.pool = parts.pool
     this.transmitter = parts.transmitter
-    this.ipv4 = parts.ipv4
+    this.ip = parts.ip
     this.timers = parts.timers
     this.firstTimer = parts.firstTimer
     this.counters = parts.counters

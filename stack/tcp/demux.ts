@@ -9,20 +9,13 @@
  *
  * Invariant: a key is in the table at most once.
  */
+import type { AddressPair } from '../address.ts'
 import { NO_SLOT } from './slots.ts'
 
 /** What carries a full address: a segment or a connection. */
-export interface Endpoints {
+export interface Endpoints extends AddressPair {
   readonly localPort: number
   readonly remotePort: number
-  readonly localAddress0: number
-  readonly localAddress1: number
-  readonly localAddress2: number
-  readonly localAddress3: number
-  readonly remoteAddress0: number
-  readonly remoteAddress1: number
-  readonly remoteAddress2: number
-  readonly remoteAddress3: number
 }
 
 const KEY_WORDS = 9

@@ -1,20 +1,19 @@
 /**
- * One TCP segment as a frame: the fixed header and its checksum. The only file of TCP that knows which IP version
- * carries a segment.
+ * One TCP segment as a frame: the fixed header and its checksum. Which IP version carries it is ip.ts's business.
  *
  *   at = beginSegment(…)      header slot with Ethernet and IP headers
  *   … options at `at + 20` …
- *   finishSegment(…)          header, checksum, first descriptor; the caller pushes the views and calls ipv4.end()
+ *   finishSegment(…)          header, checksum, first descriptor; the caller pushes the views and calls ip.end()
  *
  * The checksum is put together from numbers that are at hand (RFC 1071): the header's fields, the options, and the
  * stored sums of the views. No payload byte is read.
  *
- * Called by: output.ts, stateless.ts. Calls: ipv4.ts, transmitter.ts.
+ * Called by: output.ts, stateless.ts. Calls: ip.ts, transmitter.ts.
  */
 import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
-import { IPV4_FRAME_HEADER_BYTES } from '../ipv4.ts'
+import { addressSum } from '../ip.ts'
 import type { ReceivedPacket } from '../packet.ts'
-import { IPV4_HEADER_BYTES, ipv4PseudoSum, PROTOCOL_TCP, setIpv4Ecn } from '../wire/ipv4.ts'
+import { PROTOCOL_TCP } from '../wire/ipv4.ts'
 import { TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_OFFSET_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts'
 import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
@@ -22,12 +21,12 @@ import { ECN_CAPABLE } from './ecn.ts'
 
 /** Starts a segment of `length` bytes, header included. Where it lies in transmitter.view, or -1. */
 export function beginSegment(context: TcpContext, e: Endpoints, length: number): number {
-  return context.ipv4.begin(e.remoteAddress3, PROTOCOL_TCP, length)
+  return context.ip.begin(e, PROTOCOL_TCP, length)
 }
 
 /** The segment at `at` may be marked by routers: ECT(0) in its IP header (RFC 3168 5). Before finishSegment. */
 export function markCapable(context: TcpContext, at: number): void {
-  setIpv4Ecn(context.transmitter.view, at - IPV4_HEADER_BYTES, ECN_CAPABLE)
+  context.ip.setEcn(context.transmitter.view, at, ECN_CAPABLE)
 }
 
 /** Writes the fixed header and the checksum, and pushes header and options. */
@@ -52,7 +51,8 @@ export function finishSegment(
   view.setInt32(at + TCP_ACKNOWLEDGEMENT, acknowledgement)
   view.setInt32(at + TCP_OFFSET_FLAGS, (offsetFlags << 16) | window)
   let sum =
-    ipv4PseudoSum(e.localAddress3, e.remoteAddress3, PROTOCOL_TCP) +
+    addressSum(e) +
+    PROTOCOL_TCP +
     headerLength +
     payloadLength +
     e.localPort +
@@ -63,10 +63,10 @@ export function finishSegment(
     (acknowledgement & 0xffff) +
     offsetFlags +
     window +
-    payloadSum // twelve terms of at most 2^16: far below 2^31
+    payloadSum // thirty terms of at most 2^16: far below 2^31
   if (optionsLength > 0) sum += sumBytes(view, at + TCP_HEADER_BYTES, optionsLength)
   view.setInt32(at + TCP_CHECKSUM, (~foldSum(sum) & 0xffff) << 16) // and urgent pointer 0
-  tx.push(tx.buffer, tx.offset, IPV4_FRAME_HEADER_BYTES + headerLength, payloadLength > 0)
+  tx.push(tx.buffer, tx.offset, context.ip.frameHeaderBytes + headerLength, payloadLength > 0)
   context.counters.sent++
 }
 

@@ -2,8 +2,10 @@
  * From SYN to established: what both sides offer, what follows from what they offered, and the numbers that a
  * connection starts with. Passive opens come from listen.ts, active ones from connect in tcp.ts.
  */
+import { isIpv4Pair } from '../ip.ts'
 import {
   MSS_DEFAULT,
+  MSS_DEFAULT_IPV6,
   QUICK_ACKS,
   RECEIVE_LIMIT_BYTES,
   RTO_AFTER_SYN_LOSS_MS,
@@ -47,8 +49,8 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.progressMs = context.nowMs
   c.lastHeardMs = context.nowMs
   c.lastDataMs = context.nowMs
-  c.peerMss = MSS_DEFAULT
-  c.sendMss = MSS_DEFAULT
+  c.peerMss = defaultMss(c)
+  c.sendMss = c.peerMss
   c.pathMtu = context.mtu
   // The SYN of an active open offers what its own options allow; negotiation may take them back.
   c.timestampsOn = context.timestamps ? 1 : 0
@@ -75,7 +77,7 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
   if (!scaling) c.receiveScale = 0
   // More than the window field can say would never be offered, and always look like a window to be opened.
   c.receiveLimitBytes = Math.min(c.receiveLimitBytes, WINDOW_FIELD_MAX << c.receiveScale)
-  c.peerMss = segment.mss === 0 ? MSS_DEFAULT : segment.mss // RFC 9293 MUST-15
+  c.peerMss = segment.mss === 0 ? defaultMss(c) : segment.mss // RFC 9293 MUST-15
   initializePathMtu(context, c)
   c.sndWnd = segment.window // RFC 7323 2.2: the window of a SYN is not scaled
   c.sndWndMax = c.sndWnd
@@ -94,6 +96,11 @@ export function establish(context: TcpContext, c: Connection): void {
   context.congestion.initialize(c)
   context.counters.established++
   if (c.keepAliveOn !== 0) armKeepAlive(context, c, c.keepAliveIdleMs)
+}
+
+/** Of a peer that announces nothing (RFC 9293 3.7.1). */
+function defaultMss(c: Connection): number {
+  return isIpv4Pair(c) ? MSS_DEFAULT : MSS_DEFAULT_IPV6
 }
 
 /** Smallest scale with which the window field can say `bytes`. */

@@ -119,7 +119,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
   )
   const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
-  context.ipv4.end()
+  context.ip.end()
   c.segmentsOut++
   if (c.backoff > 0) countRetransmission(context, c, 0)
   c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
@@ -348,7 +348,7 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
   const last = gather.count - 1
   for (let index = 0; index <= last; index++)
     tx.push(gather.buffers[index]!, gather.offsets[index]!, gather.lengths[index]!, index < last)
-  context.ipv4.end()
+  context.ip.end()
   c.segmentsOut++
   if (gather.bytes > 0) {
     c.dataSegmentsOut++

@@ -20,12 +20,12 @@
 import { isMapped } from '../address.ts'
 import {
   BLACK_HOLE_TIMEOUTS,
+  IPV6_MTU_MIN,
   MTU_PROBE_BASE_MSS,
   MTU_PROBE_FOLLOWERS,
   MTU_PROBE_PRECISION_BYTES,
   MTU_PROBE_WINDOW_SEGMENTS,
   PATH_MTU_MIN,
-  PATH_MTU_MIN_IPV6,
 } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -175,7 +175,7 @@ function allHeadersBytes(c: Connection): number {
 }
 
 function pathMtuMin(c: Connection): number {
-  return isMapped(c.remoteAddress0, c.remoteAddress1, c.remoteAddress2) ? PATH_MTU_MIN : PATH_MTU_MIN_IPV6
+  return isMapped(c.remoteAddress0, c.remoteAddress1, c.remoteAddress2) ? PATH_MTU_MIN : IPV6_MTU_MIN
 }
 
 function lookup(context: TcpContext, c: Connection): number {

@@ -2,15 +2,15 @@
  * What a segment carries beside its payload, and how large a segment may be that comes to us (RFC 9293 3.7.1, RFC 6691).
  * How large one may be that we send is path-mtu.ts's business.
  */
-import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts'
+import { ipHeaderBytes } from '../ip.ts'
 import { TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { TIMESTAMPS_PADDED_BYTES } from './options.ts'
 
 /** Headers of a segment without options. */
-export function headersBytes(_c: Connection): number {
-  return IPV4_HEADER_BYTES + TCP_HEADER_BYTES
+export function headersBytes(c: Connection): number {
+  return ipHeaderBytes(c) + TCP_HEADER_BYTES
 }
 
 /** Options of every segment behind the handshake. */

@@ -30,7 +30,7 @@ export function sendReset(
   const at = beginSegment(context, e, TCP_HEADER_BYTES)
   if (at < 0) return
   finishSegment(context, at, e, sequence, acknowledgement, flags, 0, 0, 0, 0)
-  context.ipv4.end()
+  context.ip.end()
   context.counters.resetsSent++
 }
 
@@ -48,5 +48,5 @@ export function sendTimeWaitAck(context: TcpContext, e: Endpoints, row: number):
       rows.tsRecent[row]!,
     )
   finishSegment(context, at, e, rows.sndNxt[row]!, rows.rcvNxt[row]!, FLAG_ACK, 0, options, 0, 0)
-  context.ipv4.end()
+  context.ip.end()
 }

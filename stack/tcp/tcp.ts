@@ -7,7 +7,7 @@
  * Called by: Host, and applications (listen, connect). Calls: input.ts, output.ts, timers.ts, close.ts.
  */
 import { PackratError } from '../../storage/errors.ts'
-import { MAPPED_WORD_2, parseIpv4 } from '../address.ts'
+import { Ends, parseAddress } from '../address.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
@@ -56,23 +56,17 @@ export class Tcp implements TransportErrors {
 
   /**
    * Opens a connection; onAccept says that it is established, onClose that it is not.
-   * Throws EADDRNOTAVAIL when no local port or no connection is free.
+   * Throws EADDRNOTAVAIL when no local port, no connection or no address of that version is there.
    */
   connect(address: string, port: number, application: Application, options: ConnectOptions = {}): Connection {
     const context = this.context
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`port ${port} out of range`)
-    const endpoints = {
-      localPort: options.localPort ?? 0,
-      remotePort: port,
-      localAddress0: 0,
-      localAddress1: 0,
-      localAddress2: MAPPED_WORD_2,
-      localAddress3: context.ipv4.address,
-      remoteAddress0: 0,
-      remoteAddress1: 0,
-      remoteAddress2: MAPPED_WORD_2,
-      remoteAddress3: parseIpv4(address),
-    }
+    const endpoints = Object.assign(new Ends(), { localPort: options.localPort ?? 0, remotePort: port })
+    if (!context.ip.setEnds(endpoints, parseAddress(address)))
+      throw new PackratError(
+        'EADDRNOTAVAIL',
+        `there is no address to reach ${address} from: give the host an IPv6 address`,
+      )
     if (endpoints.localPort === 0) this.chooseEphemeralPort(endpoints)
     else if (context.demux.lookup(endpoints) !== NO_SLOT)
       throw new PackratError('EADDRINUSE', `port ${endpoints.localPort} has a connection to ${address}:${port} already`)

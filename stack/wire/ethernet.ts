@@ -11,6 +11,10 @@ const TYPE = 12
 
 export const ETHERTYPE_IPV4 = 0x0800
 export const ETHERTYPE_ARP = 0x0806
+export const ETHERTYPE_IPV6 = 0x86dd
+
+/** Upper 16 bits of the MAC of an IPv6 group; the lower 32 are the group's own (RFC 2464 7). */
+export const MULTICAST6_MAC_HIGH = 0x3333
 
 /* A MAC address is handled as two numbers, so that it fits fields: the upper 16 and the lower 32 bits. */
 

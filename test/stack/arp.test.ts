@@ -1,7 +1,7 @@
 /** ARP: asking, waiting, refreshing, giving up, answering (RFC 826, RFC 1122 2.3.2). */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { ARP_PENDING_PER_NEIGHBOUR_MAX } from '../../stack/limits.ts'
+import { PENDING_PER_NEIGHBOUR_MAX } from '../../stack/limits.ts'
 import { CLOSE_TIMEOUT } from '../../stack/tcp/application.ts'
 import { StreamApplication } from '../support/stream-application.ts'
 import { VirtualNetwork } from '../support/virtual-link.ts'
@@ -74,7 +74,7 @@ test('a neighbour that does not answer is asked three times, a second apart, and
 test('only so many frames wait for one neighbour, the newest ones', () => {
   const { network, silent } = watched()
   silent.b = true
-  for (let index = 0; index < ARP_PENDING_PER_NEIGHBOUR_MAX + 2; index++)
+  for (let index = 0; index < PENDING_PER_NEIGHBOUR_MAX + 2; index++)
     network.hostA.tcp.connect('10.0.0.2', 80 + index, new StreamApplication(network.poolA))
   network.hostA.flush(network.nowUs)
   assert.is(network.hostA.counters.arp.dropUnresolved, 2)
@@ -84,7 +84,7 @@ test('only so many frames wait for one neighbour, the newest ones', () => {
     return true
   }
   network.runFor(SECOND_US + 500)
-  const waited = Array.from({ length: ARP_PENDING_PER_NEIGHBOUR_MAX }, (_, index) => 82 + index)
+  const waited = Array.from({ length: PENDING_PER_NEIGHBOUR_MAX }, (_, index) => 82 + index)
   assert.equal(
     ports.slice(0, waited.length).sort((a, b) => a - b),
     waited,

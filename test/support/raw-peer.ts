@@ -254,6 +254,11 @@ function findTimestamps(view: DataView, from: number, end: number): [number, num
   return undefined
 }
 
+/** Who sees what the host sends. */
+export interface FrameSink {
+  see(frame: Uint8Array): void
+}
+
 /** Hands queued frames to the host, and the host's frames to the peer. */
 export class RawDevice implements Device {
   readonly name = 'raw'
@@ -262,10 +267,10 @@ export class RawDevice implements Device {
   readonly counters = new DeviceCounters()
   readonly idleBuffers = 0
   readonly queue: Uint8Array[] = []
-  private readonly peer: RawPeer
+  private readonly peer: FrameSink
   private readonly pool: Pool
 
-  constructor(peer: RawPeer, pool: Pool) {
+  constructor(peer: FrameSink, pool: Pool) {
     this.peer = peer
     this.pool = pool
   }

@@ -39,8 +39,8 @@ export interface Impairment {
   corrupt?: number
 }
 
-function isIpv4(frame: Uint8Array): boolean {
-  return frame[12] === 0x08 && frame[13] === 0x00
+function isIp(frame: Uint8Array): boolean {
+  return (frame[12] === 0x08 && frame[13] === 0x00) || (frame[12] === 0x86 && frame[13] === 0xdd)
 }
 
 /** Sees every frame before impairment; false drops it. Changes to the bytes arrive. */
@@ -144,7 +144,12 @@ export interface NetworkOptions {
   startUs?: number
   secret?: Uint8Array
   hostOptions?: Partial<HostOptions>
+  /** Gives the hosts ADDRESS6_A and ADDRESS6_B, too, without asking whether somebody has them. */
+  ipv6?: boolean
 }
+
+export const ADDRESS6_A = 'fd00::1'
+export const ADDRESS6_B = 'fd00::2'
 
 /** An extent with `count` buffers, all free. */
 export function createPool(count: number): Pool {
@@ -209,7 +214,7 @@ export class VirtualNetwork {
       if (this.random.chance(loss)) continue
       const bytes = frame.slice()
       // Only what has a checksum of its own: on a real wire the Ethernet CRC guards ARP and the Ethernet header.
-      if (this.random.chance(corrupt) && isIpv4(bytes))
+      if (this.random.chance(corrupt) && isIp(bytes))
         bytes[ETHERNET_HEADER_BYTES + this.random.below(bytes.length - ETHERNET_HEADER_BYTES)]! ^=
           1 << this.random.below(8)
       const jitter = jitterUs > 0 ? this.random.below(jitterUs) : 0
@@ -264,6 +269,7 @@ export class VirtualNetwork {
         secret: options.secret ?? new Uint8Array(16).fill(number),
         wallClock: new VirtualWallClock(this),
         tcp: { connectionsMax: 256, timeWaitsMax: 256, reserveBuffers: 32, ...options.tcp },
+        ...(options.ipv6 === true && { address6: `${number === 1 ? ADDRESS6_A : ADDRESS6_B}/64`, dadTransmits: 0 }),
         ...options.hostOptions,
       },
       this.nowUs,

@@ -11,7 +11,7 @@ import type { InitialSequence } from '../../../stack/tcp/isn.ts'
 import type { Pool } from '../../../storage/pool.ts'
 import { checkScoreboard } from '../../support/check-scoreboard.ts'
 import { chainOf, StreamApplication } from '../../support/stream-application.ts'
-import { type Impairment, type NetworkOptions, VirtualNetwork } from '../../support/virtual-link.ts'
+import { ADDRESS6_B, type Impairment, type NetworkOptions, VirtualNetwork } from '../../support/virtual-link.ts'
 
 const SEED = Number(process.env.PACKRAT_SEED ?? 20_261_122)
 const SECOND_US = 1_000_000
@@ -120,6 +120,16 @@ for (const link of links) {
           sequence: -60_000,
           tcp: { sack, timestamps, rack, congestion: timestamps ? 'cubic' : 'reno' },
         })
+  cases.push({ name: `${link.name}, IPv6`, bytes: 200_000, impairment: link.impairment, ipv6: true })
+  cases.push({
+    name: `${link.name}, IPv6, smallest MTU, numbers near 2^32`,
+    bytes: 100_000,
+    impairment: link.impairment,
+    ipv6: true,
+    mtu: 1280,
+    receiveSum: false,
+    sequence: -50_000,
+  })
   cases.push({ name: `${link.name}, few buffers`, bytes: 150_000, impairment: link.impairment, buffers: 600 })
 }
 
@@ -136,7 +146,7 @@ cases.forEach((each, index) => {
     const server = new Sender(network.poolB, down, seed + 1)
     const client = new Sender(network.poolA, up, seed + 2)
     network.hostB.tcp.listen(80, server, limits)
-    network.hostA.tcp.connect('10.0.0.2', 80, client, limits)
+    network.hostA.tcp.connect(each.ipv6 === true ? ADDRESS6_B : '10.0.0.2', 80, client, limits)
     if (each.buffers !== undefined) {
       client.viewBytesMin = 1000
       server.viewBytesMin = 1000

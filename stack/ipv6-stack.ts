@@ -1,0 +1,143 @@
+/**
+ * The IPv6 side of a host, put together: addresses, Neighbor Discovery, IPv6, ICMPv6. It exists only where an IPv6
+ * address is configured.
+ *
+ * Called by: Host. Calls: everything named ipv6, icmpv6 or ndp.
+ */
+
+import { PackratError } from '../storage/errors.ts'
+import type { Pool } from '../storage/pool.ts'
+import { type Address, isMapped, parseIpv6, parseIpv6Cidr } from './address.ts'
+import type { StackCounters } from './counters.ts'
+import { type AddressNotice, DuplicateDetection } from './duplicate-detection.ts'
+import { Icmpv6 } from './icmpv6.ts'
+import { IPV6_ACCEPTED, IPV6_PROBLEM, Ipv6 } from './ipv6.ts'
+import { Ndp } from './ndp.ts'
+import { NdpMessages } from './ndp-messages.ts'
+import { isMulticast, OwnAddresses } from './own-addresses.ts'
+import type { ReceivedPacket } from './packet.ts'
+import type { Random } from './random.ts'
+import type { TimerWheel } from './timer-wheel.ts'
+import type { Transmitter } from './transmitter.ts'
+import type { Transports } from './transport-errors.ts'
+import { PROTOCOL_ICMPV6 } from './wire/ipv6.ts'
+
+export interface Ipv6StackParts {
+  /** "fd77::2/64" */
+  readonly address: string
+  readonly gateway: string | undefined
+  readonly mac: Uint8Array
+  readonly macHigh: number
+  readonly macLow: number
+  readonly pool: Pool
+  readonly transmitter: Transmitter
+  readonly timers: TimerWheel
+  readonly neighbourTimer: number
+  readonly detectionTimer: number
+  /** Solicitations of duplicate address detection. */
+  readonly detectionTransmits: number
+  readonly random: Random
+  readonly counters: StackCounters
+  readonly notice: AddressNotice
+  readonly transports: Transports
+}
+
+export class Ipv6Stack {
+  readonly ipv6: Ipv6
+  readonly icmp: Icmpv6
+  /** The configured address, without its prefix. */
+  readonly address: string
+  private readonly ndp: Ndp
+  private readonly messages: NdpMessages
+  private readonly detection: DuplicateDetection
+  private readonly neighbourTimer: number
+  private nowMs = 0
+
+  /** Throws BAD_ADDRESS for an address that no host can have, and for a gateway that is not on the link. */
+  constructor(parts: Ipv6StackParts) {
+    const { mac, macHigh, macLow, pool, transmitter, timers, counters, random } = parts
+    const { address, prefixLength } = parseIpv6Cidr(parts.address)
+    if (!isUnicast(address)) throw unusable(parts.address, 'a station can only have a unicast address')
+    const own = new OwnAddresses(address, prefixLength, mac)
+    const gateway = parts.gateway === undefined ? undefined : parseIpv6(parts.gateway)
+    if (
+      gateway !== undefined &&
+      (!isUnicast(gateway) || !own.isOnLink(gateway.word0, gateway.word1, gateway.word2, gateway.word3))
+    )
+      throw unusable(parts.gateway!, `the gateway must be link-local or in the network of ${parts.address}`)
+    this.address = address.toString()
+    this.neighbourTimer = parts.neighbourTimer
+    this.detection = new DuplicateDetection(own, timers, parts.detectionTimer, parts.detectionTransmits, parts.notice)
+    this.messages = new NdpMessages(own, macHigh, macLow, transmitter, counters.ndp)
+    this.ndp = new Ndp({
+      own,
+      detection: this.detection,
+      messages: this.messages,
+      macHigh,
+      macLow,
+      pool,
+      transmitter,
+      timers,
+      timer: parts.neighbourTimer,
+      random,
+      counters: counters.ndp,
+    })
+    this.ipv6 = new Ipv6({ own, gateway, macHigh, macLow, ndp: this.ndp, transmitter, counters: counters.ipv6 })
+    this.icmp = new Icmpv6({
+      pool,
+      ipv6: this.ipv6,
+      ndp: this.ndp,
+      transmitter,
+      transports: parts.transports,
+      counters: counters.icmpv6,
+      ndpCounters: counters.ndp,
+    })
+  }
+
+  setNow(nowMs: number): void {
+    this.nowMs = nowMs
+    this.ndp.setNow(nowMs)
+    this.icmp.setNow(nowMs)
+  }
+
+  /** The link is up: finds out whether the addresses are ours alone. */
+  start(): void {
+    this.detection.start(this.messages, this.nowMs)
+  }
+
+  /**
+   * A packet at packet.headerAt; see Ipv6.accept.
+   * @returns true if it is for the transport packet.protocol; what is not has been dealt with
+   */
+  input(packet: ReceivedPacket, length: number, sum: number, toUs: boolean): boolean {
+    const verdict = this.ipv6.accept(packet, length, sum, toUs)
+    if (verdict === IPV6_ACCEPTED) {
+      if (packet.protocol !== PROTOCOL_ICMPV6) return true
+      this.icmp.input(packet)
+    } else if (verdict === IPV6_PROBLEM) {
+      const { problemCode, problemPointer } = this.ipv6.extensions
+      this.icmp.sendParameterProblem(packet, problemCode, problemPointer)
+    }
+    return false
+  }
+
+  onTimer(timer: number): void {
+    if (timer === this.neighbourTimer) this.ndp.onTimer()
+    else this.detection.onTimer(this.messages, this.nowMs)
+  }
+
+  /** Drops all waiting frames. */
+  close(): void {
+    this.ndp.close()
+  }
+}
+
+/** Neither a group, nor "::", nor loopback, nor an IPv4 address in disguise (RFC 4291 2.4). */
+function isUnicast({ word0, word1, word2, word3 }: Address): boolean {
+  if (isMulticast(word0) || isMapped(word0, word1, word2)) return false
+  return (word0 | word1 | word2) !== 0 || word3 >>> 0 > 1
+}
+
+function unusable(text: string, reason: string): PackratError {
+  return new PackratError('BAD_ADDRESS', `"${text}" cannot be used: ${reason}`)
+}
