@@ -75,11 +75,13 @@ export function detectBlackHole(context: TcpContext, c: Connection): void {
   if (context.mtuProbing === 'off' || c.sackOn === 0 || c.segmentHead === NO_SEGMENT) return
   if (c.backoff + 1 < BLACK_HOLE_TIMEOUTS) return
   const bytes = context.scoreboard.length(c.segmentHead) + allHeadersBytes(c)
-  const least = c.mtuProbeOn === 0 ? baseBytes(c) : pathMtuMin(c)
+  const least = pathMtuMin(c)
   if (bytes <= least) return
   context.counters.mtuBlackHoles++
+  // A link may itself be no longer than the base; then the base is what does not get through.
+  const baseFails = c.mtuProbeOn !== 0 || bytes <= baseBytes(c)
   if (c.mtuProbeOn === 0) startProbing(context, c)
-  else c.mtuLow = Math.max(c.mtuLow >> 1, pathMtuMin(c))
+  if (baseFails) c.mtuLow = Math.max(c.mtuLow >> 1, least)
   c.mtuHigh = Math.max(Math.min(c.mtuHigh, bytes - 1), c.mtuLow)
   updateSendMss(context, c)
 }

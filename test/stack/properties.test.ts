@@ -28,10 +28,10 @@ const SEEDS = Number(process.env.PACKRAT_SEEDS ?? (REPLAYED === undefined ? 2000
 const SECOND_US = 1_000_000
 /** Far beyond the longest recovery: an outage of 100 s doubles the time-out up to 120 s. */
 const END_US = 7200 * SECOND_US
-/** TIME-WAIT, the last handshake, neighbours. */
-const AFTERMATH_US = 400 * SECOND_US
-/** Of a host without connections: neighbours and TIME-WAITs. */
-const HOST_TIMERS = 2
+/** TIME-WAIT, the last handshake, neighbours; what was learned of a path lives longest. */
+const AFTERMATH_US = 1000 * SECOND_US
+/** Of a host without connections: neighbours, TIME-WAITs, fragments, path MTUs. */
+const HOST_TIMERS = 4
 const CHECK_EVERY_TURNS = 64
 const REASONS = ['orderly', 'reset', 'timeout', 'refused', 'aborted', 'unreachable']
 

@@ -108,11 +108,14 @@ export function drawCase(seed: number): RandomCase {
   const hasOutage = draw.chance(0.08)
   const outageFromUs = hasOutage ? draw.spread(1, 3 * SECOND_US) : 0
   const mtu = draw.chance(0.5) ? 1500 : draw.between(MTU_MIN, MTU_MAX)
+  // A path that takes less than both ends think, and does not say so.
+  const hasBlackHole = draw.chance(0.1)
+  if (hasBlackHole) items.push(`mtu=${draw.between(MTU_MIN, mtu)}`)
   const connections = Array.from({ length: draw.of(1, 1, 1, 2, 3) }, () => drawConnection(draw, delayUs))
   const userTimeouts = connections.some(
     ({ clientOptions, serverOptions }) => (clientOptions.userTimeoutMs ?? serverOptions.userTimeoutMs) !== undefined,
   )
-  const lossy = loss > 0 || corrupt > 0 || hasBursts || hasRate || hasOutage
+  const lossy = hasBlackHole || loss > 0 || corrupt > 0 || hasBursts || hasRate || hasOutage
   const mayTimeOut = loss > 0.02 || corrupt > 0.02 || hasBursts || hasOutage || userTimeouts
   const aborts = connections.some(({ client, server }) => mayAbort(client) || mayAbort(server))
   // Who lost the RST of an abort would wait for ever without probes. All others have to do without: the answers to
@@ -129,8 +132,8 @@ export function drawCase(seed: number): RandomCase {
     startUs: draw.chance(0.3) ? draw.of(...WRAPS_US) - draw.spread(1, 20 * SECOND_US) : SECOND_US,
     outageFromUs,
     outageToUs: hasOutage ? outageFromUs + draw.spread(10_000, 100 * SECOND_US) : 0,
-    a: drawHost(draw, mtu),
-    b: drawHost(draw, mtu),
+    a: drawHost(draw, mtu, hasBlackHole),
+    b: drawHost(draw, mtu, hasBlackHole),
     connections,
     lossy,
     mayTimeOut,
@@ -141,16 +144,19 @@ function mayAbort(plan: Plan): boolean {
   return plan.abortAfterUs >= 0 || plan.abortAfterBytes >= 0
 }
 
-function drawHost(draw: Draw, mtu: number): LabHostOptions {
+/** @param probes the path has to be probed, which takes SACK */
+function drawHost(draw: Draw, mtu: number, probes: boolean): LabHostOptions {
   const tcp: TcpOptions = {
     timestamps: draw.chance(0.75),
     windowScaling: draw.chance(0.8),
-    sack: draw.chance(0.75),
+    sack: draw.chance(0.75) || probes,
     rack: draw.chance(0.8),
     tailProbes: draw.chance(0.8),
     frto: draw.chance(0.7),
     hystart: draw.chance(0.7),
     congestion: draw.of('cubic', 'reno'),
+    slowStartAfterIdle: draw.chance(0.7),
+    mtuProbing: draw.of('on-black-hole', 'always'),
   }
   if (draw.chance(0.6))
     tcp.initialSequence = new SequenceBefore(

@@ -136,11 +136,12 @@ test('UDP learns of it, too, and goes on in fragments; who has no such port is n
 function overBlackHole(
   mtuBytes: number,
   bytes: number,
-  options: { loss?: number; mtuProbing?: 'off' | 'on-black-hole' | 'always' } = {},
+  options: { loss?: number; linkMtu?: number; mtuProbing?: 'off' | 'on-black-hole' | 'always' } = {},
 ): { network: VirtualNetwork; seconds: number; sender: Connection; done: boolean } {
   const network = new VirtualNetwork({
     seed,
     buffers: 8192,
+    mtu: options.linkMtu ?? 1500,
     impairment: { delayUs: 10_000, loss: options.loss ?? 0 },
     filter: (frame) => frame.length - 14 <= mtuBytes,
     tcp: { mtuProbing: options.mtuProbing ?? 'on-black-hole' },
@@ -182,6 +183,18 @@ test('a black hole is found after three time-outs, and then how wide the path is
     assert.is(next.sender.sendMss, sender.sendMss)
     assert.ok(next.seconds < 1, `${next.seconds} s`)
     assert.is(network.hostA.counters.tcp.mtuBlackHoles, 1)
+  }
+})
+
+test('where even the base is too long for the path, shorter segments get through', () => {
+  for (const [linkMtu, mtu] of [
+    [772, 697],
+    [1064, 700],
+    [1500, 700],
+  ] as const) {
+    const { network, done } = overBlackHole(mtu, 40_000, { linkMtu })
+    assert.ok(done, `link ${linkMtu}, path ${mtu}`)
+    assert.ok(network.hostA.counters.tcp.mtuBlackHoles >= 1)
   }
 })
 
