@@ -214,11 +214,12 @@ export class Store {
 
   /**
    * Stages copies of all operations, to be committed together or not at all.
+   * @param arrivalNs arrival time of the entries, ns since the epoch
    * @throws PackratError KEY_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
    */
-  stageBatch(operations: readonly BatchOperation[]): void {
+  stageBatch(operations: readonly BatchOperation[], arrivalNs = this.clock()): void {
     this.checkWritable()
-    this.payloadBytesCopied += stageBatch(this, this.persistence, this.commitment, operations, this.clock())
+    this.payloadBytesCopied += stageBatch(this, this.persistence, this.commitment, operations, arrivalNs)
   }
 
   /** Gives up an entry that was not staged. */

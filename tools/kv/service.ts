@@ -1,7 +1,7 @@
 /**
  * The key-value service: HTTP/1.1 on the in-place socket interface (docs/architecture.md; RFC 9110, RFC 9112).
  *
- *   stack ─► onReceive ─► process ─► head ─► put.ts, get.ts, listing.ts
+ *   stack ─► onReceive ─► process ─► head ─► put.ts, get.ts, listing.ts, batch.ts
  *                            ▲                  │ stage, respond
  *   burst hook ─► commit ────┴── resumable ◄── replies.ts ◄── store: batch durable
  *
@@ -19,6 +19,7 @@ import type { Application } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
 import type { Store } from '../../storage/store.ts'
+import { Batcher } from './batch.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { endDownload, PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView } from './download.ts'
 import { Getter } from './get.ts'
@@ -34,12 +35,21 @@ import {
   METHOD_HEAD,
   METHOD_PUT,
   RequestHead,
+  TARGET_BATCH,
   TARGET_KEY,
   TARGET_LISTING,
   TARGET_ROOT,
   TARGET_STATS,
 } from './request-head.ts'
-import { PHASE_BODY, PHASE_CHUNKED, PHASE_DOWNLOAD, PHASE_DRAIN, PHASE_LISTING, Session } from './session.ts'
+import {
+  PHASE_BATCH,
+  PHASE_BODY,
+  PHASE_CHUNKED,
+  PHASE_DOWNLOAD,
+  PHASE_DRAIN,
+  PHASE_LISTING,
+  Session,
+} from './session.ts'
 import { abandonUpload } from './upload.ts'
 import { dropFront, trimFront } from './views.ts'
 
@@ -61,6 +71,8 @@ export class ServiceCounters {
   gets = 0
   deletes = 0
   listings = 0
+  /** Atomic batches begun. */
+  batches = 0
   /** Requests refused before their method ran: malformed, too large, and so on. */
   refused = 0
   /** Heads that lay in several segments and had to be gathered. */
@@ -88,6 +100,7 @@ export class KvService implements Application {
   private readonly head = new RequestHead()
   private readonly replies: Replies
   private readonly putter: Putter
+  private readonly batcher: Batcher
   private readonly getter: Getter
   private readonly lister: Lister
 
@@ -98,6 +111,7 @@ export class KvService implements Application {
     this.wallClock = options.wallClock
     this.replies = new Replies(options.store)
     this.putter = new Putter(options.store, this.replies, this.head, options.maxValue)
+    this.batcher = new Batcher(options.store, this.replies, this.head, options.maxValue)
     this.getter = new Getter(options.store, this.replies, this.head, options.sumView)
     this.lister = new Lister(options.store, this.replies)
   }
@@ -177,6 +191,7 @@ export class KvService implements Application {
   /** One step of parsing. False if there is nothing to do now. */
   private step(session: Session): boolean {
     if (session.gatheredComplete) return this.takeGathered(session)
+    if (session.phase === PHASE_BATCH && session.batch!.complete) return this.batcher.finish(session)
     if (!this.nextInput(session)) {
       if (session.connection.receiveFinished !== 0) this.endOfInput(session)
       return false
@@ -187,6 +202,11 @@ export class KvService implements Application {
     }
     if (session.phase === PHASE_CHUNKED) {
       const status = this.putter.takeChunked(session)
+      if (status !== 0) this.refuse(session, status)
+      return true
+    }
+    if (session.phase === PHASE_BATCH) {
+      const status = this.batcher.take(session)
       if (status !== 0) this.refuse(session, status)
       return true
     }
@@ -286,7 +306,9 @@ export class KvService implements Application {
    */
   private dispatch(session: Session, bytes: Uint8Array, start: number, meta: number): boolean {
     const { head } = this
-    const isWrite = head.target === TARGET_KEY && (head.method === METHOD_PUT || head.method === METHOD_DELETE)
+    const isWrite =
+      (head.target === TARGET_KEY && (head.method === METHOD_PUT || head.method === METHOD_DELETE)) ||
+      head.target === TARGET_BATCH
     // An interim response must not overtake an earlier reply, so a PUT that asks for one waits like a read.
     if (this.replies.blocks(session, isWrite && !head.expectContinue)) return false
     if (isWrite && head.method === METHOD_PUT && this.putter.mustWait()) {
@@ -299,6 +321,13 @@ export class KvService implements Application {
     if (isWrite && head.method === METHOD_PUT) {
       this.counters.puts++
       const status = this.putter.start(session, bytes, start, meta)
+      if (status !== 0) this.refuse(session, status)
+      return true
+    }
+    if (head.target === TARGET_BATCH) {
+      this.counters.batches++
+      this.consumeHead(session, meta)
+      const status = this.batcher.start(session)
       if (status !== 0) this.refuse(session, status)
       return true
     }

@@ -10,6 +10,7 @@
 import type { Connection } from '../../stack/tcp/connection.ts'
 import type { EntryInfo } from '../../storage/iteration.ts'
 import { NO_META } from '../../storage/layout.ts'
+import type { BatchBody } from './batch.ts'
 import type { ChunkedDecoder } from './http-chunked.ts'
 import { HeadScan } from './http-parser.ts'
 
@@ -23,6 +24,8 @@ export const PHASE_DOWNLOAD = 3
 export const PHASE_LISTING = 4
 /** The last response is sent or on its way: input is read and dropped until the peer closes. */
 export const PHASE_DRAIN = 5
+/** In the body of an atomic batch, or waiting for room for it. */
+export const PHASE_BATCH = 6
 
 /** What a conditional write may find at its key when its body is complete. */
 export const EXPECT_ANYTHING = 0
@@ -59,6 +62,7 @@ export class Session {
   expectedHigh = 0
   expectedLow = 0
   chunked: ChunkedDecoder | undefined
+  batch: BatchBody | undefined
 
   /* Replies that wait. */
   heldHead = NO_META

@@ -85,8 +85,9 @@ export function appendPiece(store: Store, session: Session, meta: number): void 
   session.entryTail = meta
 }
 
-/** Gives up the entry in progress. */
+/** Gives up the write in progress. */
 export function abandonUpload(store: Store, session: Session): void {
+  session.batch = undefined
   if (session.entryHead === NO_META) return
   store.discard(session.entryHead)
   session.entryHead = NO_META
