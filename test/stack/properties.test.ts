@@ -18,7 +18,7 @@ import { SeededRandom } from '../../stack/random.ts'
 import { CLOSE_ABORTED, CLOSE_ORDERLY, CLOSE_REFUSED, CLOSE_RESET, CLOSE_TIMEOUT } from '../../stack/tcp/application.ts'
 import type { Listener } from '../../stack/tcp/listen.ts'
 import { checkScoreboard } from '../support/check-scoreboard.ts'
-import { ImpairedLab } from '../support/impaired-lab.ts'
+import { ADDRESSES, ImpairedLab } from '../support/impaired-lab.ts'
 import { RandomApplication } from '../support/random-application.ts'
 import { drawCase, PATTERN_BYTES, type RandomCase, type RandomConnection } from '../support/random-case.ts'
 
@@ -30,8 +30,8 @@ const SECOND_US = 1_000_000
 const END_US = 7200 * SECOND_US
 /** TIME-WAIT, the last handshake, neighbours; what was learned of a path lives longest. */
 const AFTERMATH_US = 1000 * SECOND_US
-/** Of a host without connections: neighbours, TIME-WAITs, fragments, path MTUs. */
-const HOST_TIMERS = 4
+/** Of a host without connections: neighbours of both kinds, TIME-WAITs, fragments, path MTUs, its addresses. */
+const HOST_TIMERS = 6
 const CHECK_EVERY_TURNS = 64
 const REASONS = ['orderly', 'reset', 'timeout', 'refused', 'aborted', 'unreachable']
 
@@ -42,6 +42,7 @@ const SEEN_PER_THOUSAND = {
   aborted: 60,
   timeout: 3,
   'simultaneous open': 60,
+  'over IPv6': 300,
   retransmitted: 5000,
   timeouts: 1000,
   fastRetransmits: 1000,
@@ -69,8 +70,9 @@ class Pair {
   readonly listener: Listener | undefined
   readonly port: number
 
-  constructor(lab: ImpairedLab, plan: RandomConnection, port: number, seed: number) {
+  constructor(lab: ImpairedLab, plan: RandomConnection, port: number, { seed, version }: RandomCase) {
     const { client, server } = plan
+    const [a, b] = ADDRESSES.map((addresses) => addresses[version === 4 ? 0 : 1])
     this.plan = plan
     this.port = port
     this.client = new RandomApplication(
@@ -93,17 +95,17 @@ class Pair {
     if (plan.alsoOpensAfterUs < 0) {
       this.listener = lab.hostB.tcp.listen(port, this.server, plan.serverOptions)
       lab.at(startUs, () => {
-        this.client.opens(lab.hostA.tcp.connect('10.0.0.2', port, this.client, plan.clientOptions))
+        this.client.opens(lab.hostA.tcp.connect(b!, port, this.client, plan.clientOptions))
       })
       return
     }
     const toB = { ...plan.clientOptions, localPort: port + 1000 }
     const toA = { ...plan.serverOptions, localPort: port }
     lab.at(startUs, () => {
-      this.client.opens(lab.hostA.tcp.connect('10.0.0.2', port, this.client, toB))
+      this.client.opens(lab.hostA.tcp.connect(b!, port, this.client, toB))
     })
     lab.at(startUs + plan.alsoOpensAfterUs, () => {
-      this.server.opens(lab.hostB.tcp.connect('10.0.0.1', port + 1000, this.server, toA))
+      this.server.opens(lab.hostB.tcp.connect(a!, port + 1000, this.server, toA))
     })
   }
 
@@ -120,7 +122,7 @@ function run(each: RandomCase): void {
     return sinceStartUs >= each.outageFromUs && sinceStartUs < each.outageToUs ? 'drop' : 'pass'
   }
   lab = new ImpairedLab({ ...each, filter })
-  const pairs = each.connections.map((plan, index) => new Pair(lab, plan, 80 + index, each.seed))
+  const pairs = each.connections.map((plan, index) => new Pair(lab, plan, 80 + index, each))
   let checkAt = CHECK_EVERY_TURNS
   const over = () => {
     if (lab.turns >= checkAt) {
@@ -154,6 +156,7 @@ function countSeen(lab: ImpairedLab, pairs: Pair[]): void {
   const add = (what: string, count: number) => seen.set(what, (seen.get(what) ?? 0) + count)
   for (const { client, server, plan } of pairs) {
     for (const { ended, reason } of [client, server]) if (ended !== 0) add(REASONS[reason]!, 1)
+    if (client.established && client.connection!.remoteAddress.includes(':')) add('over IPv6', 1)
     if (plan.alsoOpensAfterUs >= 0 && client.established && server.established) add('simultaneous open', 1)
   }
   for (const { counters } of [lab.hostA, lab.hostB])
@@ -205,11 +208,16 @@ function assertNothingLeft(lab: ImpairedLab, pairs: Pair[]): void {
   for (const { listener, client, port } of pairs) {
     if (listener !== undefined) assert.is(listener.halfOpen + listener.accepted, 0, `port ${port}: connections counted`)
     // Throws EADDRINUSE if the port is still taken.
-    const localPort = client.connection!.localPort
+    const { localPort, remoteAddress } = client.connection!
     lab.hostA.tcp
-      .connect('10.0.0.2', port, new RandomApplication(lab, lab.poolA, client.plan, pattern, 0, new SeededRandom(1)), {
-        localPort,
-      })
+      .connect(
+        remoteAddress,
+        port,
+        new RandomApplication(lab, lab.poolA, client.plan, pattern, 0, new SeededRandom(1)),
+        {
+          localPort,
+        },
+      )
       .abort()
   }
   lab.close()

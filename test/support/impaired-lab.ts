@@ -16,6 +16,12 @@ import { createPool } from './virtual-link.ts'
 /** A host that turns so often is in a loop. */
 const TURNS_MAX = 2_000_000
 
+/** Of A and of B: IPv4, IPv6. */
+export const ADDRESSES = [
+  ['10.0.0.1', 'fd00::1'],
+  ['10.0.0.2', 'fd00::2'],
+] as const
+
 /** What differs between the two hosts. */
 export interface LabHostOptions {
   buffers?: number
@@ -29,6 +35,8 @@ export interface LabOptions {
   seed: number
   /** MTU of the link; a frame has to fit a buffer. */
   mtu?: number
+  /** Both hosts have IPv6 addresses, too. */
+  ipv6?: boolean
   a?: LabHostOptions
   b?: LabHostOptions
   filter?: LinkFilter
@@ -76,8 +84,8 @@ export class ImpairedLab {
       },
       heldBuffersMax: options.heldBuffersMax ?? 1024,
     })
-    this.hostA = this.createHost(this.device, this.poolA, '10.0.0.1/24', seed * 2 + 1, a)
-    this.hostB = this.createHost(this.pair.b, this.poolB, '10.0.0.2/24', seed * 2 + 2, b)
+    this.hostA = this.createHost(this.device, this.poolA, ADDRESSES[0], seed * 2 + 1, a, options.ipv6)
+    this.hostB = this.createHost(this.pair.b, this.poolB, ADDRESSES[1], seed * 2 + 2, b, options.ipv6)
   }
 
   /** Calls back at a moment of virtual time, between two turns. */
@@ -141,19 +149,21 @@ export class ImpairedLab {
   private createHost(
     device: HostOptions['device'],
     pool: Pool,
-    address: string,
+    [address, address6]: readonly [string, string],
     seed: number,
     { mtu, tcp }: LabHostOptions,
+    ipv6 = false,
   ): Host {
     const options: HostOptions = {
       device,
       pool,
-      address,
+      address: `${address}/24`,
       random: new SeededRandom(seed),
       secret: new Uint8Array(16).fill(seed & 255),
       wallClock: { low: 0, high: 0, read() {} },
       tcp: { connectionsMax: 32, timeWaitsMax: 32, reserveBuffers: 32, ...tcp },
       ...(mtu !== undefined && { mtu }),
+      ...(ipv6 && { address6: `${address6}/64`, dadTransmits: 0 }),
     }
     return new Host(options, this.nowUs)
   }

@@ -12,6 +12,7 @@ import type { Plan } from './random-application.ts'
 
 const ETHERNET_HEADER_BYTES = 14
 const MTU_MIN = 576
+const MTU_MIN_IPV6 = 1280 // RFC 8200 5
 /** A frame has to fit a buffer: no device takes more. */
 const MTU_MAX = BUFFER_BYTES - ETHERNET_HEADER_BYTES
 const SECOND_US = 1_000_000
@@ -35,6 +36,9 @@ export interface RandomCase {
   seed: number
   impairment: string
   mtu: number
+  /** 4 or 6: what the connections use. */
+  version: 4 | 6
+  ipv6: boolean
   startUs: number
   /** The link loses everything in this time after the start, µs. */
   outageFromUs: number
@@ -107,10 +111,12 @@ export function drawCase(seed: number): RandomCase {
   if (draw.chance(0.3)) items.push(`dup=${draw.share(0.3)}`)
   const hasOutage = draw.chance(0.08)
   const outageFromUs = hasOutage ? draw.spread(1, 3 * SECOND_US) : 0
-  const mtu = draw.chance(0.5) ? 1500 : draw.between(MTU_MIN, MTU_MAX)
+  const version = draw.chance(0.3) ? 6 : 4
+  const mtuMin = version === 6 ? MTU_MIN_IPV6 : MTU_MIN
+  const mtu = draw.chance(0.5) ? 1500 : draw.between(mtuMin, MTU_MAX)
   // A path that takes less than both ends think, and does not say so.
   const hasBlackHole = draw.chance(0.1)
-  if (hasBlackHole) items.push(`mtu=${draw.between(MTU_MIN, mtu)}`)
+  if (hasBlackHole) items.push(`mtu=${draw.between(mtuMin, mtu)}`)
   const connections = Array.from({ length: draw.of(1, 1, 1, 2, 3) }, () => drawConnection(draw, delayUs))
   const userTimeouts = connections.some(
     ({ clientOptions, serverOptions }) => (clientOptions.userTimeoutMs ?? serverOptions.userTimeoutMs) !== undefined,
@@ -129,11 +135,13 @@ export function drawCase(seed: number): RandomCase {
     seed,
     impairment: items.join(','),
     mtu,
+    version,
+    ipv6: version === 6,
     startUs: draw.chance(0.3) ? draw.of(...WRAPS_US) - draw.spread(1, 20 * SECOND_US) : SECOND_US,
     outageFromUs,
     outageToUs: hasOutage ? outageFromUs + draw.spread(10_000, 100 * SECOND_US) : 0,
-    a: drawHost(draw, mtu, hasBlackHole),
-    b: drawHost(draw, mtu, hasBlackHole),
+    a: drawHost(draw, mtuMin, mtu, hasBlackHole),
+    b: drawHost(draw, mtuMin, mtu, hasBlackHole),
     connections,
     lossy,
     mayTimeOut,
@@ -145,7 +153,7 @@ function mayAbort(plan: Plan): boolean {
 }
 
 /** @param probes the path has to be probed, which takes SACK */
-function drawHost(draw: Draw, mtu: number, probes: boolean): LabHostOptions {
+function drawHost(draw: Draw, mtuMin: number, mtu: number, probes: boolean): LabHostOptions {
   const tcp: TcpOptions = {
     timestamps: draw.chance(0.75),
     windowScaling: draw.chance(0.8),
@@ -155,6 +163,7 @@ function drawHost(draw: Draw, mtu: number, probes: boolean): LabHostOptions {
     frto: draw.chance(0.7),
     hystart: draw.chance(0.7),
     congestion: draw.of('cubic', 'reno'),
+    ecn: draw.of(0, 1, 2),
     slowStartAfterIdle: draw.chance(0.7),
     mtuProbing: draw.of('on-black-hole', 'always'),
   }
@@ -164,7 +173,7 @@ function drawHost(draw: Draw, mtu: number, probes: boolean): LabHostOptions {
       draw.between(-5000, 0),
     )
   const host: LabHostOptions = { tcp, buffers: draw.chance(0.25) ? draw.between(150, 600) : 2048 }
-  if (draw.chance(0.2)) host.mtu = draw.between(MTU_MIN, mtu)
+  if (draw.chance(0.2)) host.mtu = draw.between(mtuMin, mtu)
   return host
 }
 
