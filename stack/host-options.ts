@@ -56,6 +56,8 @@ export interface TcpOptions {
   slowStartAfterIdle?: boolean
   /** RFC 4821 probing for the path's MTU: only where long segments vanish, the default, or always (Linux tcp_mtu_probing 1, 2; it is 0 there). */
   mtuProbing?: MtuProbing
+  /** Receive windows grow with what is read, where a connection has no limit of its own; default true. */
+  receiveTuning?: boolean
   /** Replaces the RFC 6528 generator. */
   initialSequence?: InitialSequence
 }

@@ -88,6 +88,12 @@ export const FIN_WAIT_2_MS = 60_000
 export const LISTEN_BACKLOG = 1024 // Linux tcp_max_syn_backlog's order
 export const RECEIVE_LIMIT_BYTES = 4 << 20
 export const SEND_LIMIT_BYTES = 4 << 20
+/** The window before anything was read: what a SYN can say. Linux's tcp_rmem starts as high. */
+export const RECEIVE_WINDOW_START_BYTES = 65_535
+/** Added to twice what is read in a round trip; Linux tcp_rcv_space_adjust. */
+export const RECEIVE_TUNING_SPARE_SEGMENTS = 16
+/** A window never grows beyond what this part of the free buffers carries. */
+export const RECEIVE_TUNING_POOL_SHARE = 4
 /** What a buffer is taken to carry when free buffers are turned into a window: half of what a full segment brings. */
 export const WINDOW_BYTES_PER_BUFFER = 730
 /** Buffers that a window never promises: headers, ACKs and replies of the whole host need them. */

@@ -55,7 +55,10 @@ export const CLOSE_UNREACHABLE = 5
 
 /** Options of a connection; for a listener they hold for every connection that it accepts. */
 export interface ConnectionOptions {
-  /** Bytes that may wait, unread, for the application (default RECEIVE_LIMIT_BYTES). Fixes the window scale. */
+  /**
+   * Bytes that may wait, unread, for the application. Fixes the window scale. Without it the window starts small and grows
+   * with what is read, up to RECEIVE_LIMIT_BYTES.
+   */
   receiveLimitBytes?: number
   /** Send queue size that `sendSpace` counts against (default SEND_LIMIT_BYTES). */
   sendLimitBytes?: number

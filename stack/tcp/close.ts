@@ -14,7 +14,7 @@ import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { releaseReassembly } from './reassembly.ts'
 import { releaseReceiveQueue } from './receive-queue.ts'
-import { releaseSendQueue } from './send-queue.ts'
+import { acceptableSequence, releaseSendQueue } from './send-queue.ts'
 import { releaseShared } from './shared-buffer.ts'
 import { sendReset, sendTimeWaitAck } from './stateless.ts'
 import {
@@ -55,7 +55,8 @@ export function shutdownConnection(context: TcpContext, c: Connection): void {
 /** RFC 9293 3.10.5. */
 export function abortConnection(context: TcpContext, c: Connection): void {
   if (c.state === STATE_CLOSED && c.lingering === 0) return
-  if (c.lingering === 0 && c.state !== STATE_SYN_SENT) sendReset(context, c, c.sndMax, c.rcvNxt, FLAG_RST | FLAG_ACK)
+  if (c.lingering === 0 && c.state !== STATE_SYN_SENT)
+    sendReset(context, c, acceptableSequence(c), c.rcvNxt, FLAG_RST | FLAG_ACK)
   endConnection(context, c, CLOSE_ABORTED)
 }
 

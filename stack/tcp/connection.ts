@@ -113,6 +113,18 @@ export class Connection {
   rcvAdvertised = 0
   receiveScale = 0
   receiveLimitBytes = 0
+  /** What is offered when nothing waits; grows up to the limit if receiveTuned is 1 (receive-tuning.ts). */
+  receiveWindowBytes = 0
+  receiveTuned = 0
+  /** The round trip as the receiver measures it, microseconds, 0: not yet; the measurement that goes on. */
+  receiveRttUs = 0
+  receiveRttUs32 = 0
+  receiveRttEnd = 0
+  receiveRttEcho = 0
+  /** Most bytes that the application took in a round trip; since when, and from where, it is counted. */
+  receiveSpaceBytes = 0
+  receiveSpaceUs32 = 0
+  receiveSpaceStart = 0
   /** The application's MSS option, or 0. */
   announcedMss = 0
 

@@ -16,6 +16,7 @@ import { reportDuplicate } from './dsack.ts'
 import { receiveEcn } from './ecn.ts'
 import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
 import { appendReceived } from './receive-queue.ts'
+import { measureRoundTrip } from './receive-tuning.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 import { copyToShared, shallShare } from './shared-buffer.ts'
@@ -88,6 +89,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
   c.lastDataMs = context.nowMs
   if (length > c.peerSegmentBytes) c.peerSegmentBytes = length
+  measureRoundTrip(context, c, segment)
   if (segment.sequence !== c.rcvNxt) {
     context.counters.receivedOutOfOrder++
     insertOutOfOrder(context, c, meta, segment.sequence)

@@ -18,6 +18,7 @@ import type { TcpContext } from './context.ts'
 import { negotiateEcn } from './ecn.ts'
 import { initializePathMtu } from './path-mtu.ts'
 import { availableBytes, WINDOW_FIELD_MAX } from './receive-queue.ts'
+import { beginReceiveTuning, initializeReceiveWindow } from './receive-tuning.ts'
 import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd } from './seq.ts'
@@ -44,6 +45,7 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.keepAliveProbesMax = options.keepAliveProbes ?? context.tuning.keepAliveProbes
   c.userTimeoutMs = options.userTimeoutMs ?? 0
   c.announcedMss = options.mss ?? 0
+  initializeReceiveWindow(c, context.tuning.receiveTuning && options.receiveLimitBytes === undefined)
   c.receiveScale = context.windowScaling ? scaleFor(c.receiveLimitBytes) : 0
   c.quickAcks = QUICK_ACKS
   c.progressMs = context.nowMs
@@ -77,12 +79,14 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
   if (!scaling) c.receiveScale = 0
   // More than the window field can say would never be offered, and always look like a window to be opened.
   c.receiveLimitBytes = Math.min(c.receiveLimitBytes, WINDOW_FIELD_MAX << c.receiveScale)
+  c.receiveWindowBytes = Math.min(c.receiveWindowBytes, c.receiveLimitBytes)
   c.peerMss = segment.mss === 0 ? defaultMss(c) : segment.mss // RFC 9293 MUST-15
   initializePathMtu(context, c)
   c.sndWnd = segment.window // RFC 7323 2.2: the window of a SYN is not scaled
   c.sndWndMax = c.sndWnd
   c.sndWl1 = segment.sequence
   c.sndWl2 = c.sndUna
+  beginReceiveTuning(context, c)
 }
 
 /** The handshake is over. */

@@ -98,8 +98,11 @@ export class TcpInfo {
 
   /** Bytes. */
   pmtu = 0
-  /** Bytes that the receive window may grow to. */
+  /** Bytes: the receive window when nothing waits. */
   rcvSsthresh = 0
+  /** Microseconds, 0: not measured; and most bytes read in that time. */
+  rcvRtt = 0
+  rcvSpace = 0
   /** Microseconds. */
   rtt = 0
   rttvar = 0
@@ -158,7 +161,9 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.lastDataRecv = (context.nowMs - c.lastDataMs) | 0
   into.lastAckRecv = (context.nowMs - c.lastHeardMs) | 0
   into.pmtu = c.pathMtu
-  into.rcvSsthresh = c.receiveLimitBytes
+  into.rcvSsthresh = c.receiveWindowBytes
+  into.rcvRtt = c.receiveRttUs
+  into.rcvSpace = c.receiveSpaceBytes
   into.rtt = c.srttUs
   into.rttvar = c.rttVarianceUs
   const unknown = c.slowStartThreshold === THRESHOLD_START

@@ -77,6 +77,9 @@ const KNOBS: readonly Knob[] = [
   number('max_tw_buckets', 1, 1 << 20, (options, value) => {
     options.timeWaitsMax = value
   }),
+  number('moderate_rcvbuf', 0, 1, (options, value) => {
+    options.receiveTuning = value !== 0
+  }),
   number('mtu_probing', 0, 2, (options, value) => {
     options.mtuProbing = (['off', 'on-black-hole', 'always'] as const)[value]!
   }),

@@ -34,7 +34,7 @@ import { collectSackBlocks } from './reassembly.ts'
 import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { maximumSegmentSize } from './segment-size.ts'
-import { clearGather, Gather, gatherSegment } from './send-queue.ts'
+import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
   ACK_DELAYED,
@@ -278,7 +278,7 @@ export function sendKeepAlive(context: TcpContext, c: Connection): void {
 
 function sendAck(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, c.sndMax, FLAG_ACK, false)
+  writeAndPush(context, c, acceptableSequence(c), FLAG_ACK, false)
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * The receive queue, lines in order that wait for the application, and the window that follows from it.
  *
- *   window = min( receiveLimitBytes - queued bytes,
+ *   window = min( receiveWindowBytes - queued bytes,          receive-tuning.ts
  *                 (free buffers - reserve) * WINDOW_BYTES_PER_BUFFER )
  *
  * A one-byte segment holds a whole buffer, so memory is counted in buffers: as the pool runs dry all windows close,
@@ -10,9 +10,10 @@
  * Called by: data.ts (append), Connection.takeReceived, output.ts (window).
  */
 import { NO_META } from '../../storage/layout.ts'
-import { WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
+import { MSS_DEFAULT, WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { growReceiveWindow } from './receive-tuning.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 import { joinViews, releaseShared } from './shared-buffer.ts'
 import { ACK_NOW, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_FIN_WAIT_2 } from './states.ts'
@@ -46,9 +47,12 @@ export function takeReceived(context: TcpContext, c: Connection, limitBytes: num
     c.receiveQueuedLines = 0
     if (c.reassemblyLines === 0) releaseShared(context, c)
   } else cutReceiveQueue(context, c, limitBytes)
-  if (c.lingering !== 0)
+  if (c.lingering !== 0) {
     context.queueOutput(c) // application.ts rule 3: when everything is taken it can be closed
-  else offerWindow(context, c)
+    return head
+  }
+  growReceiveWindow(context, c)
+  offerWindow(context, c)
   return head
 }
 
@@ -75,7 +79,7 @@ export function offerWindow(context: TcpContext, c: Connection): void {
   if (c.state !== STATE_ESTABLISHED && c.state !== STATE_FIN_WAIT_1 && c.state !== STATE_FIN_WAIT_2) return
   const growth = seqDiff(seqAdd(c.rcvNxt, availableBytes(context, c)), c.rcvAdvertised)
   const segments = WINDOW_UPDATE_SEGMENTS * fullSegment(c)
-  if (growth < segments && growth < c.receiveLimitBytes >> 1) return
+  if (growth < segments && growth < c.receiveWindowBytes >> 1) return
   c.ackPending = ACK_NOW
   context.queueOutput(c)
 }
@@ -87,11 +91,15 @@ export function windowField(context: TcpContext, c: Connection): number {
   const offered = seqDiff(c.rcvAdvertised, c.rcvNxt)
   const available = availableBytes(context, c)
   // RFC 9293 3.8.6.2.2: open by a segment, or half of the buffer, or not at all. Never move left (3.8.6).
-  const worthwhile = available - offered >= Math.min(fullSegment(c), c.receiveLimitBytes >> 1)
-  if (available < fullSegment(c) && available < c.receiveLimitBytes) context.closedWindows.add(c.slot)
+  const worthwhile = available - offered >= Math.min(fullSegment(c), c.receiveWindowBytes >> 1)
+  if (available < fullSegment(c) && available < c.receiveWindowBytes) context.closedWindows.add(c.slot)
   const scale = c.receiveScale
-  // Rounded down when it opens. Rounded up when it stays: the edge must not move left by less than a unit either.
-  let field = worthwhile ? available >> scale : (offered + (1 << scale) - 1) >> scale
+  // Rounded down when it opens, up when it stays: the edge must not move left by less than a unit either. But what is
+  // rounded up adds up, segment by segment; beyond an eighth of the window it is rounded down (RFC 7323 2.4 allows for it).
+  let field = (offered + (1 << scale) - 1) >> scale
+  const most = c.receiveWindowBytes + (c.receiveWindowBytes >> 3)
+  if (c.receiveQueuedBytes + (field << scale) > most) field = offered >> scale
+  if (worthwhile && available >> scale > field) field = available >> scale
   if (field > WINDOW_FIELD_MAX) field = WINDOW_FIELD_MAX
   const edge = seqAdd(c.rcvNxt, field << scale)
   if (seqDiff(edge, c.rcvAdvertised) > 0) c.rcvAdvertised = edge
@@ -102,7 +110,7 @@ export function windowField(context: TcpContext, c: Connection): number {
 export function availableBytes(context: TcpContext, c: Connection): number {
   const buffers = context.pool.freeBuffers - context.reserveBuffers
   if (buffers <= 0) return 0
-  const left = c.receiveLimitBytes - c.receiveQueuedBytes
+  const left = c.receiveWindowBytes - c.receiveQueuedBytes
   if (left <= 0) return 0
   const fromPool = buffers * WINDOW_BYTES_PER_BUFFER
   return Math.min(fromPool, left)
@@ -117,7 +125,7 @@ export function releaseReceiveQueue(context: TcpContext, c: Connection): void {
   c.receiveQueuedLines = 0
 }
 
-/** What a full segment from the peer brings. */
+/** What a full segment from the peer brings; a peer that sends byte by byte is not to see its window open so. */
 function fullSegment(c: Connection): number {
-  return c.peerSegmentBytes > 0 ? c.peerSegmentBytes : c.sendMss
+  return c.peerSegmentBytes > 0 ? Math.max(c.peerSegmentBytes, MSS_DEFAULT) : c.sendMss
 }

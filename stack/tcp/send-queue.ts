@@ -17,7 +17,7 @@ import { appendSum } from '../../storage/checksum.ts'
 import { NO_META } from '../../storage/layout.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { seqDiff } from './seq.ts'
+import { seqAdd, seqDiff, seqLess } from './seq.ts'
 import {
   NEWS_SEND_SPACE,
   STATE_CLOSE_WAIT,
@@ -164,6 +164,16 @@ export function clearGather(gather: Gather): void {
   gather.count = 0
   gather.bytes = 0
   gather.sum = 0
+}
+
+/**
+ * The number for a segment without data: behind everything that was sent, but never right of the peer's window, where the
+ * segment would be refused and with it what it acknowledges. A window probe, or a window that has shrunk, makes the
+ * difference: two ends that are both full would not hear each other (Linux tcp_acceptable_seq).
+ */
+export function acceptableSequence(c: Connection): number {
+  const edge = seqAdd(c.sndUna, c.sndWnd)
+  return seqLess(edge, c.sndMax) ? edge : c.sndMax
 }
 
 /** Frees everything that is queued. */

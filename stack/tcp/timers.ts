@@ -13,6 +13,7 @@ import type { TcpContext } from './context.ts'
 import { sendKeepAlive } from './output.ts'
 import { detectBlackHole } from './path-mtu.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
+import { acceptableSequence } from './send-queue.ts'
 import { sendReset } from './stateless.ts'
 import {
   ACK_DELAYED,
@@ -159,7 +160,7 @@ function onKeepAlive(context: TcpContext, c: Connection): void {
 
 /** RFC 9293 3.8.3: R2 has passed. The peer gets a RST in case it is alive and deaf. */
 function giveUp(context: TcpContext, c: Connection): void {
-  sendReset(context, c, c.sndMax, c.rcvNxt, FLAG_RST | FLAG_ACK)
+  sendReset(context, c, acceptableSequence(c), c.rcvNxt, FLAG_RST | FLAG_ACK)
   endConnection(context, c, CLOSE_TIMEOUT)
 }
 

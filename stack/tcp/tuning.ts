@@ -29,6 +29,7 @@ export interface Tuning {
   readonly keepAliveProbes: number
   readonly challengeAcksPerSecond: number
   readonly slowStartAfterIdle: boolean
+  readonly receiveTuning: boolean
 }
 
 export function tuningOf(options: TcpOptions): Tuning {
@@ -44,5 +45,6 @@ export function tuningOf(options: TcpOptions): Tuning {
     keepAliveProbes: options.keepAliveProbes ?? KEEP_ALIVE_PROBES,
     challengeAcksPerSecond: options.challengeAcksPerSecond ?? CHALLENGE_ACKS_PER_SECOND,
     slowStartAfterIdle: options.slowStartAfterIdle ?? true,
+    receiveTuning: options.receiveTuning ?? true,
   }
 }

@@ -226,6 +226,15 @@ test('at the limit of lines a segment farther left is taken, one farther right i
   assert.ok(lab.c.reassemblyLines < limit)
 })
 
+test('holes from left to right, and from right to left: the tree stays flat', () => {
+  for (const order of [(n: number) => n, (n: number) => 999 - n]) {
+    const lab = new Lab(50_000, 3000)
+    for (let hole = 0; hole < 1000; hole++) lab.insert(1 + order(hole) * 2, 2 + order(hole) * 2)
+    assert.is(lab.c.reassemblyLines, 1000)
+    assert.ok(lab.depth() < 40, `depth ${lab.depth()}`)
+  }
+})
+
 test('10,000 holes, in random order, and filled in random order: a microsecond or two a segment', () => {
   const holes = 10_000
   const lab = new Lab(50_000, 40_000)

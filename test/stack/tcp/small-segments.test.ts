@@ -1,6 +1,7 @@
 /**
  * Up to a megabyte in one-byte segments to an application that does not read: memory is what the bytes need, not a buffer a
  * byte; whatever the order, and the bytes are right when they are read at last.
+ * @timeout 60
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
