@@ -8,7 +8,7 @@
  *   16  generation u64              60  buffer bytes u32, line bytes u32
  *   24  UUID, 16 bytes              72  created, ns since the epoch, u64
  *   40  region bytes u64            80  version floor u64
- *                                   88  features u32: what a program must know to read the region
+ *   96  growing to, bytes u64       88  features u32: what a program must know to read the region
  *   256 extent table: { file offset u64, buffers u32, reserved u32 } each
  */
 import { RegionError } from './errors.ts'
@@ -40,6 +40,7 @@ const OFFSET_LINE_BYTES = 64
 const OFFSET_CREATED = 72
 const OFFSET_VERSION_FLOOR = 80
 const OFFSET_FEATURES = 88
+const OFFSET_GROWING_TO = 96
 const OFFSET_EXTENTS = 256
 const EXTENT_ENTRY_BYTES = 16
 
@@ -63,6 +64,8 @@ export interface Header {
   createdNs: bigint
   /** Versions below may have been handed out. */
   versionFloor: number
+  /** The file may be longer than regionBytes, up to this: it is being grown, or was when the machine stopped. 0: it is not. */
+  growingTo: number
   extents: ExtentEntry[]
 }
 
@@ -72,10 +75,21 @@ export function extentBytes(buffers: number, linesPerBuffer: number): number {
   return buffers * ((1 << BUFFER_SHIFT) + linesPerBuffer * LINE_BYTES)
 }
 
-/** Cuts a region of the given size into extents; what is left behind the last one is unused. */
-export function planExtents(regionBytes: number, linesPerBuffer: number): ExtentEntry[] {
-  const extents: ExtentEntry[] = []
-  let offset = EXTENTS_START
+function endOf(extent: ExtentEntry | undefined, linesPerBuffer: number): number {
+  return extent === undefined ? EXTENTS_START : extent.offset + extentBytes(extent.buffers, linesPerBuffer)
+}
+
+/**
+ * Cuts a region of the given size into extents; what is left behind the last one is unused.
+ * @param present the extents that it has already: new ones follow behind them
+ */
+export function planExtents(
+  regionBytes: number,
+  linesPerBuffer: number,
+  present: readonly ExtentEntry[] = [],
+): ExtentEntry[] {
+  const extents = [...present]
+  let offset = endOf(extents.at(-1), linesPerBuffer)
   while (extents.length < EXTENTS_MAX) {
     const room = Math.floor((regionBytes - offset) / extentBytes(1, linesPerBuffer))
     const buffers = Math.min(room - (room % EXTENT_BUFFERS_STEP), EXTENT_BUFFERS_MAX)
@@ -102,6 +116,7 @@ export function encodeHeader(header: Header, crc32c: Crc32c): Uint8Array {
   view.setBigUint64(OFFSET_CREATED, header.createdNs, true)
   view.setBigUint64(OFFSET_VERSION_FLOOR, BigInt(header.versionFloor), true)
   view.setUint32(OFFSET_FEATURES, FEATURES_KNOWN, true)
+  view.setBigUint64(OFFSET_GROWING_TO, BigInt(header.growingTo), true)
   header.extents.forEach((extent, i) => {
     view.setBigUint64(OFFSET_EXTENTS + i * EXTENT_ENTRY_BYTES, BigInt(extent.offset), true)
     view.setUint32(OFFSET_EXTENTS + i * EXTENT_ENTRY_BYTES + 8, extent.buffers, true)
@@ -122,7 +137,9 @@ function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Hea
   const unknown = view.getUint32(OFFSET_FEATURES, true) & ~FEATURES_KNOWN
   if (unknown !== 0) return `${UNKNOWN_FEATURES} 0x${(unknown >>> 0).toString(16)}`
   const regionBytes = Number(view.getBigUint64(OFFSET_REGION_BYTES, true))
-  if (regionBytes !== fileBytes) return `it declares ${regionBytes} bytes, the file has ${fileBytes}`
+  const growingTo = Number(view.getBigUint64(OFFSET_GROWING_TO, true))
+  const longer = fileBytes > regionBytes && fileBytes <= growingTo
+  if (regionBytes !== fileBytes && !longer) return `it declares ${regionBytes} bytes, the file has ${fileBytes}`
   const linesPerBuffer = view.getUint32(OFFSET_LINES_PER_BUFFER, true)
   if (![1, 2, 4, 8].includes(linesPerBuffer)) return `${linesPerBuffer} lines a buffer`
   if (
@@ -152,6 +169,7 @@ function decodeHeader(bytes: Uint8Array, fileBytes: number, crc32c: Crc32c): Hea
     cleanShutdown: (view.getUint32(OFFSET_FLAGS, true) & FLAG_CLEAN) !== 0,
     createdNs: view.getBigUint64(OFFSET_CREATED, true),
     versionFloor: Number(view.getBigUint64(OFFSET_VERSION_FLOOR, true)),
+    growingTo,
     extents,
   }
 }

@@ -123,6 +123,11 @@ export function writeRegion(handle: RegionHandle, offset: number, bytes: Uint8Ar
   translated('cannot write the region', () => native.write(handle, offset, bytes))
 }
 
+/** Makes the unmapped file longer, allocated and zero, or shorter; its old length after an error. @throws RegionError ENOSPC, EDQUOT, EFBIG, ENOTSUP … */
+export function resizeRegion(handle: RegionHandle, bytes: number): void {
+  translated(`cannot resize the region to ${bytes} bytes`, () => native.resizeFile(handle, bytes))
+}
+
 /** fdatasync. After an error the file must be taken for damaged. @throws RegionError EIO, ENOSPC, EDQUOT */
 export function syncRegion(handle: RegionHandle): void {
   translated('cannot sync the region', () => native.syncFile(handle))

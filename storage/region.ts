@@ -74,6 +74,7 @@ export class Region implements Persistence {
         cleanShutdown: true,
         createdNs: BigInt(Date.now()) * 1_000_000n,
         versionFloor: 1,
+        growingTo: 0,
         extents: planExtents(options.bytes, linesPerBuffer),
       }
       for (let copy = 0; copy < HEADER_COPIES; copy++) {

@@ -28,6 +28,7 @@ function describe({ region, store }: OpenedStore) {
     created: new Date(Number(header.createdNs / 1_000_000n)).toISOString(),
     cleanShutdown: header.cleanShutdown,
     bytes: header.regionBytes,
+    growingTo: header.growingTo,
     unusedBytes: header.regionBytes - used,
     extents: header.extents,
     linesPerBuffer: header.linesPerBuffer,
@@ -71,6 +72,13 @@ function print(found: ReturnType<typeof describe>): void {
     ['lines', `${found.metas.total} total, ${found.metas.free} free, ${found.metas.committed} committed`],
     ['records', `${found.records}, ${found.valueBytes} bytes of values`],
   ]
+  if (found.growingTo !== 0) {
+    const size = formatSize(found.growingTo)
+    rows.push([
+      'growing',
+      `to ${size}, and did not finish: packrat grow ${found.file} ${size} does; it may be left so, too`,
+    ])
+  }
   for (const [name, text] of rows) console.log(`${name.padEnd(11)} ${text}`)
   for (const fault of found.corrupt) console.log(`CORRUPT     ${JSON.stringify(fault)}`)
 }

@@ -26,6 +26,7 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'the stored packets as a capture for Wireshark',
     load: async () => (await import('./export.ts')).exportFrames,
   },
+  grow: { summary: 'makes a region larger', load: async () => (await import('./grow.ts')).grow },
   wire: {
     summary: 'two TAP interfaces joined by an impaired link',
     load: async () => (await import('./wire.ts')).wire,

@@ -37,6 +37,11 @@ export function fileInfo(handle: Handle): FileInfo
 export function read(handle: Handle, offset: number, length: number): Uint8Array
 /** Writes through the file, not the mapping: for creation. ERANGE past the end, EROFS. */
 export function write(handle: Handle, offset: number, bytes: Uint8Array): void
+/**
+ * Makes the file longer, with every new byte allocated and 0, or shorter. After an error it has its old length.
+ * ENOSPC, EDQUOT, EFBIG; EBUSY if it is mapped; ENOTSUP for a device and on hugetlbfs.
+ */
+export function resizeFile(handle: Handle, bytes: number): void
 /** fdatasync. */
 export function syncFile(handle: Handle): void
 

@@ -21,6 +21,7 @@ export const {
   prefault,
   publish,
   read,
+  resizeFile,
   sumBytes,
   sumDescriptors,
   sumView,

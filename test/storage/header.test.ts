@@ -22,6 +22,7 @@ function header(generation: number, changes: Partial<Header> = {}): Header {
     cleanShutdown: generation % 2 === 0,
     createdNs: 1_700_000_000_123_456_789n,
     versionFloor: 2 ** 40 + generation,
+    growingTo: 0,
     extents: planExtents(REGION_BYTES, 2),
     ...changes,
   }

@@ -121,6 +121,7 @@ test('each byte of the header flipped: the other copy serves, and the damage is 
     cleanShutdown: true,
     createdNs: 123n,
     versionFloor: 99,
+    growingTo: 0,
     extents: planExtents(regionBytes, 1),
   }
   const copies = new Uint8Array(2 * HEADER_BYTES)

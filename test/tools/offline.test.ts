@@ -200,6 +200,24 @@ test('what is no region, damaged, in use or not there is one line and exit statu
   assert.is(packrat('get', path, 'a').status, 0, 'free again')
 })
 
+test('grow makes a region larger and keeps its entries; inspect shows it', async () => {
+  const { path } = await createRegion('grown.pm')
+  const grown = packrat('grow', path, '3M', '--json')
+  assert.is(grown.status, 0, grown.stderr)
+  const { bytesBefore, bytes, buffersBefore, buffers } = JSON.parse(grown.stdout.toString())
+  assert.equal([bytesBefore, bytes], [REGION_BYTES, 3 << 20])
+  const found = JSON.parse(packrat('inspect', path, '--json').stdout.toString())
+  assert.ok(buffers > buffersBefore)
+  assert.is(found.buffers.total, buffers)
+  assert.equal([found.bytes, found.growingTo, found.extents.length], [3 << 20, 0, 2])
+  assert.is(packrat('get', path, 'b c').stdout.toString(), LONG)
+  assert.match(packrat('grow', path, '4M').stdout.toString(), /3M grew to 4M: \d+ buffers instead of \d+, in 3 extents/)
+  const less = packrat('grow', path, '4M')
+  assert.is(less.status, 3)
+  assert.match(less.stderr, /^packrat grow: .*no growth; name a larger size\n$/)
+  assert.is(packrat('grow', path, 'large').status, 2)
+})
+
 test('wrong usage is one line and exit status 2; --help is 0', () => {
   for (const argv of [
     ['inspect'],

@@ -1,4 +1,4 @@
-/* Bindings of file.c: createFile, publish, abandon, openFile, fileInfo, read, write, syncFile. */
+/* Bindings of file.c: createFile, publish, abandon, openFile, fileInfo, read, write, resizeFile, syncFile. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,7 +153,7 @@ static napi_value write_file(napi_env env, napi_callback_info info) {
   struct failure why = {0};
   if (!region->file.writable) return throw_error(env, EROFS, "write", "a region opened for reading");
   if (offset > region->file.bytes || length > region->file.bytes - offset)
-    return throw_error(env, ERANGE, "write past the end of", "the region"); /* a region never grows */
+    return throw_error(env, ERANGE, "write past the end of", "the region"); /* resizeFile comes first */
   if (region->file.memory_only) {
     uint8_t *to = mapped_memory(region, offset, length, &why);
     if (to) {
@@ -164,6 +164,22 @@ static napi_value write_file(napi_env env, napi_callback_info info) {
     file_write(&region->file, offset, from, length, &why);
   }
   if (why.error) return throw_error(env, why.error, why.doing, "the region");
+  return NULL;
+}
+
+/* resizeFile(handle, bytes) */
+static napi_value resize_file(napi_env env, napi_callback_info info) {
+  napi_value values[2];
+  struct environment *environment;
+  uint64_t bytes;
+  if (!arguments_get(env, info, 2, values, &environment)) return NULL;
+  struct region *region = argument_region(env, values[0], environment);
+  if (!region) return NULL;
+  if (!argument_whole(env, values[1], &bytes) || bytes == 0) return throw_invalid(env, "bytes must be a whole number, at least 1");
+  if (!region->file.writable) return throw_error(env, EROFS, "resize", "a region opened for reading");
+  if (region->base) return throw_error(env, EBUSY, "resize", "a region that is mapped");
+  struct failure why = {0};
+  if (!file_resize(&region->file, bytes, &why)) return throw_error(env, why.error, why.doing, "the region");
   return NULL;
 }
 
@@ -181,5 +197,6 @@ static napi_value sync_file(napi_env env, napi_callback_info info) {
 const struct export file_exports[] = {
     {"createFile", create_file}, {"openFile", open_file}, {"publish", publish},    {"abandon", abandon},
     {"fileInfo", file_info},     {"read", read_file},     {"write", write_file},   {"syncFile", sync_file},
+    {"resizeFile", resize_file},
     {NULL, NULL},
 };

@@ -113,14 +113,14 @@ static bool open_temporary(struct file *file, mode_t mode, struct failure *why) 
   return fail(why, E_LOCKED, "create");
 }
 
-/* Allocates every byte. Signals wait meanwhile: tmpfs gives up and starts anew on each one. */
-static int allocate(int fd, uint64_t bytes) {
+/* Allocates every byte of a range. Signals wait meanwhile: tmpfs gives up and starts anew on each one. */
+static int allocate(int fd, uint64_t offset, uint64_t bytes) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int result;
   do {
-    result = fallocate(fd, 0, 0, (off_t)bytes);
+    result = fallocate(fd, 0, (off_t)offset, (off_t)bytes);
   } while (result != 0 && errno == EINTR);
   int error = result == 0 ? 0 : errno;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -159,7 +159,7 @@ bool file_create(struct file *file, const char *path, uint64_t bytes, mode_t mod
   if (error == 0) {
     disable_copy_on_write(file->fd);
     file->memory_only = on_hugetlbfs(file->fd);
-    error = allocate(file->fd, bytes);
+    error = allocate(file->fd, 0, bytes);
   }
   if (error == 0 && (fstat(file->fd, &info) != 0 || (uint64_t)info.st_size != bytes)) error = EIO;
   if (error != 0) {
@@ -259,6 +259,21 @@ bool file_write(const struct file *file, uint64_t offset, const void *from, size
     else if (put == 0) return fail(why, EIO, "write");
     else if (errno != EINTR) return fail(why, errno, "write");
   }
+  return true;
+}
+
+bool file_resize(struct file *file, uint64_t bytes, struct failure *why) {
+  if (file->memory_only) return fail(why, ENOTSUP, "resize");
+  int error = 0;
+  if (bytes > file->bytes) {
+    error = allocate(file->fd, file->bytes, bytes - file->bytes);
+    /* Some file systems leave what they did allocate before they ran out. */
+    if (error != 0 && ftruncate(file->fd, (off_t)file->bytes) != 0) error = errno;
+  } else if (ftruncate(file->fd, (off_t)bytes) != 0) {
+    error = errno;
+  }
+  if (error != 0) return fail(why, error, "resize");
+  file->bytes = bytes;
   return true;
 }
 

@@ -32,6 +32,11 @@ void file_close(struct file *file);
 
 bool file_read(const struct file *file, uint64_t offset, void *to, size_t bytes, struct failure *why);
 bool file_write(const struct file *file, uint64_t offset, const void *from, size_t bytes, struct failure *why);
+/*
+ * A longer file gets every new byte allocated, and they read as 0; on failure it has its old length. Only for files that
+ * are written by calls.
+ */
+bool file_resize(struct file *file, uint64_t bytes, struct failure *why);
 bool file_sync(const struct file *file, struct failure *why);
 
 #endif
