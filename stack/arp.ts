@@ -8,7 +8,10 @@
  *                         ▼                         │                             │ 60 s old
  *                       FAILED ─── 3 s, then asked again ◄── INCOMPLETE ◄─────────┘
  *
- * Invariant: a frame waits only for an INCOMPLETE entry.
+ * Invariants:
+ *  1. A frame waits only for an INCOMPLETE entry.
+ *  2. Whoever speaks to us is learned, but never at the cost of a neighbour in use, or of one that is being asked for:
+ *     a flood of requests with forged senders changes nothing for those that are spoken to.
  *
  * Called by: Host (input, announce, timer), ipv4.ts (resolve, writeHeader, park). Calls: pending-frames.ts, transmitter.ts.
  */
@@ -50,6 +53,12 @@ const BROADCAST_LOW = -1
 
 const NO_ENTRY = -1
 
+/* What an entry is worth when the table is full. */
+const WORTH_FAILED = 0
+const WORTH_IDLE = 1
+const WORTH_ASKED = 2
+const WORTH_IN_USE = 3
+
 export class Arp {
   /** This end's MAC address. */
   readonly macHigh: number
@@ -70,6 +79,9 @@ export class Arp {
   /** When the entry was confirmed, or (INCOMPLETE, FAILED) when it got into this state. */
   private readonly sinceMs = new Int32Array(ARP_ENTRIES_MAX)
   private readonly requests = new Uint8Array(ARP_ENTRIES_MAX)
+  /** When a frame went there last, and whether one ever did. */
+  private readonly usedMs = new Int32Array(ARP_ENTRIES_MAX)
+  private readonly used = new Uint8Array(ARP_ENTRIES_MAX)
   /** The entry found last: most frames go to the same neighbour. */
   private lastEntry = NO_ENTRY
 
@@ -110,9 +122,11 @@ export class Arp {
   resolve(address: number): number {
     let entry = this.lastEntry
     if (entry === NO_ENTRY || this.addresses[entry] !== address || this.states[entry] === STATE_NONE) {
-      entry = this.entryOf.get(address) ?? this.create(address)
+      entry = this.entryOf.get(address) ?? this.create(address, this.leastWorth(WORTH_IN_USE))
       this.lastEntry = entry
     }
+    this.used[entry] = 1
+    this.usedMs[entry] = this.nowMs
     const state = this.states[entry]!
     const age = (this.nowMs - this.sinceMs[entry]!) | 0
     if (state === STATE_REACHABLE) {
@@ -163,7 +177,7 @@ export class Arp {
     if (sender !== 0 && (high & 0x0100) === 0) {
       const known = this.entryOf.get(sender)
       if (known !== undefined) this.confirm(known, high, low)
-      else if (forUs) this.confirm(this.create(sender), high, low)
+      else if (forUs) this.learn(sender, high, low)
     }
     if (operation === ARP_REQUEST && forUs) {
       this.send(ARP_REPLY, high, low, high, low, sender)
@@ -247,23 +261,48 @@ export class Arp {
     tx.push(tx.buffer, tx.offset, ETHERNET_HEADER_BYTES + ARP_BYTES, false)
   }
 
-  private create(address: number): number {
-    let entry = this.entryOf.size
-    if (entry >= ARP_ENTRIES_MAX) {
-      entry = this.oldest()
+  /** Who has asked for us will be answered, and spoken to. */
+  private learn(address: number, high: number, low: number): void {
+    const entry = this.leastWorth(WORTH_IDLE)
+    if (entry === NO_ENTRY) this.counters.dropFull++
+    else this.confirm(this.create(address, entry), high, low)
+  }
+
+  /** @param entry from leastWorth: a new one, or one that is given up */
+  private create(address: number, entry: number): number {
+    if (entry < this.entryOf.size) {
       this.fail(entry)
       this.entryOf.delete(this.addresses[entry]!)
     }
     this.states[entry] = STATE_NONE
+    this.used[entry] = 0
     this.addresses[entry] = address
     this.entryOf.set(address, entry)
     return entry
   }
 
-  private oldest(): number {
-    let oldest = 0
-    for (let entry = 1; entry < ARP_ENTRIES_MAX; entry++)
-      if (((this.sinceMs[entry]! - this.sinceMs[oldest]!) | 0) < 0) oldest = entry
-    return oldest
+  /** A free entry, or the one that is worth least, the oldest of equals; NO_ENTRY if all are worth more than `most`. */
+  private leastWorth(most: number): number {
+    if (this.entryOf.size < ARP_ENTRIES_MAX) return this.entryOf.size
+    let least = NO_ENTRY
+    let leastWorth = most
+    for (let entry = 0; entry < ARP_ENTRIES_MAX; entry++) {
+      const worth = this.worth(entry)
+      if (worth > leastWorth) continue
+      if (worth < leastWorth || least === NO_ENTRY || ((this.lastMs(entry) - this.lastMs(least)) | 0) < 0) least = entry
+      leastWorth = worth
+    }
+    return least
+  }
+
+  private worth(entry: number): number {
+    if (this.states[entry] === STATE_FAILED) return WORTH_FAILED
+    if (!this.isResolved(entry)) return WORTH_ASKED
+    const inUse = this.used[entry] !== 0 && ((this.nowMs - this.usedMs[entry]!) | 0) < ARP_REACHABLE_MS
+    return inUse ? WORTH_IN_USE : WORTH_IDLE
+  }
+
+  private lastMs(entry: number): number {
+    return this.used[entry] !== 0 ? this.usedMs[entry]! : this.sinceMs[entry]!
   }
 }

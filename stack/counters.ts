@@ -19,6 +19,8 @@ export class ArpCounters {
   repliesSent = 0
   /** Not ARP for IPv4 over Ethernet, short, or an unknown operation. */
   dropMalformed = 0
+  /** Senders not remembered: every entry is in use. */
+  dropFull = 0
   /** Somebody else claims our address (RFC 5227 2.4). */
   conflicts = 0
   /** Frames that waited for a neighbour that did not answer, or for which there was no room to wait. */
@@ -135,6 +137,8 @@ export class IcmpCounters {
   echoReplies = 0
   errorsReceived = 0
   errorsSent = 0
+  /** Routers' advice to go elsewhere, not followed (RFC 1122 3.2.2.2 leaves hosts free to: they SHOULD; see docs/ip.md). */
+  ignoredRedirect = 0
   dropShort = 0
   dropChecksum = 0
   dropType = 0

@@ -25,6 +25,7 @@
 import { addSums, sumsEqual } from '../storage/checksum.ts'
 import { NO_META, W_SUM, W_VALUE } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
+import { hashAddress } from './address-hash.ts'
 import type { FragmentCounters } from './counters.ts'
 import {
   FRAGMENT_BUFFERS_MAX,
@@ -414,12 +415,10 @@ export class Fragments {
   }
 
   private chainOf(addresses: Int32Array, at: number, identification: number, protocol: number): number {
-    let hash = this.parts.seed ^ protocol
-    for (let word = 0; word < ADDRESS_WORDS; word++) {
-      hash = Math.imul(hash ^ addresses[at + word]!, 0x9e3779b1)
-      hash ^= hash >>> 15
-    }
-    return (Math.imul(hash ^ identification, 0x85ebca6b) >>> 13) & (CHAINS - 1)
+    const seed = this.parts.seed ^ protocol ^ Math.imul(identification, 0x85ebca6b)
+    return (
+      (hashAddress(seed, addresses[at]!, addresses[at + 1]!, addresses[at + 2]!, addresses[at + 3]!) >>> 8) % CHAINS
+    )
   }
 
   /** Behind the last byte of a line. */

@@ -4,6 +4,7 @@ import type { Pool } from '../storage/pool.ts'
 import type { WallClock } from './clock.ts'
 import type { AddressNotice } from './duplicate-detection.ts'
 import type { Random } from './random.ts'
+import type { Route } from './routes.ts'
 import type { InitialSequence } from './tcp/isn.ts'
 import type { MtuProbing } from './tcp/path-mtu.ts'
 
@@ -73,6 +74,8 @@ export interface HostOptions {
   address6?: string
   /** As `gateway`, for IPv6. */
   gateway6?: string
+  /** Static routes of both versions; the longest prefix counts. Those of IPv6 want an `address6`. */
+  routes?: readonly Route[]
   /** Solicitations that ask whether somebody has our IPv6 addresses before they are used; 0 asks nobody (RFC 4862 5.1). */
   dadTransmits?: number
   /** Told once for each IPv6 address of the host whether it can be used: not if another station has it. */

@@ -18,7 +18,7 @@ import { sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
 import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import { formatIpv4, parseAddress, parseCidr, parseIpv4 } from './address.ts'
+import { formatIpv4, parseAddress, parseCidr } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
@@ -26,6 +26,7 @@ import { Fragmentation } from './fragmentation.ts'
 import { FRAGMENT_COMPLETES, FRAGMENT_DROPPED, Fragments } from './fragments.ts'
 import type { HostOptions, SumBurst, SumView } from './host-options.ts'
 import { Icmp } from './icmp.ts'
+import { IcmpLimits } from './icmp-limits.ts'
 import { Ip } from './ip.ts'
 import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
 import { Ipv6Stack } from './ipv6-stack.ts'
@@ -40,6 +41,7 @@ import {
 } from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
 import { PathMtus } from './path-mtu.ts'
+import { ipv4Routes } from './routes.ts'
 import { Cubic } from './tcp/congestion/cubic.ts'
 import { Reno } from './tcp/congestion/reno.ts'
 import { IsnGenerator } from './tcp/isn.ts'
@@ -102,6 +104,7 @@ export class Host {
   private readonly ipv4: Ipv4
   private readonly icmp: Icmp
   private readonly pathMtus: PathMtus
+  private readonly icmpLimits: IcmpLimits
   private readonly fragments: Fragments
   private readonly fragmentation: Fragmentation
   private readonly ip: Ip
@@ -122,7 +125,8 @@ export class Host {
     const tcp = options.tcp ?? {}
     const connectionsMax = tcp.connectionsMax ?? CONNECTIONS_MAX
     const { address, prefixLength } = parseCidr(options.address)
-    const gateway = options.gateway === undefined ? 0 : parseIpv4(options.gateway)
+    const statics = options.routes ?? []
+    const routes = ipv4Routes(options.address, options.gateway, statics)
     this.sumView = options.sumView ?? ((buffer, offset, length) => sumOfView(pool, buffer, offset, length))
     this.device = device
     this.pool = pool
@@ -136,13 +140,15 @@ export class Host {
     const timerCount = TIMER_CONNECTIONS + connectionsMax * TIMERS_PER_CONNECTION
     this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
     this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
-    this.ipv4 = new Ipv4(address, prefixLength, gateway, this.arp, this.transmitter, this.counters.ipv4)
+    this.ipv4 = new Ipv4(address, prefixLength, routes, this.arp, this.transmitter, this.counters.ipv4)
+    this.icmpLimits = new IcmpLimits(Math.floor(nowUs / 1000) | 0, options.random.next())
     this.ipv6Stack =
       options.address6 === undefined
         ? undefined
         : new Ipv6Stack({
             address: options.address6,
             gateway: options.gateway6,
+            routes: statics,
             mac: device.mac,
             macHigh: this.arp.macHigh,
             macLow: this.arp.macLow,
@@ -156,8 +162,14 @@ export class Host {
             counters: this.counters,
             notice: options.onAddress ?? (() => {}),
             transports: this,
+            limits: this.icmpLimits,
           })
     this.address6 = this.ipv6Stack?.address
+    if (this.ipv6Stack === undefined && statics.some((route) => !route.network.isIpv4))
+      throw new PackratError(
+        'BAD_ROUTE',
+        'there is a route of IPv6, but no address: give the host one, or no such route',
+      )
     this.ip = new Ip(this.ipv4, this.ipv6Stack?.ipv6)
     const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
     if (this.ipv6Stack !== undefined && mtu < IPV6_MTU_MIN)
@@ -213,6 +225,7 @@ export class Host {
       this.ipv4,
       this.fragmentation,
       this.pathMtus,
+      this.icmpLimits,
       this.transmitter,
       this.tcp,
       this.udp,
@@ -297,7 +310,7 @@ export class Host {
     this.device.timing?.setNow(nowUs)
     this.tcp.setNow(nowUs)
     this.arp.setNow(this.nowMs)
-    this.icmp.setNow(this.nowMs)
+    this.icmpLimits.setNow(this.nowMs)
     this.fragments.setNow(this.nowMs)
     this.pathMtus.setNow(this.nowMs)
     this.fragmentation.setNow(this.nowMs)

@@ -14,17 +14,17 @@ import { MAPPED_WORD_2 } from './address.ts'
 import type { IcmpCounters } from './counters.ts'
 import type { Fragmentation } from './fragmentation.ts'
 import type { ReassemblyErrors } from './fragments.ts'
+import type { IcmpLimits } from './icmp-limits.ts'
 import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
-import { ICMP_ERRORS_PER_SECOND } from './limits.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { PathMtus } from './path-mtu.ts'
-import { RateLimit } from './rate-limit.ts'
 import type { Transmitter } from './transmitter.ts'
 import { type DatagramErrors, QuotedPacket, type TransportErrors } from './transport-errors.ts'
 import {
   ICMP_ECHO,
   ICMP_ECHO_REPLY,
   ICMP_HEADER_BYTES,
+  ICMP_REDIRECT,
   ICMP_TIME_EXCEEDED,
   ICMP_UNREACHABLE,
   icmpChecksum,
@@ -59,19 +59,19 @@ export class Icmp implements ReassemblyErrors {
   private readonly ipv4: Ipv4
   private readonly fragmentation: Fragmentation
   private readonly pathMtus: PathMtus
+  private readonly limits: IcmpLimits
   private readonly transmitter: Transmitter
   private readonly transport: TransportErrors
   private readonly datagrams: DatagramErrors
   private readonly counters: IcmpCounters
   private readonly quoted = new QuotedPacket()
-  private nowMs = 0
-  private readonly limit = new RateLimit(ICMP_ERRORS_PER_SECOND)
 
   constructor(
     pool: Pool,
     ipv4: Ipv4,
     fragmentation: Fragmentation,
     pathMtus: PathMtus,
+    limits: IcmpLimits,
     transmitter: Transmitter,
     transport: TransportErrors,
     datagrams: DatagramErrors,
@@ -81,16 +81,13 @@ export class Icmp implements ReassemblyErrors {
     this.ipv4 = ipv4
     this.fragmentation = fragmentation
     this.pathMtus = pathMtus
+    this.limits = limits
     this.transmitter = transmitter
     this.transport = transport
     this.datagrams = datagrams
     this.counters = counters
     this.quoted.localAddress2 = MAPPED_WORD_2
     this.quoted.remoteAddress2 = MAPPED_WORD_2
-  }
-
-  setNow(nowMs: number): void {
-    this.nowMs = nowMs
   }
 
   input(packet: ReceivedPacket): void {
@@ -107,6 +104,8 @@ export class Icmp implements ReassemblyErrors {
     const type = icmpType(packet.view, packet.at)
     if (type === ICMP_ECHO) this.echo(packet)
     else if (type === ICMP_UNREACHABLE) this.unreachable(packet)
+    else if (type === ICMP_REDIRECT)
+      counters.ignoredRedirect++ // forged with ease, and a host with one gateway needs none
     else counters.dropType++
   }
 
@@ -120,7 +119,8 @@ export class Icmp implements ReassemblyErrors {
   }
 
   private sendError(packet: ReceivedPacket, type: number, code: number): void {
-    if (!this.limit.take(this.nowMs)) {
+    const { source0, source1, source2, source3 } = packet
+    if (!this.limits.take(source0, source1, source2, source3)) {
       this.counters.dropRate++
       return
     }

@@ -8,12 +8,12 @@ import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts
 import type { Pool } from '../storage/pool.ts'
 import { Ends } from './address.ts'
 import type { Icmpv6Counters, NdpCounters } from './counters.ts'
+import type { IcmpLimits } from './icmp-limits.ts'
 import { IPV6_FRAME_HEADER_BYTES, type Ipv6 } from './ipv6.ts'
-import { ICMP_ERRORS_PER_SECOND, IPV6_MTU_MIN } from './limits.ts'
+import { IPV6_MTU_MIN } from './limits.ts'
 import type { Ndp } from './ndp.ts'
 import { NO_ADDRESS } from './own-addresses.ts'
 import type { ReceivedPacket } from './packet.ts'
-import { RateLimit } from './rate-limit.ts'
 import type { Transmitter } from './transmitter.ts'
 import { QuotedPacket, type Transports } from './transport-errors.ts'
 import { ICMP_HEADER_BYTES, icmpChecksum, icmpCode, icmpRest, icmpType, writeIcmpHeader } from './wire/icmp.ts'
@@ -55,6 +55,7 @@ export interface Icmpv6Parts {
   readonly pool: Pool
   readonly ipv6: Ipv6
   readonly ndp: Ndp
+  readonly limits: IcmpLimits
   readonly transmitter: Transmitter
   readonly transports: Transports
   readonly counters: Icmpv6Counters
@@ -63,18 +64,12 @@ export interface Icmpv6Parts {
 
 export class Icmpv6 {
   private readonly parts: Icmpv6Parts
-  private readonly limit = new RateLimit(ICMP_ERRORS_PER_SECOND)
   private readonly quoted = new QuotedPacket()
   /** Addresses of the message that is being sent. */
   private readonly ends = new Ends()
-  private nowMs = 0
 
   constructor(parts: Icmpv6Parts) {
     this.parts = parts
-  }
-
-  setNow(nowMs: number): void {
-    this.nowMs = nowMs
   }
 
   input(packet: ReceivedPacket): void {
@@ -130,7 +125,8 @@ export class Icmpv6 {
     const { counters } = this.parts
     // RFC 4443 2.4 (e.6): "::" is nobody.
     if ((packet.source0 | packet.source1 | packet.source2 | packet.source3) === 0) return
-    if (!this.limit.take(this.nowMs)) {
+    const { source0, source1, source2, source3 } = packet
+    if (!this.parts.limits.take(source0, source1, source2, source3)) {
       counters.dropRate++
       return
     }

@@ -1,6 +1,6 @@
 /**
  * IPv4 (RFC 791, RFC 1122 3.2): input checks in strict order, cheapest first, one counter a reason; output with
- * routing to the link or to the one gateway.
+ * routing (routes.ts).
  *
  * Output of a frame, for ICMP and TCP:
  *
@@ -15,6 +15,7 @@ import { MAPPED_WORD_2, prefixMask } from './address.ts'
 import type { Arp } from './arp.ts'
 import type { Ipv4Counters } from './counters.ts'
 import type { ReceivedPacket } from './packet.ts'
+import { NO_ROUTE, type Routes } from './routes.ts'
 import type { Transmitter } from './transmitter.ts'
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4 } from './wire/ethernet.ts'
 import {
@@ -45,25 +46,24 @@ export const IPV4_FRAME_HEADER_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES
 export class Ipv4 {
   readonly address: number
   private readonly mask: number
-  private readonly gateway: number
+  private readonly routes: Routes
   private readonly arp: Arp
   private readonly transmitter: Transmitter
   private readonly counters: Ipv4Counters
   /** Entry of the frame being built. */
   private entry = 0
 
-  /** @param gateway next hop for what is not on the link; 0 for none */
   constructor(
     address: number,
     prefixLength: number,
-    gateway: number,
+    routes: Routes,
     arp: Arp,
     transmitter: Transmitter,
     counters: Ipv4Counters,
   ) {
     this.address = address
     this.mask = prefixMask(prefixLength)
-    this.gateway = gateway
+    this.routes = routes
     this.arp = arp
     this.transmitter = transmitter
     this.counters = counters
@@ -132,10 +132,11 @@ export class Ipv4 {
     return ipv4IsFragment(view, at) ? IPV4_FRAGMENT : IPV4_WHOLE
   }
 
-  /** Where a packet for `destination` goes next: itself, the gateway, or 0 for nowhere. */
+  /** Where a packet for `destination` goes next: itself, a gateway, or 0 for nowhere. */
   nextHop(destination: number): number {
-    const onLink = ((destination ^ this.address) & this.mask) === 0
-    return onLink ? destination : this.gateway
+    const route = this.routes.find(0, 0, MAPPED_WORD_2, destination)
+    if (route === NO_ROUTE) return 0
+    return this.routes.gateway(route)?.word3 ?? destination
   }
 
   /** A frame to `destination` with `length` bytes behind the IPv4 header. Where these start in transmitter.view; -1 if it cannot be sent. */

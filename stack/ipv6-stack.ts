@@ -10,6 +10,7 @@ import type { Pool } from '../storage/pool.ts'
 import { type Address, isMapped, parseIpv6, parseIpv6Cidr } from './address.ts'
 import type { StackCounters } from './counters.ts'
 import { type AddressNotice, DuplicateDetection } from './duplicate-detection.ts'
+import type { IcmpLimits } from './icmp-limits.ts'
 import { Icmpv6 } from './icmpv6.ts'
 import { IPV6_ACCEPTED, IPV6_PROBLEM, Ipv6 } from './ipv6.ts'
 import { Ndp } from './ndp.ts'
@@ -17,6 +18,7 @@ import { NdpMessages } from './ndp-messages.ts'
 import { isMulticast, OwnAddresses } from './own-addresses.ts'
 import type { ReceivedPacket } from './packet.ts'
 import type { Random } from './random.ts'
+import { ipv6Routes, type Route } from './routes.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 import type { Transmitter } from './transmitter.ts'
 import type { Transports } from './transport-errors.ts'
@@ -26,6 +28,7 @@ export interface Ipv6StackParts {
   /** "fd77::2/64" */
   readonly address: string
   readonly gateway: string | undefined
+  readonly routes: readonly Route[]
   readonly mac: Uint8Array
   readonly macHigh: number
   readonly macLow: number
@@ -40,6 +43,7 @@ export interface Ipv6StackParts {
   readonly counters: StackCounters
   readonly notice: AddressNotice
   readonly transports: Transports
+  readonly limits: IcmpLimits
 }
 
 export class Ipv6Stack {
@@ -82,11 +86,13 @@ export class Ipv6Stack {
       random,
       counters: counters.ndp,
     })
-    this.ipv6 = new Ipv6({ own, gateway, macHigh, macLow, ndp: this.ndp, transmitter, counters: counters.ipv6 })
+    const routes = ipv6Routes(parts.address, parts.gateway, parts.routes)
+    this.ipv6 = new Ipv6({ own, routes, macHigh, macLow, ndp: this.ndp, transmitter, counters: counters.ipv6 })
     this.icmp = new Icmpv6({
       pool,
       ipv6: this.ipv6,
       ndp: this.ndp,
+      limits: parts.limits,
       transmitter,
       transports: parts.transports,
       counters: counters.icmpv6,
@@ -97,7 +103,6 @@ export class Ipv6Stack {
   setNow(nowMs: number): void {
     this.nowMs = nowMs
     this.ndp.setNow(nowMs)
-    this.icmp.setNow(nowMs)
   }
 
   /** The link is up: finds out whether the addresses are ours alone. */

@@ -1,13 +1,13 @@
 /**
  * IPv6 (RFC 8200, RFC 4291): input checks in strict order, cheapest first, one counter a reason; output with routing to
- * the link or to the one gateway. Output of a frame works as in ipv4.ts: begin, write and push, end.
+ * the next hop (routes.ts). Output of a frame works as in ipv4.ts: begin, write and push, end.
  *
  * accept ─► header ─► addresses ─► ipv6-extensions.ts ─► transport
  *
  * Called by: Host (accept), icmpv6.ts, ip.ts (begin, end). Calls: ipv6-extensions.ts, ndp.ts, transmitter.ts.
  */
 import { subtractSums, subtractTail, sumBytes } from '../storage/checksum.ts'
-import { type Address, type AddressPair, isMapped } from './address.ts'
+import { type AddressPair, isMapped } from './address.ts'
 import type { Ipv6Counters } from './counters.ts'
 import { CHAIN_FRAGMENT, CHAIN_PROBLEM, CHAIN_TRANSPORT, ExtensionHeaders } from './ipv6-extensions.ts'
 import { IPV6_HOP_LIMIT } from './limits.ts'
@@ -15,6 +15,7 @@ import type { Ndp } from './ndp.ts'
 import { NO_NEIGHBOUR } from './neighbour-cache.ts'
 import { isMulticast, NO_ADDRESS, type OwnAddresses } from './own-addresses.ts'
 import type { ReceivedPacket } from './packet.ts'
+import { NO_ROUTE, type Routes } from './routes.ts'
 import type { Transmitter } from './transmitter.ts'
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV6, MULTICAST6_MAC_HIGH, writeEthernetHeader } from './wire/ethernet.ts'
 import {
@@ -39,8 +40,7 @@ export const IPV6_PROBLEM = 2
 
 export interface Ipv6Parts {
   readonly own: OwnAddresses
-  /** Next hop for what is not on the link. */
-  readonly gateway: Address | undefined
+  readonly routes: Routes
   readonly macHigh: number
   readonly macLow: number
   readonly ndp: Ndp
@@ -111,7 +111,7 @@ export class Ipv6 {
 
   /** Whether packets for an address have somewhere to go. */
   hasRoute(w0: number, w1: number, w2: number, w3: number): boolean {
-    return this.parts.gateway !== undefined || isMulticast(w0) || this.own.isOnLink(w0, w1, w2, w3)
+    return isMulticast(w0) || this.parts.routes.find(w0, w1, w2, w3) !== NO_ROUTE
   }
 
   /**
@@ -147,16 +147,20 @@ export class Ipv6 {
 
   /** The transport got something acknowledged from there: the next hop works (RFC 4861 7.3.1). */
   confirm(e: AddressPair): void {
-    const { gateway, ndp } = this.parts
+    const { ndp, routes } = this.parts
     const { remoteAddress0: w0, remoteAddress1: w1, remoteAddress2: w2, remoteAddress3: w3 } = e
-    if (this.own.isOnLink(w0, w1, w2, w3)) ndp.confirm(w0, w1, w2, w3)
-    else if (gateway !== undefined) ndp.confirm(gateway.word0, gateway.word1, gateway.word2, gateway.word3)
+    const route = routes.find(w0, w1, w2, w3)
+    if (route === NO_ROUTE) return
+    const gateway = routes.gateway(route)
+    if (gateway === undefined) ndp.confirm(w0, w1, w2, w3)
+    else ndp.confirm(gateway.word0, gateway.word1, gateway.word2, gateway.word3)
   }
 
-  /** The neighbour that a packet for this address goes to: itself, or the gateway. It has a route. */
+  /** The neighbour that a packet for this address goes to: itself, or a gateway. It has a route. */
   private resolve(w0: number, w1: number, w2: number, w3: number): number {
-    const { gateway, ndp } = this.parts
-    if (gateway === undefined || this.own.isOnLink(w0, w1, w2, w3)) return ndp.resolve(w0, w1, w2, w3)
+    const { ndp, routes } = this.parts
+    const gateway = routes.gateway(routes.find(w0, w1, w2, w3))
+    if (gateway === undefined) return ndp.resolve(w0, w1, w2, w3)
     return ndp.resolve(gateway.word0, gateway.word1, gateway.word2, gateway.word3)
   }
 

@@ -7,7 +7,7 @@
 /** Header slot: Ethernet 14 + IPv6 40 + TCP 60 fit. */
 export const HEADER_SLOT_BYTES = 128
 
-/** Neighbours remembered; the least recently confirmed goes first. */
+/** Neighbours remembered; failed and idle ones go first, those in use last. */
 export const ARP_ENTRIES_MAX = 512
 /** Frames that wait for one unresolved neighbour: a datagram of 65,507 bytes takes 45. RFC 1122 2.3.2.2 asks for at least one. */
 export const PENDING_PER_NEIGHBOUR_MAX = 48
@@ -55,8 +55,14 @@ export const PATH_MTU_MIN = 552
 export const PATH_MTU_ENTRIES_MAX = 256
 /** What was learned of a path is forgotten after this (RFC 1191 6.3); Linux mtu_expires, tcp_probe_interval. */
 export const PATH_MTU_LIFETIME_MS = 600_000
-/** ICMP errors sent per second; Linux icmp_ratelimit allows about as many per peer (RFC 1812 4.3.2.8). */
-export const ICMP_ERRORS_PER_SECOND = 100
+/** ICMP errors that the host sends (RFC 1812 4.3.2.8): a second, and at once; Linux icmp_msgs_per_sec, icmp_msgs_burst. */
+export const ICMP_ERRORS_PER_SECOND = 1000
+export const ICMP_ERRORS_BURST = 50
+/** To one destination: one in this time, so many at once; Linux icmp_ratelimit, XRLIM_BURST_FACTOR. */
+export const ICMP_ERRORS_PER_DESTINATION_INTERVAL_MS = 1000
+export const ICMP_ERRORS_PER_DESTINATION_BURST = 6
+/** Static routes, of both versions together. */
+export const ROUTES_MAX = 64
 
 /* --- Fragments --- */
 

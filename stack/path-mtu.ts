@@ -15,6 +15,7 @@
  * have in flight (RFC 5927 7).
  */
 import { isMapped } from './address.ts'
+import { hashAddress } from './address-hash.ts'
 import { IPV6_MTU_MIN, PATH_MTU_ENTRIES_MAX, PATH_MTU_LIFETIME_MS, PATH_MTU_MIN } from './limits.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 
@@ -130,10 +131,6 @@ export class PathMtus {
 
   /** First entry of a destination's set. */
   private setOf(word0: number, word1: number, word2: number, word3: number): number {
-    let hash = Math.imul(this.seed ^ word0, 0x9e3779b1)
-    hash = Math.imul(hash ^ (hash >>> 15) ^ word1, 0x9e3779b1)
-    hash = Math.imul(hash ^ (hash >>> 15) ^ word2, 0x9e3779b1)
-    hash = Math.imul(hash ^ (hash >>> 15) ^ word3, 0x85ebca6b)
-    return ((hash >>> 13) & (SETS - 1)) * WAYS
+    return ((hashAddress(this.seed, word0, word1, word2, word3) >>> 8) & (SETS - 1)) * WAYS
   }
 }

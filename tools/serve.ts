@@ -19,6 +19,7 @@ import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { openLink } from './link.ts'
 import { Loop } from './loop.ts'
+import { checkRoutes, routes } from './route-flag.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
 import { tcpKnobs } from './tcp-knobs.ts'
@@ -43,6 +44,7 @@ const command = {
       default: '10.77.0.1/24',
     }),
     gateway: text('IP', 'next hop for what is not on the link'),
+    route: routes('static route; may be given again, the longest prefix counts'),
     mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
@@ -135,6 +137,7 @@ class Daemon {
     const seed = flags.seed === 0 ? randomInt(1, SEED_MAX) : flags.seed
     const random = new SeededRandom(seed)
     const scrubPassMs = parseScrub(flags.scrub)
+    checkRoutes(flags.address, flags.gateway, flags.route)
 
     const region = openRegion(flags)
     let cleanVersion: number | undefined
@@ -163,6 +166,7 @@ class Daemon {
       pool: store.pool,
       address: flags.address,
       ...(flags.gateway !== undefined && { gateway: flags.gateway }),
+      routes: flags.route,
       mtu: flags.mtu,
       random,
       secret: randomBytes(32),

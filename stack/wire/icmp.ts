@@ -13,6 +13,7 @@ const MTU = 6
 
 export const ICMP_ECHO_REPLY = 0
 export const ICMP_UNREACHABLE = 3
+export const ICMP_REDIRECT = 5
 export const ICMP_ECHO = 8
 export const ICMP_TIME_EXCEEDED = 11
 

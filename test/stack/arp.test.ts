@@ -1,9 +1,10 @@
 /** ARP: asking, waiting, refreshing, giving up, answering (RFC 826, RFC 1122 2.3.2). */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { PENDING_PER_NEIGHBOUR_MAX } from '../../stack/limits.ts'
+import { Address } from '../../stack/address.ts'
+import { ARP_ENTRIES_MAX, PENDING_PER_NEIGHBOUR_MAX } from '../../stack/limits.ts'
 import { CLOSE_TIMEOUT } from '../../stack/tcp/application.ts'
-import { StreamApplication } from '../support/stream-application.ts'
+import { chainOf, StreamApplication } from '../support/stream-application.ts'
 import { VirtualNetwork } from '../support/virtual-link.ts'
 
 const SECOND_US = 1_000_000
@@ -121,6 +122,61 @@ test('somebody with our address is counted, and changes nothing', () => {
   network.runFor(1000)
   assert.is(network.hostA.counters.arp.conflicts, 1)
 })
+
+test('a flood of ARP with forged senders evicts no neighbour in use, and nobody who is being asked for', () => {
+  const { network, frames, silent } = watched()
+  network.hostB.tcp.listen(80, new StreamApplication(network.poolB), {})
+  const client = new StreamApplication(network.poolA)
+  const c = network.hostA.tcp.connect('10.0.0.2', 80, client)
+  network.runFor(SECOND_US)
+  network.hostA.tcp.connect('10.0.0.99', 80, new StreamApplication(network.poolA)) // who does not answer
+  network.hostA.flush(network.nowUs)
+  frames.length = 0
+  for (let sender = 0; sender < 5000; sender++)
+    network.deviceA.arrive(forgedRequest(0x0a010000 + sender), network.nowUs)
+  network.runFor(1000)
+  frames.length = 0
+  c.send(chainOf(network.poolA, new Uint8Array(100)))
+  network.hostA.flush(network.nowUs)
+  assert.equal(frames, [`A sends ${MAC_B}`], 'sent at once, to whom it was sent before')
+  network.runFor(SECOND_US)
+  assert.is(c.inFlightBytes, 0)
+  assert.is(frames.filter((frame) => frame === `A asks ${BROADCAST}`).length, 1, 'the other one is still asked for')
+  assert.is(silent.b, false)
+})
+
+test('when everybody is in use, strangers are not learned', () => {
+  const network = new VirtualNetwork({ seed: 1, hostOptions: { address: '10.0.0.1/16' } })
+  const { arp } = network.hostA.counters
+  const { udp } = network.hostA
+  const port = udp.bind(0, { onDatagrams() {}, onUnreachable() {}, onClose() {} })
+  for (let index = 0; index < ARP_ENTRIES_MAX; index++)
+    network.deviceA.arrive(forgedRequest(0x0a000100 + index), network.nowUs)
+  network.runFor(1000)
+  for (let index = 0; index < ARP_ENTRIES_MAX; index++) {
+    const neighbour = new Address().set(0, 0, 0xffff, 0x0a000100 + index)
+    udp.send(port, neighbour, 9, chainOf(network.poolA, new Uint8Array(1)))
+  }
+  network.hostA.flush(network.nowUs)
+  const before = arp.requestsSent
+  network.deviceA.arrive(forgedRequest(0x0a000900), network.nowUs)
+  network.runFor(1000)
+  assert.is(arp.dropFull, 1)
+  assert.is(arp.requestsSent, before)
+})
+
+function forgedRequest(sender: number): Uint8Array {
+  const frame = new Uint8Array(42)
+  const view = new DataView(frame.buffer)
+  frame.set(Buffer.from(BROADCAST, 'hex'), 0)
+  view.setUint16(12, 0x0806)
+  view.setUint32(14, 0x00010800)
+  view.setUint32(18, 0x06040001)
+  frame.set([2, 9, 9, 9, 9, 9], 22)
+  view.setUint32(28, sender)
+  view.setUint32(38, 0x0a000001)
+  return frame
+}
 
 test('a destination beyond the link without a gateway is refused, not asked for', () => {
   const { network, frames } = watched()

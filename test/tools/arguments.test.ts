@@ -14,6 +14,7 @@ import {
   toggle,
   UsageError,
 } from '../../tools/arguments.ts'
+import { checkRoutes, routes } from '../../tools/route-flag.ts'
 import { tcpKnobs } from '../../tools/tcp-knobs.ts'
 
 const command = {
@@ -31,6 +32,7 @@ const command = {
     'pm-size': size('bytes of the region', { default: 2 ** 30, minimum: 2 ** 20 }),
     integrity: choice(['tcp', 'crc32c'], 'what guards values', { default: 'tcp' }),
     tcp: tcpKnobs('knobs'),
+    route: routes('routes'),
   },
 }
 
@@ -70,6 +72,7 @@ test('flags not given have their defaults', () => {
     'pm-size': 2 ** 30,
     integrity: 'tcp',
     tcp: {},
+    route: [],
   })
   assert.equal(operands, ['a.pm'])
   assert.not(help)
@@ -168,6 +171,17 @@ test('other errors of the command pass through', () => {
       }),
     /broken/,
   )
+})
+
+test('routes add up, and one that cannot be is refused in a line', () => {
+  const { flags } = parseCommand(command, ['a.pm', '--route', '10.1.0.0/16=10.77.0.1', '--route', '::/0=fe80::1'])
+  assert.equal(
+    flags.route.map(({ network, prefixLength, gateway }) => `${network}/${prefixLength} via ${gateway}`),
+    ['10.1.0.0/16 via 10.77.0.1', '::/0 via fe80::1'],
+  )
+  assert.match(refusal('a.pm', '--route', '10.1.0.1/16=10.77.0.1'), /a network and a neighbour/)
+  checkRoutes('10.77.0.2/24', undefined, flags.route)
+  assert.throws(() => checkRoutes('10.88.0.2/24', undefined, flags.route), /--route: .*10\.77\.0\.1 is not on the link/)
 })
 
 test.run()
