@@ -40,7 +40,10 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
   const acked = seqDiff(ack, c.sndUna)
   if (acked < 0) {
     // RFC 5961 5.2: older than the largest window can explain.
-    if (-acked <= c.sndWndMax) return true
+    if (-acked <= c.sndWndMax) {
+      if (segment.sackBlocks > 0 && c.sackOn !== 0) processOldSack(context, c, segment)
+      return true
+    }
     context.counters.dropAck++
     challengeAck(context, c)
     return false
@@ -63,6 +66,17 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
   updateWindow(context, c, segment)
   if (acked > 0 && c.finQueued !== 0 && ack === seqAdd(c.sendEnd, 1)) return finAcknowledged(context, c)
   return true
+}
+
+/** An ACK that was overtaken: its number says nothing, but its blocks may still tell of an arrival (RFC 2018 5). */
+function processOldSack(context: TcpContext, c: Connection, segment: Segment): void {
+  const { delivery } = context
+  delivery.begin(context, c.tsOffset, segment, c.timestampsOn !== 0)
+  processSack(context, c, segment, delivery)
+  if (delivery.sackedBytes === 0 && delivery.dsack === 0) return
+  context.recovery.onAck(c, delivery)
+  rearmLossTimer(context, c, false)
+  context.queueOutput(c)
 }
 
 /** The ACK of our SYN: established (RFC 9293 3.10.7.4, SYN-RECEIVED). */

@@ -236,8 +236,12 @@ export class Connection {
   cubicCredit = 0
   cubicRenoBytes = 0
   cubicRenoCredit = 0
-  /** 1: the congestion window held data back since the last output: only then it may grow (RFC 7661 4.3). */
+  /** 1: the congestion window held data back since the last output. */
   congestionLimited = 0
+  /* How far the window is used (congestion/validation.ts): 1 if it was full, else the most in flight, since a sequence number. */
+  windowFull = 0
+  windowPeakBytes = 0
+  windowUseSequence = 0
   lastSentMs = 0
 
   /* Scoreboard (scoreboard.ts): lists of what is in flight, and sums over them, bytes. */

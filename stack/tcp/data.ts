@@ -121,7 +121,9 @@ function receiveFin(context: TcpContext, c: Connection): void {
   c.rcvNxt = seqAdd(c.rcvNxt, 1)
   c.receiveFinished = 1
   context.queueNews(c, NEWS_RECEIVE)
-  acknowledge(context, c, ACK_NOW)
+  // The application most likely closes too, now: the ACK may ride on our FIN (Linux tcp_fin). A peer that has sent nothing is answered at once.
+  const mayWait = c.state === STATE_ESTABLISHED && c.bytesReceived > 0
+  acknowledge(context, c, mayWait ? ACK_DELAYED : ACK_NOW)
   switch (c.state) {
     case STATE_ESTABLISHED:
       c.state = STATE_CLOSE_WAIT

@@ -16,6 +16,7 @@
  */
 import { SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { ecnFlags, synEcnFlags } from './ecn.ts'
@@ -91,7 +92,9 @@ function sendWaiting(context: TcpContext, c: Connection): void {
     if (c.sndNxt !== sndNxt) return
   }
   c.congestionLimited = 0
+  const sndNxt = c.sndNxt
   if (sendLost(context, c)) sendData(context, c)
+  if (c.sndNxt !== sndNxt || c.congestionLimited !== 0) noteWindowUse(c)
 }
 
 /** SYN of an active open, SYN-ACK of a passive one; first time and again. */

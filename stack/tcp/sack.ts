@@ -10,11 +10,12 @@ import type { TcpContext } from './context.ts'
 import type { Delivery } from './delivery.ts'
 import { SACK_BLOCK_BYTES } from './options.ts'
 import type { Segment } from './segment.ts'
-import { seqDiff, seqLess, seqLessEqual } from './seq.ts'
+import { seqDiff, seqLess, seqLessEqual, seqMax } from './seq.ts'
 
 export function processSack(context: TcpContext, c: Connection, segment: Segment, delivery: Delivery): void {
   const view = segment.view
   const ack = segment.acknowledgement
+  const from = seqMax(ack, c.sndUna) // of an ACK that was overtaken, only what is still in flight counts
   for (let block = 0; block < segment.sackBlocks; block++) {
     const at = segment.sackAt + block * SACK_BLOCK_BYTES
     const left = view.getInt32(at)
@@ -29,7 +30,7 @@ export function processSack(context: TcpContext, c: Connection, segment: Segment
       }
       continue
     }
-    if (seqLess(left, ack) || seqLess(c.sndNxt, right)) continue
+    if (seqLess(left, from) || seqLess(c.sndNxt, right)) continue
     context.scoreboard.sack(c, left, right, delivery)
   }
 }

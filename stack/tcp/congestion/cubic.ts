@@ -14,7 +14,7 @@ import { CUBIC_BETA, CUBIC_C } from '../../limits.ts'
 import type { Connection } from '../connection.ts'
 import type { CongestionControl } from './congestion.ts'
 import { beginSlowStart, clampWindow, slowStart } from './slow-start.ts'
-import { validateAfterIdle } from './validation.ts'
+import { isWindowUsed, validateAfterIdle } from './validation.ts'
 
 /** RFC 9438 4.3: growth that makes a flow with this beta as fast as Reno. */
 const ALPHA = (3 * (1 - CUBIC_BETA)) / (1 + CUBIC_BETA)
@@ -39,7 +39,7 @@ export class Cubic implements CongestionControl {
 
   onAck(c: Connection, deliveredBytes: number, rttUs: number): void {
     // RFC 9438 5.8: while the application is what limits, the curve stands still.
-    if (c.congestionLimited === 0) return
+    if (!isWindowUsed(c)) return
     if (c.congestionWindow < c.slowStartThreshold) {
       slowStart(c, deliveredBytes, rttUs, this.hystart)
       return

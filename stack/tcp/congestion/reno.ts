@@ -2,7 +2,7 @@
 import type { Connection } from '../connection.ts'
 import type { CongestionControl } from './congestion.ts'
 import { beginSlowStart, clampWindow, slowStart } from './slow-start.ts'
-import { validateAfterIdle } from './validation.ts'
+import { isWindowUsed, validateAfterIdle } from './validation.ts'
 
 export class Reno implements CongestionControl {
   readonly name = 'reno'
@@ -19,7 +19,7 @@ export class Reno implements CongestionControl {
 
   onAck(c: Connection, deliveredBytes: number, rttUs: number): void {
     // RFC 7661 4.3: a window that was not used says nothing about the path.
-    if (c.congestionLimited === 0) return
+    if (!isWindowUsed(c)) return
     if (c.congestionWindow < c.slowStartThreshold) {
       slowStart(c, deliveredBytes, rttUs, this.hystart)
       return

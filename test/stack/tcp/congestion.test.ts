@@ -33,7 +33,7 @@ class Rounds {
 
   round(): void {
     this.lab.pass(ROUND_MS)
-    this.c.congestionLimited = 1
+    this.c.windowFull = 1
     // Segment by segment, as ACKs come.
     for (let left = this.c.congestionWindow; left > 0; left -= MSS) this.control.onAck(this.c, Math.min(left, MSS), -1)
   }
@@ -87,7 +87,7 @@ test('Reno halves, and grows one segment a round', () => {
 test('a window that was not used does not grow', () => {
   for (const control of [new Cubic(false), new Reno(false)]) {
     const rounds = new Rounds(control, 10)
-    rounds.c.congestionLimited = 0
+    rounds.c.windowFull = 0
     control.onAck(rounds.c, 10 * MSS, -1)
     assert.is(rounds.window, 10)
   }
@@ -97,7 +97,7 @@ test('a window that was not used does not grow', () => {
 function slowStartRounds(control: CongestionControl, tripsMs: number[]): Rounds {
   const rounds = new Rounds(control, 10)
   const { c } = rounds
-  c.congestionLimited = 1
+  c.windowFull = 1
   for (const tripMs of tripsMs) {
     // Each round: everything that was sent when it began is acknowledged.
     c.sndNxt = (c.sndNxt + 10 * MSS) | 0
