@@ -7,9 +7,17 @@
 import type { Connection } from './connection.ts'
 import { seqLess } from './seq.ts'
 
-/** [left, right) has been received before, or a part of it left of rcvNxt; only the first of an ACK is reported (RFC 2883 4). */
+/**
+ * [left, right) has been received before, or a part of it left of rcvNxt. Of an ACK only the first is reported, with what
+ * continues it (RFC 2883 4: a contiguous sequence of data).
+ */
 export function reportDuplicate(c: Connection, left: number, right: number): void {
-  if (c.sackOn === 0 || c.dsackPending !== 0 || !seqLess(left, right)) return
+  if (c.sackOn === 0 || !seqLess(left, right)) return
+  if (c.dsackPending !== 0) {
+    if (left === c.dsackRight) c.dsackRight = right
+    else if (right === c.dsackLeft) c.dsackLeft = left
+    return
+  }
   c.dsackPending = 1
   c.dsackLeft = left
   c.dsackRight = right

@@ -10,7 +10,7 @@ import { runParsed, runScript } from '../../tools/packetdrill/run-script.ts'
 import type { PacketAction, Script, ScriptEvent, TcpSpec } from '../../tools/packetdrill/script.ts'
 
 const FOLDER = new URL('../../../test/packetdrill/', import.meta.url)
-const SCRIPTS_MIN = 25
+const SCRIPTS_MIN = 60
 /** More than the tolerance, µs. */
 const SHIFT_US = 10_000
 const SYN = 2

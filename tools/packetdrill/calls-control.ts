@@ -31,7 +31,7 @@ function setCongestion(process: ScriptProcess, call: Call): Attempt {
   const value = call.argument(3)
   const text = value.kind === 'list' ? call.boxed(3) : value
   const name = text.kind === 'text' ? text.value : ''
-  if (!CONGESTION_CONTROLS.includes(name) || name !== process.settings.congestion)
+  if (!CONGESTION_CONTROLS.includes(name) || name !== congestionOf(process))
     call.unsupported(`the congestion control '${name}' for one socket`)
   return withSocket(process, call, () => done(0))
 }
@@ -64,11 +64,15 @@ export function getsockopt(process: ScriptProcess, call: Call): Attempt {
   })
 }
 
+function congestionOf(process: ScriptProcess): string {
+  return process.settings.tcp.congestion ?? 'cubic'
+}
+
 function getCongestion(process: ScriptProcess, call: Call): Attempt {
   const value = call.argument(3)
   const expected = value.kind === 'list' ? call.boxed(3) : value
   return withSocket(process, call, () => {
-    const { congestion } = process.settings
+    const congestion = congestionOf(process)
     if (expected.kind === 'text' && expected.value !== congestion)
       throw new ScriptFailure(call.line, `TCP_CONGESTION: expected ${expected.value}, got ${congestion}`)
     return done(0)

@@ -5,23 +5,21 @@
  * `defaults.sh`, which nearly every script runs, is known by its name and not executed: its settings are Linux's common
  * ones. Called by: commands.ts, run-script.ts.
  */
+import type { TcpOptions } from '../../stack/host-options.ts'
 import { RECEIVE_LIMIT_BYTES, SEND_LIMIT_BYTES } from '../../stack/limits.ts'
+import { setKnob } from '../../stack/tcp/knobs.ts'
 
 /** Bytes; the kernel's defaults without any set-up (tcp_rmem, tcp_wmem). */
 const RECEIVE_MAX = 6 << 20
 const SEND_MAX = 4 << 20
 /** The same in `defaults.sh`. */
 const SCRIPTS_RECEIVE_MAX = 15 << 20
+const SCRIPTS_SYN_RETRIES = 5
 
 export class Settings {
   mtu = 1500
-  timestamps = true
-  windowScaling = true
-  sack = true
-  rack = true
-  tailProbes = true
-  frto = true
-  congestion: 'cubic' | 'reno' = 'cubic'
+  /** Where the kernel's own default differs from the stack's, it is the kernel's. */
+  readonly tcp: TcpOptions = { mtuProbing: 'off' }
   /** Largest receive buffer: what the window scale is made for. */
   receiveMaxBytes = Math.max(RECEIVE_MAX, RECEIVE_LIMIT_BYTES)
   sendMaxBytes = Math.max(SEND_MAX, SEND_LIMIT_BYTES)
@@ -31,61 +29,27 @@ export class Settings {
    * @returns false if the stack cannot do that
    */
   apply(name: string, value: string): boolean {
-    const fixed = Object.hasOwn(FIXED, name) ? FIXED[name] : undefined
-    if (fixed !== undefined) return fixed === ANY || fixed.includes(normal(value))
-    const change = Object.hasOwn(CHANGES, name) ? CHANGES[name] : undefined
-    return change?.(this, normal(value)) ?? false
+    const text = value.trim().replace(/\s+/g, ' ')
+    if (name === 'tcp_rmem' || name === 'tcp_wmem') {
+      const most = Number(text.split(' ')[2])
+      if (name === 'tcp_rmem') this.receiveMaxBytes = most
+      else this.sendMaxBytes = most
+      return most > 0
+    }
+    const outcome = setKnob(this.tcp, name, text)
+    if (outcome !== 'unknown') return outcome === 'set'
+    const fixed = Object.hasOwn(FIXED, name) ? FIXED[name]! : []
+    return fixed === ANY || fixed.includes(text)
   }
 
   /** What `defaults.sh` sets beyond the kernel's own defaults. */
   applyScriptDefaults(): void {
     this.receiveMaxBytes = SCRIPTS_RECEIVE_MAX
     this.sendMaxBytes = SEND_MAX
+    this.tcp.ecn = 0
+    this.tcp.slowStartAfterIdle = false
+    this.tcp.synRetries = SCRIPTS_SYN_RETRIES
   }
-}
-
-type Change = (settings: Settings, value: string) => boolean
-
-const ON_OFF = ['0', '1']
-
-const CHANGES: Readonly<Record<string, Change>> = {
-  tcp_timestamps: (settings, value) => {
-    settings.timestamps = value !== '0'
-    return [...ON_OFF, '2'].includes(value)
-  },
-  tcp_window_scaling: (settings, value) => {
-    settings.windowScaling = value === '1'
-    return ON_OFF.includes(value)
-  },
-  tcp_sack: (settings, value) => {
-    settings.sack = value === '1'
-    return ON_OFF.includes(value)
-  },
-  tcp_recovery: (settings, value) => {
-    settings.rack = value !== '0'
-    return ON_OFF.includes(value)
-  },
-  tcp_early_retrans: (settings, value) => {
-    settings.tailProbes = value === '3' || value === '4'
-    return ['0', '3', '4'].includes(value)
-  },
-  tcp_frto: (settings, value) => {
-    settings.frto = value !== '0'
-    return ['0', '1', '2'].includes(value)
-  },
-  tcp_congestion_control: (settings, value) => {
-    if (value !== 'cubic' && value !== 'reno') return false
-    settings.congestion = value
-    return true
-  },
-  tcp_rmem: (settings, value) => {
-    settings.receiveMaxBytes = Number(value.split(' ')[2])
-    return settings.receiveMaxBytes > 0
-  },
-  tcp_wmem: (settings, value) => {
-    settings.sendMaxBytes = Number(value.split(' ')[2])
-    return settings.sendMaxBytes > 0
-  },
 }
 
 /** Any value: it changes nothing that a script can see of this stack. */
@@ -96,13 +60,7 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_dsack: ['1'],
   tcp_fack: ['0'],
   tcp_reordering: ['3'],
-  tcp_syn_retries: ['5', '6'],
-  tcp_synack_retries: ['5'],
-  tcp_retries2: ['15'],
-  tcp_orphan_retries: ['0', '8'],
-  tcp_ecn: ['0', '2'],
   tcp_ecn_fallback: ANY,
-  tcp_slow_start_after_idle: ['0', '1'],
   tcp_syncookies: ['0', '1'],
   tcp_fastopen: ANY,
   tcp_fastopen_key: ANY,
@@ -118,16 +76,10 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_no_metrics_save: ANY,
   tcp_autocorking: ANY,
   tcp_invalid_ratelimit: ['500'],
-  tcp_challenge_ack_limit: ANY,
   tcp_min_rtt_wlen: ['300'],
-  tcp_mtu_probing: ['0'],
   tcp_rfc1337: ['1'],
   tcp_abort_on_overflow: ['0'],
   tcp_tw_reuse: ANY,
-  tcp_keepalive_time: ['7200'],
-  tcp_keepalive_intvl: ['75'],
-  tcp_keepalive_probes: ['9'],
-  tcp_fin_timeout: ['60'],
   tcp_app_win: ANY,
   tcp_adv_win_scale: ANY,
   tcp_shrink_window: ['0'],
@@ -142,8 +94,4 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   icmp_ratelimit: ANY,
   ip_local_port_range: ANY,
   ip_default_ttl: ['64'],
-}
-
-function normal(value: string): string {
-  return value.trim().replace(/\s+/g, ' ')
 }
