@@ -102,6 +102,8 @@ export class UdpPort {
   /** The only peer, if connected: others' datagrams find no port. 0, 0: anybody. */
   readonly remoteAddress = new Address()
   remotePort = 0
+  /** Hears IPv4 only. */
+  ipv4Only = false
   /* First lines of received datagrams, oldest first; udp.ts. `queued` counts all lines. */
   head = NO_META
   tail = NO_META
@@ -388,7 +390,8 @@ function isPeer(port: UdpPort, q: QuotedPacket): boolean {
 }
 
 function isFromPeer(port: UdpPort, packet: ReceivedPacket, remotePort: number): boolean {
-  if (port.remotePort === 0) return true
   const { source0, source1, source2, source3 } = packet
+  if (port.ipv4Only && !isMapped(source0, source1, source2)) return false
+  if (port.remotePort === 0) return true
   return port.remotePort === remotePort && port.remoteAddress.equals(source0, source1, source2, source3)
 }

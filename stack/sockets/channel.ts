@@ -69,6 +69,10 @@ export class Channel implements Application, Task {
     this.expect(READABLE)
   }
 
+  get speaksIpv6(): boolean {
+    return this.network.host.address6 !== undefined
+  }
+
   /** Whether an address can be connected to at all. */
   hasRoute(address: string): boolean {
     return this.network.host.hasRoute(address)

@@ -24,10 +24,13 @@ import {
 } from '../udp.ts'
 import { copyChain, OutgoingBytes } from './copy.ts'
 import { nodeError, requirePort, systemError } from './errors.ts'
+import { familyOf } from './family.ts'
 import type { Network, Task } from './network.ts'
 import type { AddressInfo } from './socket.ts'
 
 export interface DatagramSocketOptions {
+  /** 'udp4', the default, hears and reaches IPv4 only; 'udp6' both versions, as node:dgram without ipv6Only. */
+  readonly type?: 'udp4' | 'udp6'
   readonly network: Network
   /** Buffers that may wait to be read: one a datagram, or one a fragment (default UDP_QUEUE_BUFFERS). */
   readonly receiveQueueBuffers?: number
@@ -44,6 +47,7 @@ type SendCallback = (error: Error | null, bytes: number) => void
 export class DatagramSocket extends EventEmitter implements DatagramApplication, Task {
   /** Events come in the asynchronous context in which the socket was made, as node:dgram's do. */
   private readonly context = new AsyncResource('PACKRATDATAGRAMSOCKET')
+  readonly type: 'udp4' | 'udp6'
   private readonly network: Network
   private readonly queueLimit: number | undefined
   private readonly outgoing = new OutgoingBytes()
@@ -53,6 +57,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
 
   constructor(options: DatagramSocketOptions, onMessage?: (message: Buffer, remote: RemoteInfo) => void) {
     super()
+    this.type = options.type ?? 'udp4'
     this.network = options.network
     this.queueLimit = options.receiveQueueBuffers
     if (onMessage !== undefined) this.on('message', onMessage)
@@ -80,7 +85,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     if (this.port !== undefined && this.port.remotePort !== 0)
       throw nodeError('ERR_SOCKET_DGRAM_IS_CONNECTED', 'Already connected')
     const remotePort = requirePort(port, 1)
-    const { word0, word1, word2, word3 } = parseAddress(address)
+    const { word0, word1, word2, word3 } = this.parse(address)
     if (onConnect !== undefined) this.once('connect', onConnect)
     const local = this.port ?? this.take(0)
     local.remotePort = remotePort
@@ -97,13 +102,16 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
 
   remoteAddress(): AddressInfo {
     const port = this.requireConnected()
-    return { address: port.remoteAddress.toString(), family: 'IPv4', port: port.remotePort }
+    const address = port.remoteAddress.toString()
+    return { address, family: familyOf(address), port: port.remotePort }
   }
 
   address(): AddressInfo {
     this.requireOpen()
     if (this.port === undefined) throw systemError('EBADF', 'getsockname')
-    return { address: this.network.host.address, family: 'IPv4', port: this.port.number }
+    const { host } = this.network
+    const address = this.type === 'udp6' ? (host.address6 ?? '::') : host.address
+    return { address, family: familyOf(address), port: this.port.number }
   }
 
   /**
@@ -123,7 +131,7 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     if (connected && where.length > 0) throw nodeError('ERR_SOCKET_DGRAM_IS_CONNECTED', 'Already connected')
     const port = this.port ?? this.take(0)
     const remotePort = connected ? port.remotePort : requirePort(where[0], 1)
-    const address = connected ? port.remoteAddress : parseAddress(String(where[1] ?? ''))
+    const address = connected ? port.remoteAddress : this.parse(String(where[1] ?? ''))
     this.sendChunks(port, chunks, address, remotePort, callback)
   }
 
@@ -178,12 +186,13 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
     const address = datagramAddress(pool, meta, new Address()).toString()
     const port = datagramPort(pool, meta)
     const message = copyChain(pool, meta)
-    const remote: RemoteInfo = { address, family: 'IPv4', port, size: message.length }
+    const remote: RemoteInfo = { address, family: familyOf(address), port, size: message.length }
     this.context.runInAsyncScope(() => this.emit('message', message, remote))
   }
 
   private take(number: number): UdpPort {
     const port = this.network.host.udp.bind(number, this, this.queueLimit)
+    port.ipv4Only = this.type === 'udp4'
     this.port = port
     process.nextTick(() => {
       if (!this.closed) this.emit('listening')
@@ -250,6 +259,13 @@ export class DatagramSocket extends EventEmitter implements DatagramApplication,
       default:
         return 'ENETUNREACH'
     }
+  }
+
+  private parse(text: string): Address {
+    const address = parseAddress(text)
+    if (this.type === 'udp4' && !address.isIpv4)
+      throw nodeError('ERR_INVALID_ARG_VALUE', `${text} is an IPv6 address: it takes a socket of type 'udp6'`)
+    return address
   }
 
   private requireOpen(): void {

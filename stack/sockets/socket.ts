@@ -10,12 +10,13 @@
  *
  * Called by: users, server.ts. Calls: channel.ts.
  */
-import { isIPv4, type LookupFunction } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import { Duplex, type DuplexOptions } from 'node:stream'
 import { CLOSE_ORDERLY, type ConnectOptions as TcpConnectOptions } from '../tcp/application.ts'
 import type { Connection } from '../tcp/connection.ts'
 import { Channel } from './channel.ts'
 import { closeErrorCode, hostNotFound, nodeError, requirePort, systemError } from './errors.ts'
+import { type Family, familyOf } from './family.ts'
 import type { Network } from './network.ts'
 
 /** Copied into one Buffer at most; what libuv allocates for a read. */
@@ -27,10 +28,12 @@ export interface SocketOptions extends Pick<DuplexOptions, 'allowHalfOpen' | 'hi
 }
 
 export interface ConnectOptions extends SocketOptions {
-  /** The peer's IPv4 address; a name if `lookup` is given. */
+  /** The peer's address; a name if `lookup` is given. */
   readonly host: string
   readonly port: number
   readonly localPort?: number
+  /** Of the addresses that a name has: 4, 6, or 0 for any. Default: 4, and any if the host has an IPv6 address. */
+  readonly family?: 0 | 4 | 6
   /** As in node:net: resolves a name, for example dns.lookup. */
   readonly lookup?: LookupFunction
   readonly noDelay?: boolean
@@ -44,7 +47,7 @@ export interface ConnectOptions extends SocketOptions {
 
 export interface AddressInfo {
   readonly address: string
-  readonly family: 'IPv4'
+  readonly family: Family
   readonly port: number
 }
 
@@ -56,10 +59,10 @@ export class Socket extends Duplex {
   timeout: number | undefined = undefined
   remoteAddress: string | undefined = undefined
   remotePort: number | undefined = undefined
-  remoteFamily: 'IPv4' | undefined = undefined
+  remoteFamily: Family | undefined = undefined
   localAddress: string | undefined = undefined
   localPort: number | undefined = undefined
-  localFamily: 'IPv4' | undefined = undefined
+  localFamily: Family | undefined = undefined
 
   private readonly channel: Channel
   private bytesWrittenBefore = 0
@@ -113,20 +116,21 @@ export class Socket extends Duplex {
     if (options.timeout !== undefined) this.setTimeout(options.timeout)
     this.connecting = true
     const open = (address: string): void => this.open(address, port, options)
-    if (isIPv4(options.host)) process.nextTick(open, options.host)
-    else this.resolve(options.host, options.lookup, open)
+    if (isIP(options.host) !== 0) process.nextTick(open, options.host)
+    else this.resolve(options, open)
     return this
   }
 
-  private resolve(host: string, lookup: LookupFunction | undefined, open: (address: string) => void): void {
+  private resolve(options: Omit<ConnectOptions, keyof SocketOptions>, open: (address: string) => void): void {
+    const { host, lookup, family = this.channel.speaksIpv6 ? 0 : 4 } = options
     if (lookup === undefined) {
       process.nextTick(() => this.destroy(hostNotFound(host)))
       return
     }
-    lookup(host, { family: 4 }, (error, result) => {
+    lookup(host, { family }, (error, result) => {
       const address = typeof result === 'string' ? result : result?.[0]?.address
-      this.emit('lookup', error, address, 4, host)
-      if (error === null && address !== undefined && isIPv4(address)) open(address)
+      this.emit('lookup', error, address, isIP(address ?? ''), host)
+      if (error === null && address !== undefined && isIP(address) !== 0) open(address)
       else this.destroy(error ?? hostNotFound(host))
     })
   }
@@ -136,7 +140,7 @@ export class Socket extends Duplex {
     const { noDelay, keepAlive, keepAliveInitialDelay, localPort, tcp } = options
     this.remoteAddress = address
     this.remotePort = port
-    this.remoteFamily = 'IPv4'
+    this.remoteFamily = familyOf(address)
     if (!this.channel.hasRoute(address)) {
       this.destroy(systemError('ENETUNREACH', 'connect', address, port))
       return
@@ -171,10 +175,10 @@ export class Socket extends Duplex {
   private readEndpoints(connection: Connection): void {
     this.remoteAddress = connection.remoteAddress
     this.remotePort = connection.remotePort
-    this.remoteFamily = 'IPv4'
+    this.remoteFamily = familyOf(connection.remoteAddress)
     this.localAddress = connection.localAddress
     this.localPort = connection.localPort
-    this.localFamily = 'IPv4'
+    this.localFamily = familyOf(connection.localAddress)
   }
 
   /* --- reading --- */
@@ -366,7 +370,7 @@ export class Socket extends Duplex {
   address(): AddressInfo | Record<string, never> {
     const { localAddress, localPort } = this
     if (localAddress === undefined || localPort === undefined) return {}
-    return { address: localAddress, family: 'IPv4', port: localPort }
+    return { address: localAddress, family: familyOf(localAddress), port: localPort }
   }
 
   /** Not connected, or not yet. */

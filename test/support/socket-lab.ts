@@ -15,6 +15,8 @@ import { createPool } from './virtual-link.ts'
 
 export const SERVER = '10.0.0.1'
 export const CLIENT = '10.0.0.2'
+export const SERVER6 = 'fd00::1'
+export const CLIENT6 = 'fd00::2'
 const SETTLE_MS_MAX = 15_000
 
 export interface SocketLabOptions {
@@ -22,6 +24,8 @@ export interface SocketLabOptions {
   readonly buffers?: number
   readonly filter?: LinkFilter
   readonly tcp?: TcpOptions
+  /** Gives the hosts SERVER6 and CLIENT6, too. */
+  readonly ipv6?: boolean
 }
 
 export class SocketLab {
@@ -53,6 +57,7 @@ export class SocketLab {
           device: this.pair[end],
           pool: end === 'a' ? this.poolA : this.poolB,
           address: `${address}/24`,
+          ...(options.ipv6 === true && { address6: `${end === 'a' ? SERVER6 : CLIENT6}/64`, dadTransmits: 0 }),
           random: new SeededRandom(options.seed + address.length + Number(end === 'a')),
           secret: new Uint8Array(16).fill(options.seed),
           tcp,
