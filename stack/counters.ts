@@ -198,6 +198,10 @@ export class TcpCounters {
   activeOpens = 0
   passiveOpens = 0
   established = 0
+  /** SYN cookies: SYNs answered with one, connections made from one, ACKs that brought none where one could be. */
+  cookiesSent = 0
+  cookiesAccepted = 0
+  cookiesRefused = 0
   timeWaits = 0
   timeWaitsReused = 0
 

@@ -38,6 +38,10 @@ export interface TcpOptions {
   frto?: boolean
   /** RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. */
   ecn?: 0 | 1 | 2
+  /** SYN cookies: 0 never, 1 when a backlog is full, the default, 2 for every SYN. */
+  synCookies?: 0 | 1 | 2
+  /** Handshakes in progress, unless a listener says otherwise (default LISTEN_BACKLOG). */
+  synBacklog?: number
   /** SYNs, and SYN-ACKs, sent again before giving up (default SYN_RETRIES_MAX, SYN_ACK_RETRIES_MAX). */
   synRetries?: number
   synAckRetries?: number

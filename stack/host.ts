@@ -188,6 +188,7 @@ export class Host {
       timeWaitTimer: TIMER_TIME_WAIT,
       counters: this.counters.tcp,
       random: options.random,
+      secret: options.secret,
       initialSequence: tcp.initialSequence ?? new IsnGenerator(options.secret),
       congestion,
       recovery: new LossRecovery(scoreboard, congestion, this.counters.tcp, {

@@ -92,6 +92,8 @@ export const TIME_WAIT_MS = 60_000
 export const FIN_WAIT_2_MS = 60_000
 
 export const LISTEN_BACKLOG = 1024 // Linux tcp_max_syn_backlog's order
+/** A listener believes cookies for so long after it sent the last one; Linux TCP_SYNCOOKIE_VALID. */
+export const SYN_COOKIES_BELIEVED_MS = 120_000
 export const RECEIVE_LIMIT_BYTES = 4 << 20
 export const SEND_LIMIT_BYTES = 4 << 20
 /** The window before anything was read: what a SYN can say. Linux's tcp_rmem starts as high. */

@@ -78,7 +78,7 @@ export interface ConnectionOptions {
 }
 
 export interface ListenOptions extends ConnectionOptions {
-  /** Handshakes in progress; further SYNs are dropped, so that the peer tries again. */
+  /** Handshakes in progress; further SYNs are answered with cookies, or dropped, so that the peer tries again. */
   backlog?: number
   /** Accepted connections that live at the same time; handshakes beyond are dropped. */
   connectionsMax?: number

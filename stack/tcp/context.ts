@@ -20,6 +20,7 @@ import type { TimerWheel } from '../timer-wheel.ts'
 import type { Transmitter } from '../transmitter.ts'
 import type { CongestionControl } from './congestion/congestion.ts'
 import type { Connection } from './connection.ts'
+import { createCookieConnection } from './cookie-handshake.ts'
 import { Delivery } from './delivery.ts'
 import { Demux } from './demux.ts'
 import type { InitialSequence } from './isn.ts'
@@ -28,6 +29,7 @@ import type { MtuProbing } from './path-mtu.ts'
 import type { Recovery } from './recovery.ts'
 import type { Scoreboard } from './scoreboard.ts'
 import { SlotList, Slots } from './slots.ts'
+import { SynCookies } from './syn-cookies.ts'
 import { TimeWaitTable } from './time-wait.ts'
 import type { Tuning } from './tuning.ts'
 
@@ -42,6 +44,8 @@ export interface TcpContextParts {
   counters: TcpCounters
   random: Random
   initialSequence: InitialSequence
+  /** Key of what outsiders must not guess. */
+  secret: Uint8Array
   congestion: CongestionControl
   recovery: Recovery
   scoreboard: Scoreboard
@@ -69,6 +73,8 @@ export class TcpContext {
   readonly counters: TcpCounters
   readonly random: Random
   readonly initialSequence: InitialSequence
+  readonly synCookies: SynCookies
+  readonly cookieConnection: Connection
   readonly congestion: CongestionControl
   readonly recovery: Recovery
   readonly scoreboard: Scoreboard
@@ -117,6 +123,7 @@ export class TcpContext {
     this.counters = parts.counters
     this.random = parts.random
     this.initialSequence = parts.initialSequence
+    this.synCookies = new SynCookies(parts.secret)
     this.congestion = parts.congestion
     this.recovery = parts.recovery
     this.scoreboard = parts.scoreboard
@@ -145,6 +152,7 @@ export class TcpContext {
     this.output = new SlotList(parts.connectionsMax)
     this.news = new SlotList(parts.connectionsMax)
     this.closedWindows = new SlotList(parts.connectionsMax)
+    this.cookieConnection = createCookieConnection(this)
   }
 
   setNow(nowUs: number): void {

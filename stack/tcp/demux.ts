@@ -18,6 +18,21 @@ export interface Endpoints extends AddressPair {
   readonly remotePort: number
 }
 
+export type MutableEndpoints = { -readonly [K in keyof Endpoints]: Endpoints[K] }
+
+export function copyEndpoints(into: MutableEndpoints, e: Endpoints): void {
+  into.localPort = e.localPort
+  into.remotePort = e.remotePort
+  into.localAddress0 = e.localAddress0
+  into.localAddress1 = e.localAddress1
+  into.localAddress2 = e.localAddress2
+  into.localAddress3 = e.localAddress3
+  into.remoteAddress0 = e.remoteAddress0
+  into.remoteAddress1 = e.remoteAddress1
+  into.remoteAddress2 = e.remoteAddress2
+  into.remoteAddress3 = e.remoteAddress3
+}
+
 const KEY_WORDS = 9
 
 export class Demux {

@@ -28,13 +28,8 @@ import { armKeepAlive, disarmLossTimer } from './timer-arming.ts'
 /** Everything that does not depend on the peer. The addresses are set. */
 export function initializeConnection(context: TcpContext, c: Connection, options: ConnectionOptions): void {
   context.initialSequence.generate(c, context.nowUs)
-  c.iss = context.initialSequence.sequence
+  setInitialSequence(c, context.initialSequence.sequence)
   c.tsOffset = context.initialSequence.timestampOffset
-  c.sndUna = c.iss
-  c.sndNxt = seqAdd(c.iss, 1)
-  c.sndMax = c.sndNxt
-  c.sendEnd = c.sndNxt
-  c.recoverSequence = c.iss
   c.receiveLimitBytes = options.receiveLimitBytes ?? RECEIVE_LIMIT_BYTES
   c.sendLimitBytes = options.sendLimitBytes ?? SEND_LIMIT_BYTES
   c.sendLowMarkBytes = options.sendLowMarkBytes ?? c.sendLimitBytes >> 1
@@ -58,6 +53,16 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.timestampsOn = context.timestamps ? 1 : 0
   c.sackOn = context.sack ? 1 : 0
   initializeRtt(c)
+}
+
+/** The number of our SYN; everything in the send sequence space starts behind it. */
+export function setInitialSequence(c: Connection, iss: number): void {
+  c.iss = iss
+  c.sndUna = iss
+  c.sndNxt = seqAdd(iss, 1)
+  c.sndMax = c.sndNxt
+  c.sendEnd = c.sndNxt
+  c.recoverSequence = iss
 }
 
 /** Takes over what the peer's SYN, with or without ACK, says. */

@@ -108,7 +108,8 @@ function dispatch(context: TcpContext): void {
 function noConnection(context: TcpContext): void {
   const listener = context.listeners.get(segment.localPort)
   if (listener !== undefined) {
-    listenInput(context, listener, segment)
+    const c = listenInput(context, listener, segment)
+    if (c !== undefined) connectionInput(context, c)
     return
   }
   context.counters.dropNoConnection++

@@ -6,7 +6,7 @@
  *
  * Called once per connection, by input of a SYN and by connect.
  */
-import { createHmac } from 'node:crypto'
+import { deriveKey, SipHash } from '../siphash.ts'
 import type { Endpoints } from './demux.ts'
 
 /** Microseconds a tick of M. */
@@ -20,31 +20,37 @@ export interface InitialSequence {
   generate(e: Endpoints, nowUs: number): void
 }
 
+/** Words that writeEndpoints fills. */
+export const ENDPOINTS_WORDS = 9
+
 export class IsnGenerator implements InitialSequence {
   sequence = 0
   timestampOffset = 0
-  private readonly secret: Uint8Array
-  private readonly words = new Int32Array(9)
-  private readonly bytes = new Uint8Array(this.words.buffer)
+  private readonly hash: SipHash
+  private readonly words = new Int32Array(ENDPOINTS_WORDS)
 
   constructor(secret: Uint8Array) {
     if (secret.length < 16) throw new RangeError('the secret of initial sequence numbers needs 16 bytes or more')
-    this.secret = secret
+    this.hash = new SipHash(deriveKey(secret, 'initial sequence numbers'))
   }
 
   generate(e: Endpoints, nowUs: number): void {
-    const words = this.words
-    words[0] = (e.localPort << 16) | e.remotePort
-    words[1] = e.localAddress0
-    words[2] = e.localAddress1
-    words[3] = e.localAddress2
-    words[4] = e.localAddress3
-    words[5] = e.remoteAddress0
-    words[6] = e.remoteAddress1
-    words[7] = e.remoteAddress2
-    words[8] = e.remoteAddress3
-    const digest = createHmac('sha256', this.secret).update(this.bytes).digest()
-    this.sequence = (digest.readInt32LE(0) + Math.floor(nowUs / TICK_US)) | 0
-    this.timestampOffset = digest.readInt32LE(4)
+    writeEndpoints(this.words, e)
+    this.hash.hash(this.words, ENDPOINTS_WORDS)
+    this.sequence = (this.hash.low + Math.floor(nowUs / TICK_US)) | 0
+    this.timestampOffset = this.hash.high
   }
+}
+
+/** Ports and addresses, as they are hashed. */
+export function writeEndpoints(into: Int32Array, e: Endpoints): void {
+  into[0] = (e.localPort << 16) | e.remotePort
+  into[1] = e.localAddress0
+  into[2] = e.localAddress1
+  into[3] = e.localAddress2
+  into[4] = e.localAddress3
+  into[5] = e.remoteAddress0
+  into[6] = e.remoteAddress1
+  into[7] = e.remoteAddress2
+  into[8] = e.remoteAddress3
 }

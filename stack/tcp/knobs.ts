@@ -74,6 +74,9 @@ const KNOBS: readonly Knob[] = [
   number('keepalive_time', 1, SECONDS_MAX, (options, value) => {
     options.keepAliveIdleMs = value * SECOND_MS
   }),
+  number('max_syn_backlog', 1, 1 << 20, (options, value) => {
+    options.synBacklog = value
+  }),
   number('max_tw_buckets', 1, 1 << 20, (options, value) => {
     options.timeWaitsMax = value
   }),
@@ -101,6 +104,9 @@ const KNOBS: readonly Knob[] = [
   }),
   number('syn_retries', 1, 127, (options, value) => {
     options.synRetries = value
+  }),
+  number('syncookies', 0, 2, (options, value) => {
+    options.synCookies = value as 0 | 1 | 2
   }),
   number('synack_retries', 0, 127, (options, value) => {
     options.synAckRetries = value

@@ -1,20 +1,22 @@
 /**
- * Passive open: a listener, and what a segment to it does (RFC 9293 3.10.7.2). A full backlog drops the SYN silently:
- * the peer tries again, while a RST would tell it to give up.
+ * Passive open: a listener, and what a segment to it does (RFC 9293 3.10.7.2). When the backlog is full, SYNs are
+ * answered with cookies; without them they are dropped silently, as they are when all connections are taken: the peer
+ * tries again, while a RST would tell it to give up.
  *
- * Called by: input.ts, tcp.ts. Calls: handshake.ts.
+ * Called by: input.ts, tcp.ts. Calls: handshake.ts, cookie-handshake.ts.
  */
-import { LISTEN_BACKLOG } from '../limits.ts'
 import { FLAG_ACK, FLAG_RST, FLAG_SYN } from '../wire/tcp.ts'
 import type { Application, ListenOptions } from './application.ts'
 import { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import type { Endpoints } from './demux.ts'
+import { answerWithCookie, cookieOf, expectsCookie, restoreHandshake } from './cookie-handshake.ts'
+import { copyEndpoints, type Endpoints } from './demux.ts'
 import { initializeConnection, negotiate } from './handshake.ts'
 import type { Segment } from './segment.ts'
 import { NO_SLOT } from './slots.ts'
 import { sendResetFor } from './stateless.ts'
 import { STATE_SYN_RECEIVED } from './states.ts'
+import { COOKIES_ALWAYS, COOKIES_OFF } from './syn-cookies.ts'
 
 export class Listener {
   readonly port: number
@@ -25,46 +27,83 @@ export class Listener {
   /** Handshakes in progress, and accepted connections that live. */
   halfOpen = 0
   accepted = 0
+  /** 1: SYNs were answered with cookies, the last time at cookiesMs. */
+  cookiesSent = 0
+  cookiesMs = 0
 
-  constructor(port: number, application: Application, options: ListenOptions) {
+  /** @param backlog handshakes in progress, unless the options say otherwise */
+  constructor(port: number, application: Application, options: ListenOptions, backlog: number) {
     this.port = port
     this.application = application
     this.options = options
-    this.backlog = options.backlog ?? LISTEN_BACKLOG
+    this.backlog = options.backlog ?? backlog
     this.connectionsMax = options.connectionsMax ?? 0x7fffffff
   }
 }
 
-export function listenInput(context: TcpContext, listener: Listener, segment: Segment): void {
-  if ((segment.flags & FLAG_RST) !== 0) return
-  if ((segment.flags & FLAG_ACK) !== 0) {
-    context.counters.dropNoConnection++
-    sendResetFor(context, segment)
-    return
-  }
-  if ((segment.flags & FLAG_SYN) === 0) {
+/** @returns the connection that the segment has made and is to be worked on by: it was the ACK of a handshake with a cookie */
+export function listenInput(context: TcpContext, listener: Listener, segment: Segment): Connection | undefined {
+  const { flags } = segment
+  if ((flags & FLAG_RST) !== 0) return undefined
+  if ((flags & FLAG_ACK) !== 0) return ackInput(context, listener, segment)
+  if ((flags & FLAG_SYN) === 0) {
     context.counters.dropNoAck++
+    return undefined
+  }
+  synInput(context, listener, segment)
+  return undefined
+}
+
+function synInput(context: TcpContext, listener: Listener, segment: Segment): void {
+  const { synCookies } = context.tuning
+  const full = listener.halfOpen >= listener.backlog
+  if (synCookies === COOKIES_ALWAYS || (full && synCookies !== COOKIES_OFF)) {
+    answerWithCookie(context, listener, segment)
     return
   }
-  if (listener.halfOpen >= listener.backlog) {
+  if (full) {
     context.counters.dropBacklog++
     return
   }
-  if (listener.halfOpen + listener.accepted >= listener.connectionsMax) {
-    context.counters.dropConnectionsMax++
-    return
-  }
-  const c = createConnection(context, listener.application, segment)
+  const c = createPassive(context, listener, segment)
   if (c === undefined) return
-  c.listener = listener
-  c.halfOpen = 1
-  listener.halfOpen++
   initializeConnection(context, c, listener.options)
   negotiate(context, c, segment)
   c.state = STATE_SYN_RECEIVED
   c.synPending = 1
-  context.counters.passiveOpens++
   context.queueOutput(c)
+}
+
+/** Nothing can be acknowledged here but a cookie. */
+function ackInput(context: TcpContext, listener: Listener, segment: Segment): Connection | undefined {
+  if ((segment.flags & FLAG_SYN) === 0 && expectsCookie(context, listener)) {
+    const mss = cookieOf(context, segment)
+    if (mss !== 0) {
+      // Without room it is dropped: the peer's data comes again, and brings the cookie once more.
+      const c = createPassive(context, listener, segment)
+      if (c !== undefined) restoreHandshake(context, c, listener, segment, mss)
+      return c
+    }
+    context.counters.cookiesRefused++
+  }
+  context.counters.dropNoConnection++
+  sendResetFor(context, segment)
+  return undefined
+}
+
+/** A connection of the listener's, half-open; undefined if there are too many. */
+function createPassive(context: TcpContext, listener: Listener, segment: Segment): Connection | undefined {
+  if (listener.halfOpen + listener.accepted >= listener.connectionsMax) {
+    context.counters.dropConnectionsMax++
+    return undefined
+  }
+  const c = createConnection(context, listener.application, segment)
+  if (c === undefined) return undefined
+  c.listener = listener
+  c.halfOpen = 1
+  listener.halfOpen++
+  context.counters.passiveOpens++
+  return c
 }
 
 /** A connection with its addresses, in the table; undefined if there are too many. */
@@ -75,16 +114,7 @@ export function createConnection(context: TcpContext, application: Application, 
     return undefined
   }
   const c = new Connection(context, slot, application)
-  c.localPort = e.localPort
-  c.remotePort = e.remotePort
-  c.localAddress0 = e.localAddress0
-  c.localAddress1 = e.localAddress1
-  c.localAddress2 = e.localAddress2
-  c.localAddress3 = e.localAddress3
-  c.remoteAddress0 = e.remoteAddress0
-  c.remoteAddress1 = e.remoteAddress1
-  c.remoteAddress2 = e.remoteAddress2
-  c.remoteAddress3 = e.remoteAddress3
+  copyEndpoints(c, e)
   context.connections[slot] = c
   context.demux.insert(slot, c)
   return c

@@ -99,6 +99,19 @@ function sendWaiting(context: TcpContext, c: Connection): void {
 
 /** SYN of an active open, SYN-ACK of a passive one; first time and again. */
 function sendSyn(context: TcpContext, c: Connection): void {
+  c.synPending = 0
+  armRetransmission(context, c)
+  if (!writeSyn(context, c)) return // no buffer: the timer tries again
+  c.segmentsOut++
+  if (c.backoff > 0) countRetransmission(context, c, 0)
+  c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
+  c.synSentUs32 = context.nowUs32
+  c.lastAckSent = c.rcvNxt
+  c.ackPending = ACK_NONE
+}
+
+/** The segment itself. @returns false if there was no buffer for it */
+export function writeSyn(context: TcpContext, c: Connection): boolean {
   const passive = c.state === STATE_SYN_RECEIVED
   // A SYN-ACK carries what the SYN asked for (RFC 7323 2.2, 3.2; RFC 2018 2).
   const timestamps = passive ? c.timestampsOn !== 0 : context.timestamps
@@ -106,9 +119,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
   const sack = passive ? c.sackOn !== 0 : context.sack
   const options = synOptionsLength(scale, sack, timestamps)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options)
-  c.synPending = 0
-  armRetransmission(context, c)
-  if (at < 0) return // no buffer: the timer tries again
+  if (at < 0) return false
   const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
   writeSynOptions(
     context.transmitter.view,
@@ -123,12 +134,7 @@ function sendSyn(context: TcpContext, c: Connection): void {
   const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
   context.ip.end()
-  c.segmentsOut++
-  if (c.backoff > 0) countRetransmission(context, c, 0)
-  c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
-  c.synSentUs32 = context.nowUs32
-  c.lastAckSent = c.rcvNxt
-  c.ackPending = ACK_NONE
+  return true
 }
 
 /** Everything that windows and Nagle let go. */

@@ -42,7 +42,7 @@ export class Tcp implements TransportErrors {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`port ${port} out of range`)
     if (this.context.listeners.has(port))
       throw new PackratError('EADDRINUSE', `port ${port} has a listener already: choose another one or close that`)
-    const listener = new Listener(port, application, options)
+    const listener = new Listener(port, application, options, this.context.tuning.synBacklog)
     this.context.listeners.set(port, listener)
     return listener
   }

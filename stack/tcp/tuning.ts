@@ -9,16 +9,21 @@ import {
   KEEP_ALIVE_IDLE_MS,
   KEEP_ALIVE_INTERVAL_MS,
   KEEP_ALIVE_PROBES,
+  LISTEN_BACKLOG,
   ORPHAN_RETRIES_MAX,
   RETRIES_MAX,
   SYN_ACK_RETRIES_MAX,
   SYN_RETRIES_MAX,
 } from '../limits.ts'
 import { ECN_ACCEPT } from './ecn.ts'
+import { COOKIES_UNDER_PRESSURE } from './syn-cookies.ts'
 
 export interface Tuning {
   /** ECN_ (ecn.ts). */
   readonly ecn: number
+  /** COOKIES_ (cookie-handshake.ts). */
+  readonly synCookies: number
+  readonly synBacklog: number
   readonly synRetries: number
   readonly synAckRetries: number
   readonly retries: number
@@ -35,6 +40,8 @@ export interface Tuning {
 export function tuningOf(options: TcpOptions): Tuning {
   return {
     ecn: options.ecn ?? ECN_ACCEPT,
+    synCookies: options.synCookies ?? COOKIES_UNDER_PRESSURE,
+    synBacklog: options.synBacklog ?? LISTEN_BACKLOG,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
     retries: options.retries ?? RETRIES_MAX,

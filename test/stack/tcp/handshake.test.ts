@@ -117,8 +117,8 @@ test('RST in SYN-RECEIVED gives the slot back without a word to the application'
   assertEmpty(peer)
 })
 
-test('a full backlog drops SYNs silently; a finished handshake makes room', () => {
-  const peer = new RawPeer()
+test('without cookies a full backlog drops SYNs silently; a finished handshake makes room', () => {
+  const peer = new RawPeer({ tcp: { synCookies: 0 } })
   const server = new StreamApplication(peer.pool)
   peer.host.tcp.listen(80, server, { backlog: 2 })
   for (const sourcePort of [1, 2, 3]) peer.send('S', { seq: 0, sourcePort })
