@@ -42,6 +42,8 @@ export class Batch {
   /** Lines that may be cleared only when this batch's program has run: what kept an atomic batch alive until then. */
   readonly deferred = new LineList()
   number = 0
+  /** No version that its changes carry is greater. */
+  lastVersion = 0
   /** The line that commits the batch's atomic changes, all together; NO_META if it has none. */
   group = NO_META
 

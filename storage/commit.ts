@@ -82,6 +82,10 @@ export class Commit {
   readonly reclamation: Reclamation
   /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
   readonly verified: Uint8Array
+  /** Called before a published change takes an entry out of use. */
+  onRetire: (head: number) => void = () => {}
+  /** The greatest version that is published, or was when the store was opened. */
+  publishedVersion = 0
   /** Called when the changes of a batch are durable (error 0), or will never be. */
   onComplete: (batch: number, error: number) => void = () => {}
 
@@ -322,6 +326,7 @@ export class Commit {
     }
 
     batch.number = this.stagingNumber++
+    batch.lastVersion = this.versions.next - 1
     this.inFlight = batch
     this.staging = this.spare
     if (this.persistence.asynchronous) this.persistence.executeAsync(program.words, program.length, this.executed)
@@ -367,6 +372,7 @@ export class Commit {
       this.counters.groups++
       this.reclamation.defer(batch.group)
     }
+    this.publishedVersion = batch.lastVersion
     this.reclamation.finish(batch)
     batch.reset()
     this.spare = batch
@@ -421,6 +427,7 @@ export class Commit {
   }
 
   private retire(head: number, cleared: boolean): void {
+    this.onRetire(head)
     this.verified[head] = 0
     this.reclamation.retire(head, cleared)
   }

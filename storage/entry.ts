@@ -112,6 +112,11 @@ export function versionOf(pool: Pool, head: number): bigint {
   return joinWords(pool.get(head, W_VERSION_LOW), pool.get(head, W_VERSION_HIGH))
 }
 
+/** The same as a number: versions stay below 2^53. */
+export function versionNumber(pool: Pool, head: number): number {
+  return (pool.get(head, W_VERSION_HIGH) >>> 0) * 2 ** 32 + (pool.get(head, W_VERSION_LOW) >>> 0)
+}
+
 /** Arrival, ns since the epoch; allocates, for listings and tools. */
 export function arrivalOf(pool: Pool, head: number): bigint {
   return joinWords(pool.get(head, W_ARRIVAL_LOW), pool.get(head, W_ARRIVAL_HIGH))

@@ -1,10 +1,11 @@
 /**
- * Ordered iteration over the published entries: by range or prefix, forward or backward.
+ * Ordered iteration over the published entries, or those that a snapshot sees: by range or prefix and time of arrival,
+ * forward or backward.
  *
  * Between two steps anything may happen to the store, so an iteration remembers its place by key and finds it again:
  * an entry that is written or removed meanwhile may or may not be seen, every other one is seen exactly once.
  *
- * Called by: store.ts. Calls: skip-list.ts.
+ * Called by: store.ts, snapshot.ts. Calls: skip-list.ts.
  */
 import { arrivalOf, copyKey, valueLength, versionOf } from './entry.ts'
 import { KEY_LENGTH_MAX, NO_META } from './layout.ts'
@@ -12,13 +13,26 @@ import type { Pool } from './pool.ts'
 import type { SkipList } from './skip-list.ts'
 
 export interface Range {
-  readonly prefix?: Uint8Array
+  readonly prefix?: Uint8Array | undefined
   /** First key, inclusive. */
-  readonly start?: Uint8Array
+  readonly start?: Uint8Array | undefined
   /** Last key, exclusive. */
-  readonly end?: Uint8Array
-  readonly limit?: number
-  readonly reverse?: boolean
+  readonly end?: Uint8Array | undefined
+  readonly limit?: number | undefined
+  readonly reverse?: boolean | undefined
+  /** Arrival in ns since the epoch: at or after `since`, before `until`. Entries outside are passed over; `limit` does not count them. */
+  readonly since?: bigint | undefined
+  readonly until?: bigint | undefined
+}
+
+/** Where entries are looked for by key. Each method returns a head line, or NO_META if there is none. */
+export interface EntrySource {
+  /** The entry with the smallest key that is not below `key`. */
+  atOrBehind(key: Uint8Array): number
+  /** The entry with the smallest key above `key`. */
+  behind(key: Uint8Array): number
+  /** The entry with the greatest key below `key`. */
+  before(key: Uint8Array): number
 }
 
 export interface EntryInfo {
@@ -34,17 +48,50 @@ export interface EntryInfo {
 /** No key is longer than KEY_LENGTH_MAX, so this one is greater than all. */
 const BEHIND_ALL = new Uint8Array(KEY_LENGTH_MAX + 1).fill(0xff)
 
+const BEFORE_ALL = new Uint8Array(0)
+
+/** The published entries. */
+export class ListSource implements EntrySource {
+  private readonly list: SkipList
+
+  constructor(list: SkipList) {
+    this.list = list
+  }
+
+  atOrBehind(key: Uint8Array): number {
+    return this.list.locate(key, 0, key.length)
+  }
+
+  behind(key: Uint8Array): number {
+    const exact = this.list.find(key, 0, key.length)
+    return exact !== NO_META ? this.list.next(exact) : this.list.locate(key, 0, key.length)
+  }
+
+  before(key: Uint8Array): number {
+    this.list.locate(key, 0, key.length)
+    return this.list.predecessor
+  }
+}
+
 /** The entries of a range in its order. */
-export function* iterate(list: SkipList, pool: Pool, range: Range): Generator<EntryInfo> {
+export function* iterate(source: EntrySource, pool: Pool, range: Range): Generator<EntryInfo> {
   let left = range.limit ?? Number.POSITIVE_INFINITY
-  let meta = range.reverse ? seekLast(list, range) : seekFirst(list, range)
-  while (meta !== NO_META && left-- > 0) {
+  if (left <= 0) return
+  let meta = range.reverse ? seekLast(source, range) : seekFirst(source, range)
+  while (meta !== NO_META) {
     const info = describeEntry(pool, meta)
     if (range.reverse ? isBefore(info.key, range) : isBehind(info.key, range)) return
-    yield info
+    if (isInTime(info.arrival, range)) {
+      yield info
+      if (--left === 0) return
+    }
     // Found anew by key: the entry itself may have been replaced or removed meanwhile.
-    meta = range.reverse ? entryBefore(list, info.key) : entryBehind(list, info.key)
+    meta = range.reverse ? source.before(info.key) : source.behind(info.key)
   }
+}
+
+function isInTime(arrival: bigint, { since, until }: Range): boolean {
+  return (since === undefined || arrival >= since) && (until === undefined || arrival < until)
 }
 
 export function describeEntry(pool: Pool, meta: number): EntryInfo {
@@ -62,27 +109,13 @@ export function compareBytes(a: Uint8Array, b: Uint8Array): number {
   return Buffer.compare(a, b)
 }
 
-function seekFirst(list: SkipList, range: Range): number {
-  const from = largerKey(range.prefix, range.start)
-  if (from === undefined) return list.first()
-  return list.locate(from, 0, from.length)
+function seekFirst(source: EntrySource, range: Range): number {
+  return source.atOrBehind(largerKey(range.prefix, range.start) ?? BEFORE_ALL)
 }
 
-function seekLast(list: SkipList, range: Range): number {
+function seekLast(source: EntrySource, range: Range): number {
   const end = smallerKey(range.prefix && keyBehindPrefix(range.prefix), range.end)
-  return entryBefore(list, end ?? BEHIND_ALL)
-}
-
-/** The entry with the greatest key below `key`. */
-function entryBefore(list: SkipList, key: Uint8Array): number {
-  list.locate(key, 0, key.length)
-  return list.predecessor
-}
-
-/** The entry with the smallest key above `key`. */
-function entryBehind(list: SkipList, key: Uint8Array): number {
-  const exact = list.find(key, 0, key.length)
-  return exact !== NO_META ? list.next(exact) : list.locate(key, 0, key.length)
+  return source.before(end ?? BEHIND_ALL)
 }
 
 function isBehind(key: Uint8Array, range: Range): boolean {

@@ -26,12 +26,13 @@ import { Commit, type CommitCounters, type IntegrityMode } from './commit.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
-import { type EntryInfo, iterate, type Range } from './iteration.ts'
+import { type EntryInfo, iterate, ListSource, type Range } from './iteration.ts'
 import { NO_BUFFER, NO_META, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
 import { SkipList } from './skip-list.ts'
+import { type Snapshot, Snapshots } from './snapshot.ts'
 
 /**
  * Buffers that writes never take, so that the network keeps working when the store is full: 1/16 of all, within these
@@ -58,6 +59,7 @@ export class Store {
   readonly pool: Pool
   readonly list: SkipList
   readonly report: RecoveryReport
+  readonly snapshots: Snapshots
   /** Why `find` may return an entry that must not be served: heads that recovery or the scrubber found damaged. */
   readonly corruptHeads = new Set<number>()
   /** Reads refused because bytes failed their check. */
@@ -85,6 +87,9 @@ export class Store {
     this.commitment = new Commit(persistence, this.list, options.integrity ?? 'tcp')
     this.report = recover(persistence, this.list, this.commitment.reclamation, this.corruptHeads)
     this.commitment.versions.start(Math.max(this.report.nextVersion, persistence.versionFloor))
+    this.commitment.publishedVersion = this.nextVersion - 1
+    this.snapshots = new Snapshots(this, this.commitment.reclamation)
+    this.commitment.onRetire = (head) => this.retiring(head)
     this.commitment.onComplete = (batch, error) => this.completed(batch, error)
     const { totalBuffers } = this.pool
     const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
@@ -141,6 +146,11 @@ export class Store {
     return this.commitment.versions.next
   }
 
+  /** The greatest version that a published entry may have. */
+  get publishedVersion(): number {
+    return this.commitment.publishedVersion
+  }
+
   /** Whether anything waits for `commit` or `settle`. */
   get isIdle(): boolean {
     return !this.commitment.hasStaged && !this.commitment.busy && !this.commitment.hasDebts
@@ -157,14 +167,20 @@ export class Store {
 
   /* --- in place --- */
 
-  /** Whether a write that needs so many buffers may be taken; cleans up first if that may help. */
+  /** Whether a write that needs so many buffers may be taken; cleans up first if that may help, and ends snapshots if it does not. */
   hasRoom(buffers: number): boolean {
+    do {
+      this.makeRoom(buffers)
+    } while (this.room < buffers && !this.commitment.busy && this.snapshots.endForRoom(buffers - this.room))
+    return this.room >= buffers
+  }
+
+  private makeRoom(buffers: number): void {
     // Publishing what is staged, clearing what it superseded, clearing that one's fragments, releasing all of it.
     for (let programs = SETTLES_MAX; programs > 0 && this.room < buffers; programs--) {
       if (this.commitment.busy || !this.owesRoom) break
       this.commitment.settle()
     }
-    return this.room >= buffers
   }
 
   /** Whether a program that is due or on its way may still make room: a write that finds none should wait for it. */
@@ -287,6 +303,12 @@ export class Store {
     return this.commitment.verified[head] === 0 && this.corruptHeads.has(head)
   }
 
+  private retiring(head: number): void {
+    // A mark that an earlier entry left on this line would be believed again once the line counts as unverified.
+    if (this.corruptHeads.size > 0 && !this.isMarkedCorrupt(head)) this.corruptHeads.delete(head)
+    if (this.snapshots.count > 0) this.snapshots.retiring(head)
+  }
+
   private refuse(meta: number): number {
     this.corruptReads++
     return meta
@@ -362,7 +384,15 @@ export class Store {
 
   /** Published entries in key order. Entries written or removed while iterating may or may not be seen; all others are seen once. */
   entries(range: Range = {}): Generator<EntryInfo> {
-    return iterate(this.list, this.pool, range)
+    return iterate(new ListSource(this.list), this.pool, range)
+  }
+
+  /**
+   * The published state as it is now, to read while writers go on; close it, because it keeps what they replace.
+   * A write that finds no room ends the oldest one that keeps some. @throws PackratError SNAPSHOT_LIMIT
+   */
+  snapshot(): Snapshot {
+    return this.snapshots.take()
   }
 
   /** Resolves when everything staged is durable and everything free is usable. */

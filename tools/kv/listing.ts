@@ -12,7 +12,7 @@
 import type { EntryInfo } from '../../storage/iteration.ts'
 import { NO_META } from '../../storage/layout.ts'
 import type { Store } from '../../storage/store.ts'
-import { keyForJson, type ListingQuery, parseListingQuery } from './key-codec.ts'
+import { keyForJson, parseListingQuery } from './key-codec.ts'
 import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'
 import { chainOf } from './response-writer.ts'
@@ -28,24 +28,6 @@ const CHUNKED = bytesOf('Transfer-Encoding: chunked\r\n')
 
 export function listingLine(entry: EntryInfo): string {
   return `{${keyForJson(entry.key)},"size":${entry.size},"version":${entry.version},"arrival":${entry.arrival}}\n`
-}
-
-/** The entries that a query selects, in its order. */
-export function* select(store: Store, query: ListingQuery): Generator<EntryInfo> {
-  let left = query.limit ?? Number.POSITIVE_INFINITY
-  if (left === 0) return
-  const range = {
-    ...(query.prefix && { prefix: query.prefix }),
-    ...(query.start && { start: query.start }),
-    ...(query.end && { end: query.end }),
-    reverse: query.reverse,
-  }
-  for (const entry of store.entries(range)) {
-    if (query.since !== undefined && entry.arrival < query.since) continue
-    if (query.until !== undefined && entry.arrival >= query.until) continue
-    yield entry
-    if (--left === 0) return
-  }
 }
 
 export class Lister {
@@ -80,7 +62,7 @@ export class Lister {
       return
     }
     session.connection.send(meta)
-    session.listing = select(this.store, query)
+    session.listing = this.store.entries(query)
     session.phase = PHASE_LISTING
   }
 
