@@ -110,7 +110,8 @@ export class VirtualDevice implements Device {
       parts.push(this.pool.bufferBytes(buffer).slice(start, start + length))
       if (burst.descriptors[at + D_FLAGS]! & TX_MORE) continue
       this.counters.transmittedFrames++
-      this.network.carry(this, Buffer.concat(parts))
+      // No Buffer: its slice() would share the bytes.
+      this.network.carry(this, new Uint8Array(Buffer.concat(parts)))
       parts = []
     }
     if (parts.length > 0) throw new Error('the last frame of the burst has no end')
