@@ -63,6 +63,8 @@ export interface TcpOptions {
   mtuProbing?: MtuProbing
   /** Receive windows grow with what is read, where a connection has no limit of its own; default true. */
   receiveTuning?: boolean
+  /** Segments leave evenly instead of in bursts; default false. */
+  pacing?: boolean
   /** Replaces the RFC 6528 generator. */
   initialSequence?: InitialSequence
 }

@@ -282,8 +282,9 @@ export class Host {
   nextDeadlineUs(): number {
     const left = this.timers.msUntilNext(this.nowMs)
     const timersUs = left < 0 ? Number.POSITIVE_INFINITY : (Math.floor(this.nowUs / 1000) + left) * 1000
+    const stackUs = Math.min(timersUs, this.tcp.paceDeadlineUs)
     const { timing } = this.device
-    return timing === undefined ? timersUs : Math.min(timersUs, timing.nextDeadlineUs())
+    return timing === undefined ? stackUs : Math.min(stackUs, timing.nextDeadlineUs())
   }
 
   /** Timers that are armed; for tests. */

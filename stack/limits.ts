@@ -136,6 +136,11 @@ export const ORPHAN_RETRIES_MAX = 8
 export const DELAYED_ACK_MS = 40 // Linux TCP_DELACK_MIN; RFC 9293 3.8.6.3 allows 500
 /** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
 export const QUICK_ACKS = 16
+/** What waits behind a cork goes after this; Linux tcp(7), TCP_CORK. */
+export const CORK_MS_MAX = 200
+/** Of the window a round trip; Linux tcp_pacing_ss_ratio, tcp_pacing_ca_ratio. */
+export const PACING_SLOW_START_PERCENT = 200
+export const PACING_AVOIDANCE_PERCENT = 120
 export const INITIAL_WINDOW_SEGMENTS = 10 // RFC 6928
 /** Largest congestion window: what a window can say (RFC 7323 2.3). */
 export const WINDOW_MAX_BYTES = 0x3fffffff

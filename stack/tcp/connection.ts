@@ -106,6 +106,12 @@ export class Connection {
   sendLowMarkBytes = 0
   finQueued = 0
   noDelay = 0
+  /* send-policy.ts: held back by the application; its ceiling has been reached; behind the last small segment sent. */
+  corked = 0
+  corkDue = 0
+  smallEnd = 0
+  /** When the next segment may leave (pacing.ts). */
+  paceUs32 = 0
 
   /* Receive sequence space. */
   irs = 0
@@ -387,6 +393,17 @@ export class Connection {
   setNoDelay(noDelay: boolean): void {
     this.noDelay = noDelay ? 1 : 0
     if (noDelay && this.state !== STATE_CLOSED) this.context.queueOutput(this)
+  }
+
+  /** Until uncork only full segments leave, but nothing waits longer than 200 ms (Linux TCP_CORK; cork, send, uncork is MSG_MORE). */
+  cork(): void {
+    this.corked = 1
+  }
+
+  uncork(): void {
+    this.corked = 0
+    this.corkDue = 0
+    if (this.state !== STATE_CLOSED) this.context.queueOutput(this)
   }
 
   /** Probes a silent peer, or stops to (RFC 9293 3.8.4). @param idleMs silence before the first probe */

@@ -110,6 +110,10 @@ export class TcpContext {
   /** Connections whose window the pool holds shut: they are told when it fills again. */
   readonly closedWindows: SlotList
 
+  /** Connections that wait for their next segment's time, and when the first one's comes; Infinity: none waits (pacing.ts). */
+  readonly paced: SlotList
+  paceDeadlineUs = Number.POSITIVE_INFINITY
+
   /* Rate limits of the whole host. */
   challengeAcksLeft = 0
   challengeSinceMs = 0
@@ -152,6 +156,7 @@ export class TcpContext {
     this.output = new SlotList(parts.connectionsMax)
     this.news = new SlotList(parts.connectionsMax)
     this.closedWindows = new SlotList(parts.connectionsMax)
+    this.paced = new SlotList(parts.connectionsMax)
     this.cookieConnection = createCookieConnection(this)
   }
 

@@ -63,6 +63,7 @@ export function setInitialSequence(c: Connection, iss: number): void {
   c.sndMax = c.sndNxt
   c.sendEnd = c.sndNxt
   c.recoverSequence = iss
+  c.smallEnd = iss
 }
 
 /** Takes over what the peer's SYN, with or without ACK, says. */

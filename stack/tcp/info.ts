@@ -11,6 +11,7 @@
 import { DELAYED_ACK_MS, DUPLICATE_ACKS } from '../limits.ts'
 import { THRESHOLD_START } from './congestion/slow-start.ts'
 import type { Connection } from './connection.ts'
+import { pacingRate } from './pacing.ts'
 import { currentRtoMs } from './rtt.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import { maximumSegmentSize } from './segment-size.ts'
@@ -106,6 +107,8 @@ export class TcpInfo {
   /** Microseconds. */
   rtt = 0
   rttvar = 0
+  /** Bytes a second at which segments are, or would be, paced; Infinity: not known. */
+  pacingRate = 0
   /** Segments; THRESHOLD_UNKNOWN: none yet. */
   sndSsthresh = 0
   /** Segments. */
@@ -164,6 +167,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.rcvSsthresh = c.receiveWindowBytes
   into.rcvRtt = c.receiveRttUs
   into.rcvSpace = c.receiveSpaceBytes
+  into.pacingRate = pacingRate(c)
   into.rtt = c.srttUs
   into.rttvar = c.rttVarianceUs
   const unknown = c.slowStartThreshold === THRESHOLD_START

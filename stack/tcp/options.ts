@@ -19,6 +19,8 @@ const WINDOW_SCALE_BYTES = 3
 const SACK_PERMITTED_BYTES = 2
 const TIMESTAMPS_BYTES = 10
 export const SACK_BLOCK_BYTES = 8
+/** Two no-ops, kind and length, before the blocks. */
+export const SACK_PADDED_BYTES = 4
 
 /** Two no-ops and the timestamps, as they stand in every segment but SYNs. */
 const TIMESTAMPS_WORD =

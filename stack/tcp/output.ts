@@ -4,12 +4,11 @@
  *
  *   outputConnection ─► sendSyn
  *                    ─► upkeepPathMtu          what was learned of the path
- *                    ─► sendAck                first, if it has SACK blocks: segments with data carry none
  *                    ─► sendTailProbe          tailProbeDue
  *                    ─► sendLost               what the scoreboard says is lost, in order of sequence
  *                    ─► sendData               new data
  *                    ─► sendProbe              probePending (persist timer)
- *                    ─► sendAck                if nothing has carried it yet
+ *                    ─► sendAck                if nothing has carried it, and its SACK blocks, yet
  *                    ─► timers
  *
  * Calls: send-queue.ts (gather), scoreboard.ts, frame.ts, timer-arming.ts. Does not know recovery.ts.
@@ -22,6 +21,7 @@ import type { TcpContext } from './context.ts'
 import { ecnFlags, synEcnFlags } from './ecn.ts'
 import { beginSegment, finishSegment, markCapable } from './frame.ts'
 import {
+  SACK_PADDED_BYTES,
   sackBlocksMax,
   sackOptionLength,
   synOptionsLength,
@@ -30,17 +30,20 @@ import {
   writeSynOptions,
   writeTimestamps,
 } from './options.ts'
+import { paceAllows, paceSent } from './pacing.ts'
 import { probePayload, probeSent, upkeepPathMtu } from './path-mtu.ts'
 import { collectSackBlocks } from './reassembly.ts'
 import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { maximumSegmentSize } from './segment-size.ts'
+import { mayFill, maySendSmall, noteSent } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
   ACK_DELAYED,
   ACK_NONE,
   ACK_NOW,
+  LOSS_TIMER_CORK,
   LOSS_TIMER_PERSIST,
   LOSS_TIMER_PROBE,
   LOSS_TIMER_REORDER,
@@ -49,6 +52,7 @@ import {
   STATE_SYN_SENT,
 } from './states.ts'
 import {
+  armCork,
   armDelayedAck,
   armPersist,
   armProbeOrRetransmission,
@@ -70,7 +74,6 @@ export function outputConnection(context: TcpContext, c: Connection): void {
     return
   }
   if (c.mtuProbeBytes !== 0 || c.pathMtuGeneration !== context.pathMtus.generation) upkeepPathMtu(context, c)
-  if (c.ackPending === ACK_NOW && hasSackBlocks(c)) sendAck(context, c)
   const sndNxt = c.sndNxt
   if (c.tailProbeDue !== 0) sendTailProbe(context, c)
   sendWaiting(context, c)
@@ -78,9 +81,13 @@ export function outputConnection(context: TcpContext, c: Connection): void {
   if (c.ackPending === ACK_NOW) sendAck(context, c)
   else if (c.ackPending === ACK_DELAYED) armDelayedAck(context, c)
   if (c.segmentHead !== NO_SEGMENT) {
-    const stale = c.lossTimer === LOSS_TIMER_PERSIST || (c.lossTimer === LOSS_TIMER_PROBE && c.sndNxt !== sndNxt)
+    const waited = c.lossTimer === LOSS_TIMER_PERSIST || c.lossTimer === LOSS_TIMER_CORK
+    const stale = waited || (c.lossTimer === LOSS_TIMER_PROBE && c.sndNxt !== sndNxt)
     if (stale || !isLossTimerArmed(context, c)) armProbeOrRetransmission(context, c)
-  } else if (hasUnsent(c) && !isLossTimerArmed(context, c)) armPersist(context, c)
+  } else if (hasUnsent(c) && !isLossTimerArmed(context, c)) {
+    if (c.corked !== 0 && c.corkDue === 0 && c.sndWnd > 0) armCork(context, c)
+    else armPersist(context, c)
+  }
 }
 
 /** What was lost, then what is new; the other way round when recovery wants to see whether anything was lost at all. */
@@ -157,13 +164,18 @@ function sendData(context: TcpContext, c: Connection): void {
       if (congestionLeft <= 0) c.congestionLimited = 1
       return
     }
+    if (c.beyondWindowBytes === 0 && !paceAllows(context, c)) {
+      c.congestionLimited = 1
+      return
+    }
     const full = Math.min(c.sendMss, unsent)
-    gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, c.sendMss)
+    // Behind a cork full segments are wanted, views split or not.
+    gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, c.corked !== 0 ? 0 : c.sendMss)
     if (gather.bytes > usable) {
       if (usable === congestionLeft) c.congestionLimited = 1
       if (!mayFill(c, usable, peerLeft)) return
       gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, c.sendMss)
-    } else if (!nagleAllows(c, unsent)) return
+    } else if (!maySendSmall(c, gather.bytes, unsent)) return
     const last = gather.bytes === unsent
     const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
     if (!emit(context, c, FLAG_ACK | (last ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
@@ -179,19 +191,6 @@ function sendMtuProbe(context: TcpContext, c: Connection): void {
   if (gather.bytes === payload && emit(context, c, FLAG_ACK)) probeSent(context, c, payload)
 }
 
-/** RFC 9293 3.8.6.2.1: a window smaller than the segment is used only if it is large for this peer. */
-function mayFill(c: Connection, usable: number, peerLeft: number): boolean {
-  if (usable < peerLeft) return usable >= c.sendMss // the congestion window is what limits
-  return usable >= c.sendMss || usable >= c.sndWndMax >> 1 || c.probePending !== 0
-}
-
-/** RFC 9293 3.7.4: no small segment at the end of the queue while data is in flight. */
-function nagleAllows(c: Connection, unsent: number): boolean {
-  if (gather.bytes < unsent || gather.bytes >= c.sendMss) return true
-  if (c.noDelay !== 0 || c.finQueued !== 0) return true
-  return c.sndNxt === c.sndUna || seqLess(c.sndNxt, c.sndMax)
-}
-
 /**
  * Everything that counts as lost, as far as the windows let it go (RFC 6675 5 (C)).
  * @returns true if nothing is left waiting, so that new data may go
@@ -205,6 +204,7 @@ function sendLost(context: TcpContext, c: Connection): boolean {
       c.congestionLimited = 1
       return false
     }
+    if (!paceAllows(context, c)) return false
     // A peer that has shrunk its window gets only the first segment, which asks it (RFC 9293 3.8.6).
     const first = segment === c.segmentHead
     if (!first && isBeyondWindow(c, scoreboard.end(segment))) return false
@@ -233,6 +233,7 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
   countRetransmission(context, c, gather.bytes)
+  paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
   return true
@@ -310,6 +311,8 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   if (repeated) countRetransmission(context, c, 1)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
   context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated)
+  noteSent(c, gather.bytes, end)
+  paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
   c.sndNxt = end
@@ -323,17 +326,8 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
  */
 function writeAndPush(context: TcpContext, c: Connection, sequence: number, flags: number, fresh: boolean): boolean {
   const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
-  let blocks = 0
-  if (gather.bytes === 0 && hasSackBlocks(c)) {
-    blocks = c.dsackPending
-    if (blocks !== 0) {
-      sackBlocks[0] = c.dsackLeft
-      sackBlocks[1] = c.dsackRight
-      c.dsackPending = 0
-    }
-    const max = Math.min(sackBlocksMax(tsBytes), SACK_BLOCKS_MAX)
-    if (c.reassemblyLines > 0) blocks = collectSackBlocks(context, c, sackBlocks, blocks, max)
-  }
+  const withBlocks = hasSackBlocks(c)
+  const blocks = withBlocks ? gatherBlocks(context, c, tsBytes) : 0
   const options = tsBytes + sackOptionLength(blocks)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options + gather.bytes)
   if (at < 0) return false
@@ -363,8 +357,25 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
     c.dataSegmentsOut++
     c.bytesSent += gather.bytes
   }
-  acknowledged(context, c)
+  c.lastAckSent = c.rcvNxt
+  // Data that leaves no room for SACK blocks does not say all that is to be said.
+  if (!withBlocks || blocks > 0) acknowledged(context, c)
   return true
+}
+
+/** Duplicate SACK and SACK blocks, as many as fit beside the payload. @returns how many */
+function gatherBlocks(context: TcpContext, c: Connection, tsBytes: number): number {
+  // A segment without data may have as many as the options take.
+  const room = gather.bytes === 0 ? SACK_BLOCKS_MAX : (c.sendMss - gather.bytes - SACK_PADDED_BYTES) >> 3
+  const max = Math.min(sackBlocksMax(tsBytes), SACK_BLOCKS_MAX, room)
+  if (max <= 0) return 0
+  const first = c.dsackPending
+  if (first !== 0) {
+    sackBlocks[0] = c.dsackLeft
+    sackBlocks[1] = c.dsackRight
+    c.dsackPending = 0
+  }
+  return c.reassemblyLines > 0 ? collectSackBlocks(context, c, sackBlocks, first, max) : first
 }
 
 /** @param bytes payload that was sent before */
@@ -376,7 +387,6 @@ function countRetransmission(context: TcpContext, c: Connection, bytes: number):
 
 /** The segment just written has carried the ACK. */
 function acknowledged(context: TcpContext, c: Connection): void {
-  c.lastAckSent = c.rcvNxt
   c.ackBytes = 0
   if (c.quickAcks > 0 && c.ackPending !== ACK_NONE) c.quickAcks--
   c.ackPending = ACK_NONE

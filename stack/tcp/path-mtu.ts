@@ -73,7 +73,7 @@ export function upkeepPathMtu(context: TcpContext, c: Connection): void {
 export function detectBlackHole(context: TcpContext, c: Connection): void {
   if (c.mtuProbeBytes !== 0) endProbe(context, c, c.sndUna === c.mtuProbeStart)
   if (context.mtuProbing === 'off' || c.sackOn === 0 || c.segmentHead === NO_SEGMENT) return
-  if (c.backoff + 1 < BLACK_HOLE_TIMEOUTS) return
+  if (c.backoff + 1 < BLACK_HOLE_TIMEOUTS || c.sndWnd === 0) return // behind a shut window nothing vanishes
   const bytes = context.scoreboard.length(c.segmentHead) + allHeadersBytes(c)
   const least = pathMtuMin(c)
   if (bytes <= least) return

@@ -29,6 +29,8 @@ export const LOSS_TIMER_PERSIST = 1
 export const LOSS_TIMER_REORDER = 2
 /** RFC 8985 7.2. */
 export const LOSS_TIMER_PROBE = 3
+/** The application has corked the connection, and nothing is in flight: what waits goes when it fires. */
+export const LOSS_TIMER_CORK = 4
 
 /* Loss recovery (recovery.ts). */
 export const RECOVERY_NONE = 0

@@ -20,6 +20,7 @@ import { initializeConnection } from './handshake.ts'
 import { tcpInput } from './input.ts'
 import { createConnection, Listener } from './listen.ts'
 import { outputConnection } from './output.ts'
+import { resumePaced } from './pacing.ts'
 import { lowerPathMtu } from './path-mtu.ts'
 import { pruneReassembly } from './reassembly.ts'
 import { availableBytes, offerWindow, WINDOW_FIELD_MAX } from './receive-queue.ts'
@@ -86,6 +87,12 @@ export class Tcp implements TransportErrors {
 
   setNow(nowUs: number): void {
     this.context.setNow(nowUs)
+    resumePaced(this.context)
+  }
+
+  /** When a paced segment may leave: microseconds, Infinity if none waits. */
+  get paceDeadlineUs(): number {
+    return this.context.paceDeadlineUs
   }
 
   /** Arrival of the burst that comes now, ns since the epoch. */

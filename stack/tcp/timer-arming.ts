@@ -6,12 +6,13 @@
  *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
  */
 
-import { DELAYED_ACK_MS } from '../limits.ts'
+import { CORK_MS_MAX, DELAYED_ACK_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import {
+  LOSS_TIMER_CORK,
   LOSS_TIMER_PERSIST,
   LOSS_TIMER_PROBE,
   LOSS_TIMER_REORDER,
@@ -45,6 +46,11 @@ export function armRetransmission(context: TcpContext, c: Connection): void {
 /** RFC 9293 3.8.6.1: first after one retransmission time-out, then doubling. */
 export function armPersist(context: TcpContext, c: Connection): void {
   armLossTimer(context, c, LOSS_TIMER_PERSIST, currentRtoMs(c))
+}
+
+/** Data waits behind a cork (send-policy.ts). */
+export function armCork(context: TcpContext, c: Connection): void {
+  armLossTimer(context, c, LOSS_TIMER_CORK, CORK_MS_MAX)
 }
 
 /** New data was sent, or acknowledged: the probe where there may be one (RFC 8985 7.2), else the time-out. */

@@ -18,6 +18,7 @@ import { sendReset } from './stateless.ts'
 import {
   ACK_DELAYED,
   ACK_NOW,
+  LOSS_TIMER_CORK,
   LOSS_TIMER_PERSIST,
   LOSS_TIMER_PROBE,
   LOSS_TIMER_REORDER,
@@ -79,6 +80,10 @@ function onLossTimer(context: TcpContext, c: Connection): void {
   switch (lossTimer) {
     case LOSS_TIMER_PERSIST:
       onPersist(context, c)
+      break
+    case LOSS_TIMER_CORK:
+      c.corkDue = 1
+      context.queueOutput(c)
       break
     case LOSS_TIMER_REORDER:
       onReorder(context, c)

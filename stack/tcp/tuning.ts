@@ -35,6 +35,7 @@ export interface Tuning {
   readonly challengeAcksPerSecond: number
   readonly slowStartAfterIdle: boolean
   readonly receiveTuning: boolean
+  readonly pacing: boolean
 }
 
 export function tuningOf(options: TcpOptions): Tuning {
@@ -53,5 +54,6 @@ export function tuningOf(options: TcpOptions): Tuning {
     challengeAcksPerSecond: options.challengeAcksPerSecond ?? CHALLENGE_ACKS_PER_SECOND,
     slowStartAfterIdle: options.slowStartAfterIdle ?? true,
     receiveTuning: options.receiveTuning ?? true,
+    pacing: options.pacing ?? false,
   }
 }
