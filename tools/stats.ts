@@ -45,6 +45,12 @@ export function readStats(sources: StatsSources): object {
     // What of the values this process read or copied to serve them: the checks of the first read, and gathering.
     payloadBytesTouchedOnGet: store.payloadBytesVerified + (xdp?.bytesGathered ?? 0),
     corruptReads: store.corruptReads,
+    // Lines that only snapshots keep from being free.
+    snapshots: {
+      open: store.snapshots.count,
+      retainedLines: store.snapshots.retainedLines,
+      endedForRoom: store.snapshots.endedForRoom,
+    },
     ...(sources.scrub !== undefined && { scrub: { ...sources.scrub } }),
     poisoned: store.poisoned !== 0,
     recovery: { ...store.report, corrupt: store.report.corrupt.length },

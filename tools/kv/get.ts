@@ -13,6 +13,7 @@ import {
   W_VERSION_HIGH,
   W_VERSION_LOW,
 } from '../../storage/layout.ts'
+import type { Snapshot } from '../../storage/snapshot.ts'
 import type { Store } from '../../storage/store.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView, startDownload } from './download.ts'
@@ -21,27 +22,36 @@ import { keyForJson, percentDecode } from './key-codec.ts'
 import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'
 import type { Session } from './session.ts'
+import { GONE, type SnapshotTable } from './snapshots.ts'
 
 export class Getter {
   private readonly store: Store
   private readonly replies: Replies
   private readonly head: RequestHead
   private readonly sumView: SumView
+  private readonly snapshots: SnapshotTable
   private readonly keyScratch = new Uint8Array(KEY_LENGTH_MAX)
   private readonly range = new ByteRange()
 
-  constructor(store: Store, replies: Replies, head: RequestHead, sumView: SumView) {
+  constructor(store: Store, replies: Replies, head: RequestHead, sumView: SumView, snapshots: SnapshotTable) {
     this.store = store
     this.replies = replies
     this.head = head
     this.sumView = sumView
+    this.snapshots = snapshots
   }
 
   /** Answers the request whose head starts at `start` of `bytes`. */
   run(session: Session, bytes: Uint8Array, start: number): void {
     const { head, store, replies } = this
     const bodyless = head.method === METHOD_HEAD
-    const entry = this.find(bytes, start)
+    const snapshot =
+      head.queryLength === 0 ? undefined : this.snapshots.ofRequest(bytes, start, head, replies.writer.seconds)
+    if (snapshot === null) {
+      replies.json(session, 410, { error: GONE }, { bodyless })
+      return
+    }
+    const entry = this.find(bytes, start, snapshot ?? store)
     if (entry === NO_META) {
       replies.json(session, 404, { error: 'no such key' }, { bodyless })
       return
@@ -72,12 +82,12 @@ export class Getter {
     this.answer(session, bytes, start, entry, modified, bodyless)
   }
 
-  private find(bytes: Uint8Array, start: number): number {
-    const { head, store } = this
+  private find(bytes: Uint8Array, start: number, source: Store | Snapshot): number {
+    const { head } = this
     const at = start + head.keyStart
-    if (!head.keyEncoded) return store.find(bytes, at, head.keyLength)
+    if (!head.keyEncoded) return source.find(bytes, at, head.keyLength)
     const length = percentDecode(bytes, at, head.keyLength, this.keyScratch, 0)
-    return store.find(this.keyScratch, 0, length)
+    return source.find(this.keyScratch, 0, length)
   }
 
   private answer(

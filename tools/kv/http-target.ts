@@ -27,12 +27,14 @@ import {
   TARGET_OTHER,
   TARGET_ROOT,
   TARGET_SERVER,
+  TARGET_SNAPSHOT,
   TARGET_STATS,
 } from './request-head.ts'
 
 const SCHEME = asciiWord('http://')
 const COLLECTION = asciiWord('/kv')
 const BATCH = asciiWord('_batch')
+const SNAPSHOT = asciiWord('_snapshot')
 const STATS = asciiWord('/stats')
 
 /**
@@ -77,6 +79,10 @@ export function parseTarget(
     }
     if (head.method === METHOD_POST && length === 10 && startsWith(bytes, path + 4, pathEnd, BATCH)) {
       head.target = TARGET_BATCH
+      return 0
+    }
+    if (head.method === METHOD_POST && length === 13 && startsWith(bytes, path + 4, pathEnd, SNAPSHOT)) {
+      head.target = TARGET_SNAPSHOT
       return 0
     }
     return acceptKey(bytes, start, path + 4, pathEnd, encoded, head)

@@ -92,6 +92,8 @@ export interface ListingQuery {
   /** Arrival time in ns since the epoch: at or after `since`, before `until`. */
   since: bigint | undefined
   until: bigint | undefined
+  /** Identifier of the snapshot to read from. */
+  snapshot: string | undefined
 }
 
 const AMPERSAND = 0x26
@@ -99,8 +101,8 @@ const EQUALS = 0x3d
 const latin1 = new TextDecoder('latin1')
 
 /**
- * Reads the query of a listing: `prefix start end limit reverse since until`, each at most once, percent-encoded, with
- * `+` for a space as forms send it. `reverse` alone means `reverse=1`.
+ * Reads the query of a listing: `prefix start end limit reverse since until snapshot`, each at most once,
+ * percent-encoded, with `+` for a space as forms send it. `reverse` alone means `reverse=1`.
  * @returns the query, or a text that says what is wrong with it
  */
 export function parseListingQuery(bytes: Uint8Array, from: number, length: number): ListingQuery | string {
@@ -112,6 +114,7 @@ export function parseListingQuery(bytes: Uint8Array, from: number, length: numbe
     reverse: false,
     since: undefined,
     until: undefined,
+    snapshot: undefined,
   }
   const seen = new Set<string>()
   const end = from + length
@@ -131,6 +134,13 @@ export function parseListingQuery(bytes: Uint8Array, from: number, length: numbe
     at = after + 1
   }
   return query
+}
+
+/** The value of `snapshot` in the query of a key, or undefined. Other parameters mean nothing there. */
+export function parseSnapshotQuery(bytes: Uint8Array, from: number, length: number): string | undefined {
+  if (length === 0) return undefined
+  const parameters = latin1.decode(bytes.subarray(from, from + length)).split('&')
+  return parameters.find((parameter) => parameter.startsWith('snapshot='))?.slice('snapshot='.length)
 }
 
 function indexOf(bytes: Uint8Array, byte: number, from: number, to: number): number {
@@ -164,12 +174,16 @@ function setParameter(query: ListingQuery, name: string, value: Uint8Array | und
       query.limit = Number(limit)
       return undefined
     }
+    case 'snapshot':
+      if (value === undefined) return 'query parameter snapshot needs a value'
+      query.snapshot = latin1.decode(value)
+      return undefined
     case 'since':
     case 'until':
       query[name] = value === undefined ? undefined : parseDecimal64(latin1.decode(value))
       return query[name] === undefined ? `query parameter ${name} is not a number of nanoseconds` : undefined
     default:
-      return `unknown query parameter ${JSON.stringify(name)}; known: prefix, start, end, limit, reverse, since, until`
+      return `unknown query parameter ${JSON.stringify(name)}; known: prefix, start, end, limit, reverse, since, until, snapshot`
   }
 }
 

@@ -4,7 +4,7 @@
  *   {"key":"a","size":1024,"version":17,"arrival":1700000000000000000}
  *
  * The length is not known before the end, so the body is chunked (HTTP/1.0: ended by closing). Between parts writers
- * go on; the iteration finds its place again by key.
+ * go on; the iteration finds its place again by key. With a snapshot it is not disturbed by them.
  *
  * Called by: the service. Calls: store.entries, replies.
  */
@@ -17,6 +17,7 @@ import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'
 import { chainOf } from './response-writer.ts'
 import { PHASE_HEAD, PHASE_LISTING, type Session } from './session.ts'
+import { GONE, type SnapshotTable } from './snapshots.ts'
 
 /** Text of one part, bytes: a few buffers, so that a long listing does not keep others waiting. */
 const PART_BYTES = 16 * 1024
@@ -33,10 +34,12 @@ export function listingLine(entry: EntryInfo): string {
 export class Lister {
   private readonly store: Store
   private readonly replies: Replies
+  private readonly snapshots: SnapshotTable
 
-  constructor(store: Store, replies: Replies) {
+  constructor(store: Store, replies: Replies, snapshots: SnapshotTable) {
     this.store = store
     this.replies = replies
+    this.snapshots = snapshots
   }
 
   start(session: Session, bytes: Uint8Array, start: number, head: RequestHead): void {
@@ -44,6 +47,12 @@ export class Lister {
     const query = parseListingQuery(bytes, start + head.queryStart, head.queryLength)
     if (typeof query === 'string') {
       this.replies.json(session, 400, { error: query }, { bodyless })
+      return
+    }
+    const { snapshot: id } = query
+    const source = id === undefined ? this.store : this.snapshots.find(id, this.replies.writer.seconds)
+    if (source === undefined) {
+      this.replies.json(session, 410, { error: GONE }, { bodyless })
       return
     }
     session.listingChunked = head.version >= 11
@@ -62,13 +71,20 @@ export class Lister {
       return
     }
     session.connection.send(meta)
-    session.listing = this.store.entries(query)
+    session.listing = source.entries(query)
+    session.listingSnapshot = id
     session.phase = PHASE_LISTING
   }
 
   /** Sends parts while there is room. True if the listing is complete. */
   pump(session: Session): boolean {
     while (session.connection.sendSpace > 0) {
+      // Using the snapshot keeps it from expiring; one that is gone nevertheless ends the listing halfway.
+      const { listingSnapshot: id } = session
+      if (id !== undefined && this.snapshots.find(id, this.replies.writer.seconds) === undefined) {
+        session.connection.abort()
+        return false
+      }
       let text = ''
       let ended = false
       while (text.length < PART_BYTES && !ended) {

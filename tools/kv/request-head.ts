@@ -32,6 +32,8 @@ export const TARGET_ROOT = 4
 export const TARGET_STATS = 5
 /** `*`, for OPTIONS only: RFC 9112 (3.2.4) */
 export const TARGET_SERVER = 6
+/** `/kv/_snapshot`, for POST only: with other methods it is the key `_snapshot` */
+export const TARGET_SNAPSHOT = 7
 
 /** Bits of `transferCodings`, RFC 9112 (6.1). */
 export const CODING_CHUNKED_LAST = 1

@@ -39,6 +39,7 @@ import {
   TARGET_KEY,
   TARGET_LISTING,
   TARGET_ROOT,
+  TARGET_SNAPSHOT,
   TARGET_STATS,
 } from './request-head.ts'
 import {
@@ -50,6 +51,7 @@ import {
   PHASE_LISTING,
   Session,
 } from './session.ts'
+import { SnapshotTable } from './snapshots.ts'
 import { abandonUpload } from './upload.ts'
 import { dropFront, trimFront } from './views.ts'
 
@@ -73,6 +75,8 @@ export class ServiceCounters {
   listings = 0
   /** Atomic batches begun. */
   batches = 0
+  /** Snapshots asked for. */
+  snapshots = 0
   /** Requests refused before their method ran: malformed, too large, and so on. */
   refused = 0
   /** Heads that lay in several segments and had to be gathered. */
@@ -103,6 +107,7 @@ export class KvService implements Application {
   private readonly batcher: Batcher
   private readonly getter: Getter
   private readonly lister: Lister
+  private readonly snapshots: SnapshotTable
 
   constructor(options: ServiceOptions) {
     this.store = options.store
@@ -111,9 +116,10 @@ export class KvService implements Application {
     this.wallClock = options.wallClock
     this.replies = new Replies(options.store)
     this.putter = new Putter(options.store, this.replies, this.head, options.maxValue)
+    this.snapshots = new SnapshotTable(options.store)
     this.batcher = new Batcher(options.store, this.replies, this.head, options.maxValue)
-    this.getter = new Getter(options.store, this.replies, this.head, options.sumView)
-    this.lister = new Lister(options.store, this.replies)
+    this.getter = new Getter(options.store, this.replies, this.head, options.sumView, this.snapshots)
+    this.lister = new Lister(options.store, this.replies, this.snapshots)
   }
 
   /* --- Application --- */
@@ -151,6 +157,7 @@ export class KvService implements Application {
   /** The burst's frames are in: makes what they staged durable, and lets waiting requests go on. */
   commitBurst(): void {
     const { resumable, stalled } = this.replies
+    if (this.snapshots.count > 0) this.snapshots.expire(this.replies.writer.seconds)
     while (stalled.length > 0) resumable.push(stalled.pop()!)
     for (;;) {
       this.store.commit()
@@ -349,16 +356,32 @@ export class KvService implements Application {
       this.getter.run(session, bytes, start)
     } else if (method === METHOD_DELETE) {
       this.counters.deletes++
+      if (this.snapshots.count > 0 && this.endSnapshot(session, bytes, start)) return
       this.putter.remove(session, bytes, start, meta)
     } else {
       this.replies.json(session, 405, { error: 'a key takes GET, HEAD, PUT and DELETE' }, { allow: 'key' })
     }
   }
 
+  private endSnapshot(session: Session, bytes: Uint8Array, start: number): boolean {
+    const from = start + this.head.keyStart
+    if (!this.snapshots.endByKey(bytes.subarray(from, from + this.head.keyLength))) return false
+    this.replies.empty(session, 204, this.store.pendingBatch)
+    return true
+  }
+
+  private takeSnapshot(session: Session): void {
+    this.counters.snapshots++
+    const held = this.snapshots.take(this.replies.writer.seconds)
+    if (held === undefined) this.replies.json(session, 503, { error: 'too many snapshots are open: delete one' })
+    else this.replies.json(session, 201, { snapshot: held.id, version: held.snapshot.version })
+  }
+
   private runOnServer(session: Session, bytes: Uint8Array, start: number): void {
     const { head, replies } = this
     const bodyless = head.method === METHOD_HEAD
-    if (head.target !== TARGET_LISTING && head.target !== TARGET_ROOT && head.target !== TARGET_STATS) {
+    if (head.target === TARGET_SNAPSHOT) this.takeSnapshot(session)
+    else if (head.target !== TARGET_LISTING && head.target !== TARGET_ROOT && head.target !== TARGET_STATS) {
       replies.json(session, 404, { error: 'there is nothing here; keys are under /kv/' }, { bodyless })
     } else if (head.method !== METHOD_GET && !bodyless) {
       replies.json(session, 405, { error: 'this takes GET and HEAD' }, { allow: 'read' })

@@ -81,6 +81,8 @@ export class Session {
   downloadPinned = false
   listing: Generator<EntryInfo> | undefined
   listingChunked = false
+  /** Identifier of the snapshot that the listing reads from. */
+  listingSnapshot: string | undefined
 
   constructor(connection: Connection) {
     this.connection = connection
