@@ -167,6 +167,8 @@ export class Icmpv6 {
   ): boolean {
     const { ipv6, transmitter: tx, pool } = this.parts
     const { ends } = this
+    // Who uses our address could not be told apart from us.
+    if (ipv6.own.find(packet.source0, packet.source1, packet.source2, packet.source3) !== NO_ADDRESS) return false
     ends.setRemote(packet.source0, packet.source1, packet.source2, packet.source3)
     // RFC 4443 2.2: from the address that was spoken to; if it was a group's, from one of ours.
     if (packet.isMulticast === 0)

@@ -60,15 +60,9 @@ export class Ipv6Stack {
   /** Throws BAD_ADDRESS for an address that no host can have, and for a gateway that is not on the link. */
   constructor(parts: Ipv6StackParts) {
     const { mac, macHigh, macLow, pool, transmitter, timers, counters, random } = parts
-    const { address, prefixLength } = parseIpv6Cidr(parts.address)
-    if (!isUnicast(address)) throw unusable(parts.address, 'a station can only have a unicast address')
+    const { address, prefixLength } = unicastCidr(parts.address)
     const own = new OwnAddresses(address, prefixLength, mac)
-    const gateway = parts.gateway === undefined ? undefined : parseIpv6(parts.gateway)
-    if (
-      gateway !== undefined &&
-      (!isUnicast(gateway) || !own.isOnLink(gateway.word0, gateway.word1, gateway.word2, gateway.word3))
-    )
-      throw unusable(parts.gateway!, `the gateway must be link-local or in the network of ${parts.address}`)
+    if (parts.gateway !== undefined) requireGateway(parts.gateway, parts.address)
     this.address = address.toString()
     this.neighbourTimer = parts.neighbourTimer
     this.detection = new DuplicateDetection(own, timers, parts.detectionTimer, parts.detectionTransmits, parts.notice)
@@ -135,6 +129,22 @@ export class Ipv6Stack {
   close(): void {
     this.ndp.close()
   }
+}
+
+/** "fd77::2/64" to its parts. Throws BAD_ADDRESS, also for an address that no station can have. */
+export function unicastCidr(text: string): { address: Address; prefixLength: number } {
+  const parts = parseIpv6Cidr(text)
+  if (!isUnicast(parts.address)) throw unusable(text, 'a station can only have a unicast address')
+  return parts
+}
+
+/** Throws BAD_ADDRESS for a gateway that is not on the link of the address with its prefix. */
+export function requireGateway(gateway: string, cidr: string): void {
+  const { address, prefixLength } = parseIpv6Cidr(cidr)
+  const { word0, word1, word2, word3 } = parseIpv6(gateway)
+  const onLink = new OwnAddresses(address, prefixLength, new Uint8Array(6)).isOnLink(word0, word1, word2, word3)
+  if (!onLink || !isUnicast(parseIpv6(gateway)))
+    throw unusable(gateway, `the gateway must be link-local or in the network of ${cidr}`)
 }
 
 /** Neither a group, nor "::", nor loopback, nor an IPv4 address in disguise (RFC 4291 2.4). */

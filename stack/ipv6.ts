@@ -178,7 +178,7 @@ export class Ipv6 {
   }
 
   /**
-   * Not a group, not loopback, not ourselves, no IPv4 address in disguise (RFC 4291 2.5.3, 2.7; it would meet the mapped
+   * Not a group, not loopback, not ourselves unless to a group, no IPv4 address in disguise (RFC 4291 2.5.3, 2.7; it would meet the mapped
    * addresses of IPv4). "::" is somebody who has no address yet and may speak to groups only (RFC 4291 2.5.2).
    */
   private sourceIsSound(packet: ReceivedPacket): boolean {
@@ -188,7 +188,9 @@ export class Ipv6 {
       if (source3 === 1) return false
       if (source3 === 0) return packet.isMulticast !== 0
     }
-    return this.own.find(source0, source1, source2, source3) === NO_ADDRESS
+    const index = this.own.find(source0, source1, source2, source3)
+    // Another station speaks from an address of ours: heard where that tells of a duplicate (RFC 4862 5.4.4).
+    return index === NO_ADDRESS || packet.isMulticast !== 0
   }
 
   /** RFC 4862 5.4: an address that is not known to be ours alone receives nothing. */

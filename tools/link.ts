@@ -4,15 +4,20 @@
 import type { Device } from '../drivers/device.ts'
 import { TapDevice } from '../drivers/tap.ts'
 import { type XdpAttachMode, type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
-import { parseCidr } from '../stack/address.ts'
+import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
+import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
 import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
 import { UsageError } from './arguments.ts'
+import { hostAddress6 } from './ipv6-flags.ts'
 
 export interface LinkFlags {
   readonly device: string
   readonly address: string
   readonly 'host-address': string
+  readonly address6: string | undefined
+  readonly 'host-address6': string | undefined
+  readonly gateway6: string | undefined
   readonly mac: string | undefined
   readonly mtu: number
   readonly 'xdp-attach': XdpAttachMode
@@ -37,10 +42,12 @@ export function openLink(flags: LinkFlags, region: Region, store: Store): Link {
 }
 
 function openTap(flags: LinkFlags, name: string, store: Store): TapDevice {
+  const kernelAddress6 = hostAddress6(flags)
   return new TapDevice(store.pool, {
     name,
     mtu: flags.mtu,
     ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
+    ...(kernelAddress6 !== undefined && { hostAddress6: kernelAddress6 }),
     ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
   })
 }
@@ -52,6 +59,7 @@ function openXdp(flags: LinkFlags, name: string, queue: string | undefined, regi
     queues: parseQueues(queue ?? '0'),
     extentOffsets: region.extentOffsets,
     ipv4: ipv4Bytes(flags.address),
+    ipv6: flags.address6 === undefined ? [] : ipv6Addresses(flags.address6),
     mtu: flags.mtu,
     attach: flags['xdp-attach'],
     copy: flags['xdp-copy'],
@@ -72,6 +80,18 @@ function parseQueues(text: string): number[] {
 function ipv4Bytes(cidr: string): Uint8Array {
   const { address } = parseCidr(cidr)
   return Uint8Array.of(address >>> 24, address >>> 16, address >>> 8, address)
+}
+
+/**
+ * The configured address and its solicited-node group. The link-local address is the kernel's, too, for it follows from
+ * the MAC that both have: it stays with the kernel.
+ */
+function ipv6Addresses(cidr: string): Uint8Array[] {
+  const { word0, word1, word2, word3 } = parseIpv6Cidr(cidr).address
+  const own = [word0, word1, word2, word3]
+  return [own, [GROUP_LINK, 0, SOLICITED_NODE_WORD_2, solicitedNodeWord3(word3)]].map((words) =>
+    Uint8Array.from(words.flatMap((word) => [word >>> 24, word >>> 16, word >>> 8, word])),
+  )
 }
 
 function parseMac(mac: string): Uint8Array {

@@ -15,6 +15,7 @@ import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
 import { impairDevice, impairment } from './impairment.ts'
+import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { openLink } from './link.ts'
@@ -44,6 +45,9 @@ const command = {
       default: '10.77.0.1/24',
     }),
     gateway: text('IP', 'next hop for what is not on the link'),
+    address6: text('CIDR', "Packrat's own IPv6 address, such as fd77::2/64; without it there is no IPv6"),
+    'host-address6': text('CIDR|none', 'IPv6 address of the kernel; default the first of the network of --address6'),
+    gateway6: text('IP', 'next hop for IPv6 that is not on the link'),
     route: routes('static route; may be given again, the longest prefix counts'),
     mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
@@ -138,6 +142,7 @@ class Daemon {
     const random = new SeededRandom(seed)
     const scrubPassMs = parseScrub(flags.scrub)
     checkRoutes(flags.address, flags.gateway, flags.route)
+    checkIpv6(flags, flags.route)
 
     const region = openRegion(flags)
     let cleanVersion: number | undefined
@@ -161,12 +166,16 @@ class Daemon {
     const clock = new SystemClock()
     const wallClock = new SystemWallClock()
     const sumView = (buffer: number, offset: number, length: number): number => region.sumView(buffer, offset, length)
+    const detection = new AddressDetection(flags.address6)
     const hostOptions = {
       device,
       pool: store.pool,
       address: flags.address,
       ...(flags.gateway !== undefined && { gateway: flags.gateway }),
       routes: flags.route,
+      ...(flags.address6 !== undefined && { address6: flags.address6 }),
+      ...(flags.gateway6 !== undefined && { gateway6: flags.gateway6 }),
+      onAddress: (address: string, usable: boolean) => detection.settled(address, usable),
       mtu: flags.mtu,
       random,
       secret: randomBytes(32),
@@ -235,8 +244,9 @@ class Daemon {
       host.close(clock.nowUs())
       await drained(store) // what the connections held
     })
-    this.announce(region, store, seed, link.mode)
     loop.start()
+    const address6 = await detection.outcome
+    this.announce(region, store, seed, address6, link.mode)
   }
 
   /** The file of --capture, closed behind the device. */
@@ -252,13 +262,13 @@ class Daemon {
     return file
   }
 
-  private announce(region: Region, store: Store, seed: number, mode: string | undefined): void {
+  private announce(region: Region, store: Store, seed: number, address6: string | undefined, mode?: string): void {
     const { flags } = this
     const ip = flags.address.split('/')[0]
     const port = flags['http-port'] === 80 ? '' : `:${flags['http-port']}`
     const { durability } = region
     console.log(
-      `packrat ready http://${ip}${port}/ device=${flags.device}${mode === undefined ? '' : ` (${mode})`} pm=${flags.pm} records=${store.records} ` +
+      `packrat ready http://${ip}${port}/${address6 === undefined ? '' : ` http://[${address6}]${port}/`} device=${flags.device}${mode === undefined ? '' : ` (${mode})`} pm=${flags.pm} records=${store.records} ` +
         `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity} seed=${seed}`,
     )
     const url = `http://${ip}${port}/kv`

@@ -137,7 +137,14 @@ export class Tap {
     const [, address, prefix] = /^([0-9a-fA-F:.]+)\/(\d{1,3})$/.exec(cidr) ?? []
     if (address === undefined || Number(prefix) > prefixMax || address.includes(':') !== (version === 6))
       throw invalid(`IPv${version} address`, cidr, form)
-    check(native.setAddress(this.#id, version, address, Number(prefix)), `set the IPv${version} address ${cidr}`)
+    const status = native.setAddress(this.#id, version, address, Number(prefix))
+    // What the kernel says of IPv6 where it is switched off, and where it was left out.
+    if (version === 6 && status < 0 && ['EACCES', 'EAFNOSUPPORT', 'EOPNOTSUPP'].includes(getSystemErrorName(status)))
+      throw new TapError(
+        getSystemErrorName(status),
+        `cannot set the IPv6 address ${cidr}: IPv6 is switched off in the kernel; switch it on with \`sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0\``,
+      )
+    check(status, `set the IPv${version} address ${cidr}`)
   }
 
   get isUp() {

@@ -175,6 +175,8 @@ test('an echo request to all nodes is answered from an address of the same scope
   assert.equal(lab.take(), [REPLY])
   lab.send(lab.echo({ to: ALL_NODES, from: '::' }))
   assert.equal(lab.take(), [], 'nobody to answer')
+  lab.send(lab.echo({ to: ALL_NODES, from: HOST }))
+  assert.equal(lab.take(), [], 'that would be ourselves')
 })
 
 test('padding of the frame is not part of the packet', () => {

@@ -54,7 +54,8 @@ test('an address that is not sure yet receives nothing, and nothing is sent from
 
 test('somebody has the address: it is never used, and the program is told', () => {
   const lab = asking()
-  lab.send(lab.ndp(NA, HOST, { to: ALL_NODES, from: 'fd00::77', flags: OVERRIDE, option: OTHER_MAC }))
+  // From the address itself, as its owner speaks.
+  lab.send(lab.ndp(NA, HOST, { to: ALL_NODES, from: HOST, flags: OVERRIDE, option: OTHER_MAC }))
   assert.equal(lab.notices, [`${HOST} duplicate`])
   lab.advanceMs(5000)
   assert.equal(lab.notices, [`${HOST} duplicate`, `${HOST_LINK_LOCAL} usable`])

@@ -222,12 +222,12 @@ export class Daemon {
   readonly readyMs: number
   private readonly child: ChildProcess
   private readonly ended: Promise<Ending>
-  private readonly log: { stdout: string }
+  private readonly log: { stdout: string; stderr: string }
 
   constructor(
     child: ChildProcess,
     ended: Promise<Ending>,
-    log: { stdout: string },
+    log: { stdout: string; stderr: string },
     readyLine: string,
     readyMs: number,
   ) {
@@ -241,6 +241,11 @@ export class Daemon {
   /** Everything on standard output so far. */
   get stdout(): string {
     return this.log.stdout
+  }
+
+  /** Everything on standard error so far. */
+  get stderr(): string {
+    return this.log.stderr
   }
 
   get pid(): number {
@@ -300,10 +305,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   liveDaemons.add(child)
-  const log = { stdout: '' }
-  let stderr = ''
+  const log = { stdout: '', stderr: '' }
   child.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk
+    log.stderr += chunk
   })
   const ended = new Promise<Ending>((resolve) => {
     child.on('exit', (status, signal) => {
@@ -325,7 +329,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     return new Daemon(child, ended, log, line, performance.now() - started)
   } catch (error) {
     child.kill('SIGKILL')
-    const message = `${(error as Error).message}${stderr && `\n${stderr}`}`
+    const message = `${(error as Error).message}${log.stderr && `\n${log.stderr}`}`
     console.error(message) // uvu says nothing about an error in a `before` hook
     throw new Error(message)
   }
