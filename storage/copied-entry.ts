@@ -5,10 +5,9 @@
  *
  * Called by: store.ts (`put`). The caller has made sure that there is room.
  */
-import { adoptHead } from './entry.ts'
-import { BUFFER_BYTES, NO_FRAME, NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW, W_NEXT } from './layout.ts'
+import { adoptHead, setArrival } from './entry.ts'
+import { BUFFER_BYTES, NO_FRAME, NO_META, W_NEXT } from './layout.ts'
 import type { Persistence } from './persistence.ts'
-import type { Pool } from './pool.ts'
 
 export interface CopiedEntry {
   readonly head: number
@@ -57,9 +56,4 @@ function fill(persistence: Persistence, buffer: number, offset: number, part: Ui
   setArrival(pool, meta, nowNs)
   pool.set(meta, W_NEXT, NO_META)
   return meta
-}
-
-function setArrival(pool: Pool, meta: number, nowNs: bigint): void {
-  pool.set(meta, W_ARRIVAL_LOW, Number(BigInt.asIntN(32, nowNs)))
-  pool.set(meta, W_ARRIVAL_HIGH, Number(BigInt.asIntN(32, nowNs >> 32n)))
 }

@@ -122,6 +122,12 @@ export function arrivalOf(pool: Pool, head: number): bigint {
   return joinWords(pool.get(head, W_ARRIVAL_LOW), pool.get(head, W_ARRIVAL_HIGH))
 }
 
+/** Writes the arrival time of a line in transit. */
+export function setArrival(pool: Pool, meta: number, nowNs: bigint): void {
+  pool.set(meta, W_ARRIVAL_LOW, Number(BigInt.asIntN(32, nowNs)))
+  pool.set(meta, W_ARRIVAL_HIGH, Number(BigInt.asIntN(32, nowNs >> 32n)))
+}
+
 /** Orders two lines by their version words. */
 export function compareVersions(pool: Pool, a: number, b: number): number {
   const high = (pool.get(a, W_VERSION_HIGH) >>> 0) - (pool.get(b, W_VERSION_HIGH) >>> 0)

@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'the stored packets as a capture for Wireshark',
     load: async () => (await import('./export.ts')).exportFrames,
   },
+  import: {
+    summary: 'records from such a capture, or from lines of JSON',
+    load: async () => (await import('./import/command.ts')).importRecords,
+  },
   grow: { summary: 'makes a region larger', load: async () => (await import('./grow.ts')).grow },
   wire: {
     summary: 'two TAP interfaces joined by an impaired link',

@@ -13,7 +13,7 @@
  */
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ethernetType } from '../stack/wire/ethernet.ts'
 import { ipv4TotalLength } from '../stack/wire/ipv4.ts'
-import { copyKey, durableEnd, durableStart, versionOf } from '../storage/entry.ts'
+import { copyKey, durableEnd, durableStart, valueLength, versionOf } from '../storage/entry.ts'
 import {
   BUFFER_BYTES,
   KIND_HEAD,
@@ -47,8 +47,8 @@ export interface StoredFrame {
 }
 
 const NO_PREFIX = new Uint8Array(0)
-const NO_FRAME_PREFIX = new Uint8Array(ETHERNET_HEADER_BYTES)
-NO_FRAME_PREFIX.set([0x88, 0xb5], ETHERNET_HEADER_BYTES - 2)
+const NO_FRAME_HEADER = new Uint8Array(ETHERNET_HEADER_BYTES)
+NO_FRAME_HEADER.set([0x88, 0xb5], ETHERNET_HEADER_BYTES - 2)
 
 export class StoredFrames {
   private readonly pool: Pool
@@ -117,7 +117,7 @@ export class StoredFrames {
     }
     const arrived = pool.get(first, W_SUM) >>> 16 !== NO_FRAME
     if (arrived) to = Math.max(to, from + this.frameLength(buffer, from))
-    const prefix = arrived ? NO_PREFIX : NO_FRAME_PREFIX
+    const prefix = arrived ? NO_PREFIX : NO_FRAME_HEADER
     return {
       low: pool.get(first, W_ARRIVAL_LOW),
       high: pool.get(first, W_ARRIVAL_HIGH),
@@ -148,7 +148,9 @@ export class StoredFrames {
       const value = `value=${this.valueOffset(meta)}+${pool.dataLength(meta)} at=${pool.dataOffset(meta) - origin}`
       const key = pool.get(meta, W_KEY)
       parts.push(
-        head === meta ? `${name} key-at=${viewOffset(key) - origin}+${viewLength(key)} ${value}` : `${name} ${value}`,
+        head === meta
+          ? `${name} size=${valueLength(pool, head)} key-at=${viewOffset(key) - origin}+${viewLength(key)} ${value}`
+          : `${name} ${value}`,
       )
     }
     return parts.join('\n')

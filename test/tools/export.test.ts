@@ -8,6 +8,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
+import { Region } from '../../storage/region.ts'
 import {
   keyUrl,
   lacks,
@@ -187,6 +188,29 @@ async function frames(file: string): Promise<{ comment: string; bytes: Buffer }[
   }
   return out
 }
+
+test('imported into a new region the values, their times and their very frames are the same', async () => {
+  const copy = join(directory, 'imported.pm')
+  Region.create(copy, { bytes: 16 << 20 })
+  const { status, stdout, stderr } = await packrat('import', copy, '--from', capture, '--json')
+  assert.is(status, 0, stderr)
+  assert.equal(JSON.parse(stdout.toString()), { imported: values.size, records: values.size })
+  assert.is((await packrat('verify', copy)).status, 0)
+  const listing = async (file: string): Promise<string> =>
+    (await packrat('list', file)).stdout.toString().replaceAll(/"version":\d+,/g, '')
+  assert.is(await listing(copy), await listing(region))
+  for (const [key, value] of values) assert.ok((await packrat('get', copy, key)).stdout.equals(value), key)
+  const again = join(directory, 'again.pcapng')
+  assert.is((await packrat('export', copy, '--out', again)).status, 0)
+  const unversioned = (comment: string): string => comment.replaceAll(/version=\d+/g, '')
+  const before = await frames(capture)
+  const after = await frames(again)
+  assert.is(after.length, before.length)
+  for (const [index, { comment, bytes }] of before.entries()) {
+    assert.is(unversioned(after[index]!.comment), unversioned(comment))
+    assert.ok(after[index]!.bytes.equals(bytes), `frame ${index}`)
+  }
+})
 
 test('a prefix and times choose records', async () => {
   const chosen = join(directory, 'chosen.pcapng')

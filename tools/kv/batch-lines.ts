@@ -5,7 +5,7 @@
  *   {"op":"delete","key":"b","ifMatch":"17"}         conditions: "ifMatch": a version or "*", "ifNoneMatch": "*"
  *
  * Nothing is guessed: a member that is unknown, missing, of the wrong type or badly encoded makes the line malformed, so
- * that a misspelt condition is never ignored. Called by: batch.ts.
+ * that a misspelt condition is never ignored. Called by: batch.ts, tools/import/lines.ts.
  */
 import type { BatchOperation, Condition } from '../../storage/atomic-batch.ts'
 import { KEY_LENGTH_MAX } from '../../storage/layout.ts'
@@ -57,7 +57,11 @@ export function parseBatchLines(body: Uint8Array): BatchLines | BatchFault {
 /** The operation, or what is wrong with the line. */
 function parseLine(text: string): BatchOperation | string {
   const members = parseObject(text)
-  if (members === undefined) return 'not a JSON object'
+  return members === undefined ? 'not a JSON object' : parseOperation(members)
+}
+
+/** The operation that the members of a line say, or what is wrong with them. */
+export function parseOperation(members: Readonly<Record<string, unknown>>): BatchOperation | string {
   for (const name of Object.keys(members)) if (!MEMBERS.has(name)) return `unknown member ${JSON.stringify(name)}`
   const { op } = members
   if (op !== 'put' && op !== 'delete') return '"op" is neither "put" nor "delete"'
@@ -74,7 +78,8 @@ function parseLine(text: string): BatchOperation | string {
   return typeof value === 'string' ? value : { op, key, value, ...condition }
 }
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+/** The members of a line; undefined if it is no JSON object. */
+export function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text)
     return typeof value === 'object' && value !== null && !Array.isArray(value) ? { ...value } : undefined
@@ -84,7 +89,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
 }
 
 /** The bytes of a member that is given as text or in base 64, or what is wrong with it. */
-function bytesOf(members: Record<string, unknown>, name: 'key' | 'value'): Uint8Array | string {
+function bytesOf(members: Readonly<Record<string, unknown>>, name: 'key' | 'value'): Uint8Array | string {
   const encodedName = `${name}Base64`
   if (name in members === encodedName in members) return `exactly one of "${name}" and "${encodedName}" is needed`
   const isText = name in members
@@ -96,7 +101,7 @@ function bytesOf(members: Record<string, unknown>, name: 'key' | 'value'): Uint8
 }
 
 /** The condition of a line, or what is wrong with it. */
-function parseCondition({ ifMatch, ifNoneMatch }: Record<string, unknown>): { expect?: Condition } | string {
+function parseCondition({ ifMatch, ifNoneMatch }: Readonly<Record<string, unknown>>): { expect?: Condition } | string {
   if (ifNoneMatch !== undefined) {
     if (ifMatch !== undefined) return '"ifMatch" and "ifNoneMatch" exclude each other'
     return ifNoneMatch === '*' ? { expect: 'absent' } : '"ifNoneMatch" is not "*"'

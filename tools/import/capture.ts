@@ -1,0 +1,191 @@
+/**
+ * Importing a capture that `packrat export` wrote: the frames go back into buffers, whole, and the values are again
+ * views of them. The comments beside the packets say what lies where (docs/export.md).
+ *
+ *   packets ─► comments ─► records, each a list of pieces ─► checked for completeness
+ *   records in order of version ─► frames into buffers, once each ─► lines ─► staged and committed
+ *
+ * Everything is checked before the first record is written, so a capture that is damaged or cut changes nothing.
+ *
+ * Called by: tools/import/command.ts.
+ */
+import { type CapturedPacket, PcapngReader } from '../../drivers/pcapng-reader.ts'
+import { ETHERNET_HEADER_BYTES } from '../../stack/wire/ethernet.ts'
+import { adoptHead, setArrival } from '../../storage/entry.ts'
+import { PackratError } from '../../storage/errors.ts'
+import { BUFFER_BYTES, KEY_LENGTH_MAX, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import type { Region } from '../../storage/region.ts'
+import type { Store } from '../../storage/store.ts'
+import { percentDecode } from '../kv/key-codec.ts'
+import type { Progress } from './progress.ts'
+
+/** ETHERTYPE of what export synthesises for copied bytes. */
+const NO_FRAME_TYPE = 0x88b5
+const VIEW = /^packrat key=(\S*) version=(\d+)(?: size=(\d+) key-at=(\d+)\+(\d+))? value=(\d+)\+(\d+) at=(\d+)$/
+const NO_FRAME_REMARK = 'packrat no-frame'
+
+interface Piece {
+  readonly packet: CapturedPacket
+  /** Which bytes of the value, and where they lie in the frame. */
+  readonly from: number
+  readonly length: number
+  readonly at: number
+}
+
+interface RecordPieces {
+  readonly key: Uint8Array
+  readonly version: bigint
+  size: number | undefined
+  keyAt: number
+  readonly pieces: Piece[]
+}
+
+/** A frame that is in the region already because other records have pieces in it, too. */
+interface PlacedFrame {
+  readonly buffer: number
+  /** Offset in the buffer of the frame's first byte; negative by the header of a synthesised one. */
+  readonly origin: number
+  readonly isFrame: boolean
+  left: number
+}
+
+export class CaptureImport {
+  private readonly reader: PcapngReader
+  private readonly path: string
+  private readonly records: RecordPieces[]
+  /** Pieces of each packet that are not placed yet. */
+  private readonly uses = new Map<number, number>()
+  private readonly placed = new Map<number, PlacedFrame>()
+
+  /** Reads and checks the capture. @throws PackratError CAPTURE */
+  constructor(path: string) {
+    this.path = path
+    this.reader = new PcapngReader(path)
+    try {
+      this.records = this.collect()
+    } catch (error) {
+      this.reader.close()
+      throw error
+    }
+  }
+
+  close(): void {
+    this.reader.close()
+  }
+
+  /** Writes every record, oldest version first. @throws FullError: what `progress` counts is stored */
+  async write(store: Store, region: Region, progress: Progress): Promise<void> {
+    for (const record of this.records) {
+      await progress.makeRoom(record.pieces.length + 1)
+      const { head, tail } = this.place(store, region, record)
+      store.stagePut(head, tail)
+      await progress.staged()
+    }
+    await progress.finish()
+  }
+
+  private collect(): RecordPieces[] {
+    const records = new Map<string, RecordPieces>()
+    for (const packet of this.reader.packets()) {
+      const lines = packet.comments.flatMap((comment) => comment.split('\n'))
+      const views = lines.filter((line) => !line.startsWith(NO_FRAME_REMARK))
+      if (views.length === 0)
+        throw this.fault(packet, "has no comment of packrat export's: only such captures are imported")
+      const bytes = packet.length - (views.length < lines.length ? ETHERNET_HEADER_BYTES : 0)
+      if (bytes > BUFFER_BYTES) throw this.fault(packet, `is longer than a buffer (${BUFFER_BYTES} bytes)`)
+      this.uses.set(packet.number, views.length)
+      for (const view of views) this.addView(records, packet, view)
+    }
+    const sorted = [...records.values()].sort((a, b) => (a.version < b.version ? -1 : a.version > b.version ? 1 : 0))
+    for (const record of sorted) this.checkComplete(record)
+    return sorted
+  }
+
+  private addView(records: Map<string, RecordPieces>, packet: CapturedPacket, line: string): void {
+    const found = VIEW.exec(line)
+    const encoded = new Uint8Array(Buffer.from(found?.[1] ?? ''))
+    const keyLength = percentDecode(encoded, 0, encoded.length, encoded, 0)
+    if (found === null || keyLength < 1 || keyLength > KEY_LENGTH_MAX)
+      throw this.fault(packet, `has a comment that is none of packrat export's: ${line.slice(0, 100)}`)
+    const [, name, version, size, keyAt, keyBytes, from, length, at] = found
+    const piece = { packet, from: Number(from), length: Number(length), at: Number(at) }
+    const end = Math.max(piece.at + piece.length, Number(keyAt ?? 0) + Number(keyBytes ?? 0))
+    if (end > packet.length) throw this.fault(packet, 'is shorter than its comment says')
+    const id = `${version} ${name}`
+    let record = records.get(id)
+    if (record === undefined) {
+      record = { key: encoded.slice(0, keyLength), version: BigInt(version!), size: undefined, keyAt: 0, pieces: [] }
+      records.set(id, record)
+    }
+    record.pieces.push(piece)
+    if (size === undefined) return
+    if (Number(keyBytes) !== keyLength || record.size !== undefined)
+      throw this.fault(packet, 'contradicts itself, or another packet, about a key')
+    record.size = Number(size)
+    record.keyAt = Number(keyAt)
+    record.pieces.unshift(record.pieces.pop()!)
+  }
+
+  /** The first piece has the key, and the pieces are the whole value, each byte once. */
+  private checkComplete(record: RecordPieces): void {
+    const [first, ...others] = record.pieces
+    others.sort((a, b) => a.from - b.from)
+    let end = first!.from
+    for (const { from, length } of [first!, ...others]) {
+      if (from !== end) break
+      end += length
+    }
+    if (record.size === undefined || first!.from !== 0 || end !== record.size) {
+      const key = Buffer.from(record.key).toString()
+      throw new PackratError(
+        'CAPTURE',
+        `${this.path}: of key ${key}, version ${record.version}, not every piece is there; export it anew`,
+      )
+    }
+    record.pieces.splice(1, others.length, ...others)
+  }
+
+  private place(store: Store, region: Region, record: RecordPieces): { head: number; tail: number } {
+    const { pool } = store
+    let head = NO_META
+    let tail = NO_META
+    for (const piece of record.pieces) {
+      const frame = this.frameOf(store, piece.packet)
+      const offset = frame.origin + piece.at
+      const sum = region.sumView(frame.buffer, offset, piece.length)
+      pool.retainBuffer(frame.buffer) // the line's own
+      const frameWord = frame.isFrame ? 0 : NO_FRAME << 16 // the frame begins with its buffer
+      const meta = pool.createView(frame.buffer, offset, piece.length, sum | frameWord)
+      setArrival(pool, meta, piece.packet.timeNs)
+      if (head === NO_META) {
+        head = meta
+        adoptHead(pool, head, frame.origin + record.keyAt, record.key.length)
+      } else store.appendFragment(head, tail, meta)
+      tail = meta
+      if (--frame.left === 0) {
+        this.placed.delete(piece.packet.number)
+        pool.releaseBuffer(frame.buffer)
+      }
+    }
+    return { head, tail }
+  }
+
+  private frameOf(store: Store, packet: CapturedPacket): PlacedFrame {
+    const present = this.placed.get(packet.number)
+    if (present !== undefined) return present
+    const { pool } = store
+    const bytes = this.reader.read(packet)
+    const isFrame = bytes.length < ETHERNET_HEADER_BYTES || ((bytes[12]! << 8) | bytes[13]!) !== NO_FRAME_TYPE
+    const skipped = isFrame ? 0 : ETHERNET_HEADER_BYTES
+    const buffer = pool.allocateBuffer()
+    if (buffer === NO_BUFFER) throw new PackratError('FULL', 'no buffer left') // makeRoom comes first
+    pool.bufferBytes(buffer).set(bytes.subarray(skipped), pool.bufferStart(buffer))
+    const frame = { buffer, origin: -skipped, isFrame, left: this.uses.get(packet.number)! }
+    this.placed.set(packet.number, frame)
+    return frame
+  }
+
+  private fault(packet: CapturedPacket, what: string): PackratError {
+    return new PackratError('CAPTURE', `${this.path}: packet ${packet.number} ${what}`)
+  }
+}
