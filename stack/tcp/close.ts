@@ -8,7 +8,6 @@
  * Called by: Connection (shutdown, abort), input.ts, ack.ts, data.ts, timers.ts, tcp.ts.
  */
 import { NO_META } from '../../storage/layout.ts'
-import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_ABORTED, CLOSE_ORDERLY } from './application.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -16,7 +15,7 @@ import { releaseReassembly } from './reassembly.ts'
 import { releaseReceiveQueue } from './receive-queue.ts'
 import { acceptableSequence, releaseSendQueue } from './send-queue.ts'
 import { releaseShared } from './shared-buffer.ts'
-import { sendReset, sendTimeWaitAck } from './stateless.ts'
+import { sendConnectionReset, sendTimeWaitAck } from './stateless.ts'
 import {
   STATE_CLOSE_WAIT,
   STATE_CLOSED,
@@ -55,8 +54,7 @@ export function shutdownConnection(context: TcpContext, c: Connection): void {
 /** RFC 9293 3.10.5. */
 export function abortConnection(context: TcpContext, c: Connection): void {
   if (c.state === STATE_CLOSED && c.lingering === 0) return
-  if (c.lingering === 0 && c.state !== STATE_SYN_SENT)
-    sendReset(context, c, acceptableSequence(c), c.rcvNxt, FLAG_RST | FLAG_ACK)
+  if (c.lingering === 0 && c.state !== STATE_SYN_SENT) sendConnectionReset(context, c, acceptableSequence(c))
   endConnection(context, c, CLOSE_ABORTED)
 }
 

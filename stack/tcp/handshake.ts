@@ -98,6 +98,7 @@ export function negotiate(context: TcpContext, c: Connection, segment: Segment):
 /** The handshake is over. */
 export function establish(context: TcpContext, c: Connection): void {
   c.state = STATE_ESTABLISHED
+  c.lastDataMs = context.nowMs
   c.deliveredSegments = 1 // the SYN, as Linux counts
   if (c.sendScale < 0) c.sendScale = 0
   if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)

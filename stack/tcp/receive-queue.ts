@@ -20,8 +20,8 @@ import { ACK_NOW, STATE_ESTABLISHED, STATE_FIN_WAIT_1, STATE_FIN_WAIT_2 } from '
 
 /** Largest number in the window field. */
 export const WINDOW_FIELD_MAX = 65_535
-/** Smallest growth of the window that is worth a segment of its own (RFC 9293 3.8.6.2.2), in segments. */
-const WINDOW_UPDATE_SEGMENTS = 2
+/** Growth of the window that is worth a segment of its own. */
+const WINDOW_UPDATE_FACTOR = 2
 
 /** Appends a line with the bytes at rcvNxt and moves rcvNxt behind them. */
 export function appendReceived(context: TcpContext, c: Connection, meta: number, length: number): void {
@@ -77,9 +77,12 @@ function cutReceiveQueue(context: TcpContext, c: Connection, limitBytes: number)
 /** Tells the peer at once if the window has opened far enough. */
 export function offerWindow(context: TcpContext, c: Connection): void {
   if (c.state !== STATE_ESTABLISHED && c.state !== STATE_FIN_WAIT_1 && c.state !== STATE_FIN_WAIT_2) return
-  const growth = seqDiff(seqAdd(c.rcvNxt, availableBytes(context, c)), c.rcvAdvertised)
-  const segments = WINDOW_UPDATE_SEGMENTS * fullSegment(c)
-  if (growth < segments && growth < c.receiveWindowBytes >> 1) return
+  // A peer that has room is told by the ACKs of what it sends: only twice the room is worth a segment (Linux tcp_cleanup_rbuf).
+  const available = availableBytes(context, c)
+  const offered = seqDiff(c.rcvAdvertised, c.rcvNxt)
+  if (available < WINDOW_UPDATE_FACTOR * offered) return
+  // RFC 9293 3.8.6.2.2: and never less than a segment, or half of the buffer.
+  if (available - offered < Math.min(fullSegment(c), c.receiveWindowBytes >> 1)) return
   c.ackPending = ACK_NOW
   context.queueOutput(c)
 }

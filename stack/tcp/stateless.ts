@@ -1,9 +1,10 @@
 /**
  * Segments that no connection sends: RST in answer to what belongs nowhere, ACK and RST out of TIME-WAIT.
  *
- * Called by: input.ts, listen.ts, close.ts. Calls: frame.ts.
+ * Called by: input.ts, listen.ts, close.ts, timers.ts. Calls: frame.ts.
  */
 import { FLAG_ACK, FLAG_RST, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
 import { beginSegment, finishSegment } from './frame.ts'
@@ -30,6 +31,18 @@ export function sendReset(
   const at = beginSegment(context, e, TCP_HEADER_BYTES)
   if (at < 0) return
   finishSegment(context, at, e, sequence, acknowledgement, flags, 0, 0, 0, 0)
+  context.ip.end()
+  context.counters.resetsSent++
+}
+
+/** The RST of a connection that gives up: with timestamps where it has them (RFC 7323 3.2: SHOULD). */
+export function sendConnectionReset(context: TcpContext, c: Connection, sequence: number): void {
+  const options = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
+  const at = beginSegment(context, c, TCP_HEADER_BYTES + options)
+  if (at < 0) return
+  if (options > 0)
+    writeTimestamps(context.transmitter.view, at + TCP_HEADER_BYTES, (context.nowMs + c.tsOffset) | 0, c.tsRecent)
+  finishSegment(context, at, c, sequence, c.rcvNxt, FLAG_RST | FLAG_ACK, 0, options, 0, 0)
   context.ip.end()
   context.counters.resetsSent++
 }

@@ -5,7 +5,6 @@
  * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
  */
 import { RTO_MAX_MS } from '../limits.ts'
-import { FLAG_ACK, FLAG_RST } from '../wire/tcp.ts'
 import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
 import { endConnection } from './close.ts'
 import type { Connection } from './connection.ts'
@@ -14,7 +13,7 @@ import { sendKeepAlive } from './output.ts'
 import { detectBlackHole } from './path-mtu.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import { acceptableSequence } from './send-queue.ts'
-import { sendReset } from './stateless.ts'
+import { sendConnectionReset } from './stateless.ts'
 import {
   ACK_DELAYED,
   ACK_NOW,
@@ -165,7 +164,7 @@ function onKeepAlive(context: TcpContext, c: Connection): void {
 
 /** RFC 9293 3.8.3: R2 has passed. The peer gets a RST in case it is alive and deaf. */
 function giveUp(context: TcpContext, c: Connection): void {
-  sendReset(context, c, acceptableSequence(c), c.rcvNxt, FLAG_RST | FLAG_ACK)
+  sendConnectionReset(context, c, acceptableSequence(c))
   endConnection(context, c, CLOSE_TIMEOUT)
 }
 

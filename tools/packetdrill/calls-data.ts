@@ -3,6 +3,7 @@ import { type Attempt, type Call, type CallResult, done, failed } from './call.t
 import { withSocket } from './calls-connection.ts'
 import { CONSTANTS } from './numbers.ts'
 import type { ScriptProcess } from './process.ts'
+import type { Value } from './script.ts'
 import type { ScriptSocket } from './script-socket.ts'
 
 const MSG_PEEK = CONSTANTS.get('MSG_PEEK')!
@@ -33,9 +34,28 @@ export function recvfrom(process: ScriptProcess, call: Call): Attempt {
   return reading(process, call, call.number(2), call.number(3))
 }
 
-/** recvmsg(fd, message, flags) */
+/** recvmsg(fd, message, flags); of control messages only TCP_CM_INQ, which says what is left to read. */
 export function recvmsg(process: ScriptProcess, call: Call): Attempt {
-  return reading(process, call, messageBytes(call), call.number(2))
+  const attempt = reading(process, call, messageBytes(call), call.number(2))
+  const hint = hintOf(call)
+  if (hint === undefined) return attempt
+  const socket = process.socket(call.number(0))
+  return () => {
+    const result = attempt()
+    if (result !== undefined && socket !== undefined) call.expectOutput(hint, socket.hintedBytes, 'TCP_CM_INQ')
+    return result
+  }
+}
+
+/** The value of TCP_CM_INQ that a message's control expects. */
+function hintOf(call: Call): Value | undefined {
+  const control = call.structOf(call.argument(1)).get('msg_control')
+  if (control === undefined || control.kind === 'ellipsis') return undefined
+  const only = control.kind === 'list' && control.items.length === 1 ? call.structOf(control.items[0]!) : undefined
+  const type = only?.get('cmsg_type')
+  if (type?.kind !== 'symbol' || type.name !== 'TCP_CM_INQ')
+    return call.unsupported('control messages other than TCP_CM_INQ')
+  return only!.get('cmsg_data')
 }
 
 /** write(fd, buffer, length) */
@@ -60,13 +80,12 @@ export function sendto(process: ScriptProcess, call: Call): Attempt {
 
 /** sendmsg(fd, message, flags) */
 export function sendmsg(process: ScriptProcess, call: Call): Attempt {
+  if (call.structOf(call.argument(1)).has('msg_control')) call.unsupported('control messages that are sent')
   return writing(process, call, messageBytes(call), call.number(2))
 }
 
 function messageBytes(call: Call): number {
   const fields = call.structOf(call.argument(1))
-  const control = fields.get('msg_control')
-  if (control !== undefined && control.kind !== 'ellipsis') call.unsupported('control messages')
   const vector = fields.get('msg_iov')
   return vector === undefined ? 0 : call.vectorBytes(vector)
 }

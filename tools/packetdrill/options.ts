@@ -33,6 +33,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
   SO_REUSEADDR: SWITCH,
   SO_REUSEPORT: SWITCH,
   SO_PRIORITY: SWITCH,
+  TCP_INQ: SWITCH,
   IP_TOS: SWITCH,
   SO_ERROR: { get: () => 0 },
   SO_TYPE: { get: () => 1 },

@@ -165,7 +165,8 @@ export class Peer {
       }
       tcp = this.collect(tcp, body, packet)
       // A kernel marks what its offload joins with PSH, or does not: the sender's own mark is no longer to be seen.
-      if (tcp.length > first!.length) tcp = { ...tcp, flags: (tcp.flags & ~PSH) | (body.flags & PSH) }
+      if (tcp.length > first!.length || this.goesOn(tcp, packet))
+        tcp = { ...tcp, flags: (tcp.flags & ~PSH) | (body.flags & PSH) }
     }
     const shown = tcp && { ...tcp, options: tcp.options.map((option) => this.scriptOption(option)) }
     const timestamp = this.liveTimestamp(packet.tcp)
@@ -207,6 +208,14 @@ export class Peer {
       }
     }
     return joined
+  }
+
+  /** Whether the segment behind this one left with it. */
+  private goesOn(tcp: LiveTcp, packet: LivePacket): boolean {
+    const next = this.network.device.sent[0]
+    const following = next?.tcp && this.flow!.toScript(next.tcp)
+    if (tcp.length === 0 || following === undefined || following.length === 0) return false
+    return next!.atUs === packet.atUs && following.sequence === (tcp.sequence + tcp.length) >>> 0
   }
 
   /** Drops packets of connections that the script has left behind, and meets new ones. */

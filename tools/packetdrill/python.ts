@@ -62,7 +62,7 @@ class Interpreter {
   run(): void {
     const { cursor } = this
     for (;;) {
-      cursor.match(/(?:[ \t\r\n;]|#[^\n]*)*/y)
+      cursor.match(/(?:[ \t\r\n;]|\\\n|#[^\n]*)*/y)
       if (cursor.atEnd) return
       this.statement(true)
       this.space()

@@ -217,6 +217,7 @@ const KNOWN_OPTIONS = new Set([
   'init_scripts',
   'non_fatal',
   'verbose',
+  'send_omit_free',
 ])
 
 /** A call that does not exist here is found before anything runs: a script is not failed for what it cannot do. */

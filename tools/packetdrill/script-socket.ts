@@ -175,6 +175,11 @@ export class ScriptSocket implements Application {
     return this.unreadBytes + (this.connection?.receiveQueuedBytes ?? 0)
   }
 
+  /** What TCP_CM_INQ says: with the peer's end a byte more, so that reading goes on. */
+  get hintedBytes(): number {
+    return this.availableBytes + (this.endOfData ? 1 : 0)
+  }
+
   get atEnd(): boolean {
     return this.endOfData || this.readClosed || this.role === 'over'
   }
