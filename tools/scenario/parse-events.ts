@@ -48,7 +48,7 @@ function parseSegmentEvent(reader: JsonReader, kind: SegmentEvent['kind'], conne
 }
 
 function parseTimedEvent(reader: JsonReader, kind: TimedEvent['kind']): TimedEvent {
-  reader.object(kind === 'mtu' ? ['mtu', 'during', 'from'] : [kind, ...(kind === 'blackout' ? ['from'] : [])])
+  reader.object(kind === 'mtu' ? ['mtu', 'during', 'from'] : [kind, 'from'])
   const period = reader.key(kind === 'mtu' ? 'during' : kind)
   const [begin, end] = period.text(PERIOD).split('-')
   const fromUs = parseTimeUs(begin)

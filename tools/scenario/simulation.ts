@@ -97,7 +97,7 @@ class Simulation {
         isTimedOut = true
         break
       }
-      this.nowUs = Math.max(this.nowUs, nextUs)
+      this.nowUs = Math.ceil(nextUs) // a rate makes fractions of microseconds
     }
     this.trace.endArrivals()
     const outcome = {
