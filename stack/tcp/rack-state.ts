@@ -4,7 +4,7 @@
  *
  * All times are those at which the burst with the ACK arrived, never those of processing.
  *
- * Called by: scoreboard.ts, for each segment that arrives. Read by: rack.ts, tail-probe.ts.
+ * Called by: scoreboard.ts, for each segment that arrives; rtt.ts, for the handshake. Read by: rack.ts, tail-probe.ts.
  */
 import { MIN_RTT_WINDOW_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
@@ -18,7 +18,9 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
     // Step 2: which copy has arrived? Not the last one, if it is too young, or if the echo is older.
     if (c.minRttUs > 0 && rttUs < c.minRttUs) return
     const sentMs = (delivery.nowMs - Math.ceil(rttUs / 1000)) | 0
-    if (delivery.hasEcho !== 0 && ((delivery.echoMs - sentMs) | 0) < 0) return
+    // An ACK echoes what advanced it (RFC 7323 4.3): of a segment that was only SACKed the echo says nothing.
+    const isAcknowledged = !seqLess(c.sndUna, end)
+    if (isAcknowledged && delivery.hasEcho !== 0 && ((delivery.echoMs - sentMs) | 0) < 0) return
   } else {
     updateMinRtt(c, delivery.nowMs, rttUs)
     // Step 3: something sent earlier arrives after something sent later.
@@ -42,7 +44,7 @@ export function sentAfter(sentUs: number, end: number, otherUs: number, otherEnd
 }
 
 /** Step 1: the least of the last two windows, so that a path that has become longer is believed in the end. */
-function updateMinRtt(c: Connection, nowMs: number, rttUs: number): void {
+export function updateMinRtt(c: Connection, nowMs: number, rttUs: number): void {
   const sample = Math.max(rttUs, 1)
   if (((nowMs - c.minRttSinceMs) | 0) >= MIN_RTT_WINDOW_MS) {
     c.minRttSinceMs = nowMs

@@ -170,8 +170,10 @@ function addBlock(
   if (run === NO_META || seqLessEqual(runEnd(pool, run), sequence)) return count
   const start = runStart(pool, run)
   for (let block = first; block < count; block++) if (blocks[block * 2] === start) return count
+  const end = runEnd(pool, run)
   blocks[count * 2] = start
-  blocks[count * 2 + 1] = runEnd(pool, run)
+  // The FIN has a sequence number, too (RFC 2018 3): without it the last segment never counts as arrived.
+  blocks[count * 2 + 1] = c.peerFinKnown !== 0 && end === c.peerFin ? seqAdd(end, 1) : end
   return count + 1
 }
 

@@ -74,7 +74,8 @@ export class LossRecovery implements Recovery {
         else this.grow(c, delivery)
         break
       case RECOVERY_FAST:
-        if (seqLess(c.sndUna, c.recoverSequence)) reduceWindow(c, delivery, false)
+        // RFC 6582 3.2 (3): what a partial ACK asks for goes out whatever the pipe is, or a small window waits for the timer.
+        if (seqLess(c.sndUna, c.recoverSequence)) reduceWindow(c, delivery, c.sackOn === 0 && delivery.ackedBytes > 0)
         else {
           c.congestionWindow = c.slowStartThreshold // RFC 6937 3.1, at the end
           this.leave(c)

@@ -8,6 +8,7 @@
 import { RTO_INITIAL_MS, RTO_MAX_MS, RTO_MIN_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
+import { updateMinRtt } from './rack-state.ts'
 
 export function initializeRtt(c: Connection): void {
   c.srttUs = 0
@@ -19,8 +20,12 @@ export function initializeRtt(c: Connection): void {
 
 /** Our SYN, or SYN-ACK, is acknowledged. @param echoMs age of the echoed timestamp, or -1 */
 export function sampleHandshake(c: Connection, nowUs32: number, echoMs: number): void {
-  if (c.synTiming !== 0) updateRtt(c, (nowUs32 - c.synSentUs32) | 0)
-  else if (echoMs >= 0) sampleEcho(c, echoMs)
+  if (c.synTiming !== 0) {
+    const rttUs = (nowUs32 - c.synSentUs32) | 0
+    updateRtt(c, rttUs)
+    // A SYN is short: without it a probe as short would seem to come back too early to be the one that was sent last.
+    updateMinRtt(c, c.context.nowMs, rttUs)
+  } else if (echoMs >= 0) sampleEcho(c, echoMs)
 }
 
 export function sampleRtt(c: Connection, delivery: Delivery): void {

@@ -80,7 +80,7 @@ export interface SegmentEvent {
 
 /** Something that happens for a time, or from a time on (`toUs` Infinity). */
 export interface TimedEvent {
-  readonly kind: 'blackout' | 'stop-reading' | 'mtu'
+  readonly kind: 'blackout' | 'hold' | 'stop-reading' | 'mtu'
   readonly fromUs: number
   readonly toUs: number
   readonly mtuBytes: number

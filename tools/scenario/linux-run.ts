@@ -27,6 +27,8 @@ const TAP_NAME = 'packratscn0'
 /** How long to poll on after the last frame: the script's delays are exact then. */
 const BUSY_POLL_US = 1000
 const LIMIT_US_MAX = 60e6
+/** Time for the greeting beside three round trips. */
+const GREETING_US = 100_000
 
 /** Why there is no Linux peer here; undefined: there is one. */
 export function linuxPeerLacks(): string | undefined {
@@ -55,6 +57,8 @@ class LinuxRun {
   private readonly loop: Loop
   private readonly unopened: Set<number>
   private readonly stops: readonly TimedEvent[]
+  /** When the first connection is opened: the ends know each other by then. */
+  private readonly openUs: number
   private readonly endUs: number
   private ended: (isTimedOut: boolean) => void = () => {}
   private failed: (error: unknown) => void = () => {}
@@ -91,6 +95,7 @@ class LinuxRun {
       plans.map(({ peer }) => peer),
       () => this.clock.nowUs(),
     )
+    this.openUs = nowUs + 3 * scenario.roundTripUs + GREETING_US
     this.endUs = nowUs + Math.min(scenario.limitUs, LIMIT_US_MAX)
     this.loop = new Loop({
       host: { poll: (now) => this.turn(now), nextDeadlineUs: () => this.nextUs() },
@@ -104,6 +109,7 @@ class LinuxRun {
 
   async finish(): Promise<Outcome> {
     const { host, peer, scenario, trace } = this
+    host.greet(this.clock.nowUs())
     const isTimedOut = await new Promise<boolean>((resolve, reject) => {
       this.ended = resolve
       this.failed = reject
@@ -139,6 +145,7 @@ class LinuxRun {
   private turn(nowUs: number): number {
     const { host, peer, trace, scenario } = this
     const atUs = trace.relative(nowUs)
+    if (this.unopened.size === scenario.traffic.length && nowUs < this.openUs) return host.poll(nowUs)
     for (const index of this.unopened) {
       if (scenario.traffic[index]!.atUs > atUs) continue
       this.unopened.delete(index)
@@ -168,7 +175,7 @@ class LinuxRun {
 
   private nextUs(): number {
     const { host, peer, trace, scenario } = this
-    const times = [host.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs, this.endUs]
+    const times = [this.openUs, host.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs, this.endUs]
     const { startUs } = trace
     if (startUs !== undefined) {
       const nowUs = this.clock.nowUs()

@@ -5,6 +5,7 @@
  * Called by: simulation.ts (both ends), linux-run.ts (the host's end). Calls: player.ts, the stack, the service.
  */
 import type { Device } from '../../drivers/device.ts'
+import { parseAddress } from '../../stack/address.ts'
 import type { WallClock } from '../../stack/clock.ts'
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
@@ -23,6 +24,7 @@ import type { Trace } from './trace.ts'
 export const HOST_ADDRESS = '10.77.0.2'
 export const PEER_ADDRESS = '10.77.0.1'
 const CONNECTIONS_MAX = 256
+const DISCARD_PORT = 9
 /** Buffers that stay free of payload: headers and ACKs need some. */
 const RESERVE_BUFFERS = 64
 
@@ -89,11 +91,27 @@ export class PackratEndpoint {
     })
   }
 
+  /**
+   * Sends a datagram to the other end's discard port (RFC 863), so that the ends know each other's link addresses before
+   * the run begins: otherwise the SYN's round trip would be longer than any other.
+   */
+  greet(nowUs: number): void {
+    const { udp, pool } = this.host
+    const buffer = pool.allocateBuffer()
+    const port = udp.bind(0, { onDatagrams: () => {}, onUnreachable: () => {}, onClose: () => {} })
+    udp.send(port, parseAddress(this.otherAddress), DISCARD_PORT, pool.createView(buffer, 0, 0, 0))
+    this.host.flush(nowUs)
+    udp.unbind(port)
+  }
+
   /** Opens connection `index`, if it is this side's to open. */
   open(index: number): void {
     if (this.scenario.traffic[index]!.opens !== this.side) return
-    const address = this.side === 'host' ? PEER_ADDRESS : HOST_ADDRESS
-    this.host.tcp.connect(address, FIRST_PORT + index, this.applications[index]!, this.settings.connection)
+    this.host.tcp.connect(this.otherAddress, FIRST_PORT + index, this.applications[index]!, this.settings.connection)
+  }
+
+  private get otherAddress(): string {
+    return this.side === 'host' ? PEER_ADDRESS : HOST_ADDRESS
   }
 
   /** Takes what arrived, or stops to. */

@@ -8,7 +8,7 @@ import { type JsonReader, parseTimeUs, ScenarioError } from './json-reader.ts'
 import { parseSelector } from './selector.ts'
 
 const SEGMENT_ACTIONS = ['drop', 'duplicate', 'delay', 'corrupt', 'mark', 'swap'] as const
-const TIMED_ACTIONS = ['blackout', 'stop-reading', 'mtu'] as const
+const TIMED_ACTIONS = ['blackout', 'hold', 'stop-reading', 'mtu'] as const
 const ACTIONS: readonly string[] = [...SEGMENT_ACTIONS, ...TIMED_ACTIONS]
 const SIDES: readonly Side[] = ['host', 'peer']
 const COPIES_MAX = 100

@@ -31,11 +31,20 @@ const TRAFFIC_KEYS = ['send', 'receive', 'exchange', 'put', 'get', 'opens', 'at'
 const SIDES: readonly Side[] = ['host', 'peer']
 
 /* Switches of TcpOptions, and the options of a connection that a scenario may set. */
-const SWITCHES = ['timestamps', 'windowScaling', 'sack', 'hystart', 'rack', 'tailProbes', 'frto'] as const
+const SWITCHES = [
+  'timestamps',
+  'windowScaling',
+  'sack',
+  'hystart',
+  'rack',
+  'tailProbes',
+  'frto',
+  'slowStartAfterIdle',
+] as const
 const SIZES = ['receiveLimitBytes', 'sendLimitBytes', 'mss'] as const
 const TIMES = ['keepAliveIdleMs', 'keepAliveIntervalMs', 'userTimeoutMs'] as const
 const HOST_KEYS = [
-  ...['congestion', ...SWITCHES, 'initialSequence', 'mtu', 'buffers'],
+  ...['congestion', ...SWITCHES, 'mtuProbing', 'initialSequence', 'mtu', 'buffers'],
   ...[...SIZES, ...TIMES, 'keepAlive', 'keepAliveProbes', 'noDelay'],
 ]
 
@@ -96,6 +105,8 @@ function parseHost(reader: JsonReader): HostSettings {
   const connection: ConnectionOptions = {}
   const congestion = fields.key('congestion')
   if (!congestion.isAbsent) tcp.congestion = congestion.word(['cubic', 'reno'])
+  const probing = fields.key('mtuProbing')
+  if (!probing.isAbsent) tcp.mtuProbing = probing.word(['off', 'on-black-hole', 'always'])
   for (const name of SWITCHES) {
     const field = fields.key(name)
     if (!field.isAbsent) tcp[name] = field.flag()

@@ -48,7 +48,7 @@ export class Script implements Interceptor {
     verdict: Verdict,
   ): Fate {
     const atUs = this.trace.relative(nowUs)
-    let fate: Fate = this.inTimedEvent(frame.length, from, atUs) ? 'dropped' : 'passed'
+    let fate = this.timedFate(frame.length, from, atUs, verdict)
     if (tcp === undefined || connection === 0) return fate
     const segment = this.flowOf(connection).take(tcp, from)
     this.scenario.events.forEach((event, index) => {
@@ -97,16 +97,18 @@ export class Script implements Interceptor {
     }
   }
 
-  private inTimedEvent(frameBytes: number, from: Side, atUs: number): boolean {
-    let isStopped = false
+  private timedFate(frameBytes: number, from: Side, atUs: number, verdict: Verdict): Fate {
+    let fate: Fate = 'passed'
     this.scenario.events.forEach((event, index) => {
       if ('selector' in event || event.kind === 'stop-reading') return
       if (!isActive(event, atUs) || (event.from !== undefined && event.from !== from)) return
       if (event.kind === 'mtu' && frameBytes - ETHERNET_HEADER_BYTES <= event.mtuBytes) return
       this.hits[index]!++
-      isStopped = true
+      if (event.kind !== 'hold') fate = 'dropped'
+      else if (fate === 'passed') fate = 'held'
+      if (event.kind === 'hold') verdict.delayUs = event.toUs - atUs
     })
-    return isStopped
+    return fate
   }
 
   private means(selector: Selector, connection: number, segment: Segment): boolean {

@@ -22,6 +22,8 @@ import { Trace } from './trace.ts'
 
 /** Far from 0, where a clock that just began would hide mistakes. */
 const START_US = 1_000_000
+/** Time for the greeting beside three round trips: jitter, and a slow link. */
+const GREETING_US = 100_000
 /** Turns at one instant of virtual time; more is a loop. */
 const TURNS_AT_ONCE_MAX = 10_000
 
@@ -47,11 +49,14 @@ class Simulation {
   private readonly stops: readonly TimedEvent[]
   private readonly wallClock = new VirtualWallClock()
   private nowUs = START_US
+  /** When the first connection is opened: the ends know each other by then. */
+  private readonly openUs: number
   private readonly unopened: Set<number>
 
   constructor(scenario: Scenario, kv: KvHost | undefined) {
     this.scenario = scenario
     this.kv = kv
+    this.openUs = START_US + 3 * scenario.roundTripUs + GREETING_US
     this.unopened = new Set(scenario.traffic.keys())
     this.script = new Script(scenario, this.trace, true)
     const poolA = kv?.store.pool ?? createPool(scenario.host.buffers)
@@ -87,7 +92,8 @@ class Simulation {
 
   run(): Outcome {
     const { host, peer, scenario } = this
-    const endUs = this.nowUs + scenario.limitUs
+    host.greet(this.nowUs)
+    const endUs = this.openUs + scenario.limitUs
     let isTimedOut = false
     for (;;) {
       this.turn()
@@ -139,6 +145,7 @@ class Simulation {
   /** Opens the connections whose time has come; the first one starts the clock. */
   private open(): void {
     const atUs = this.trace.relative(this.nowUs)
+    if (this.nowUs < this.openUs) return
     for (const index of this.unopened) {
       if (this.scenario.traffic[index]!.atUs > atUs) continue
       this.unopened.delete(index)
@@ -163,7 +170,7 @@ class Simulation {
 
   private nextUs(): number {
     const { host, peer, trace, scenario } = this
-    const times = [host.host.nextDeadlineUs(), peer.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs]
+    const times = [this.openUs, host.host.nextDeadlineUs(), peer.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs]
     const { startUs } = trace
     if (startUs !== undefined) {
       for (const { fromUs, toUs } of this.stops) times.push(startUs + fromUs, startUs + toUs)

@@ -33,6 +33,7 @@ export function beginSlowStart(c: Connection): void {
   c.congestionAcked = 0
   c.hystartLastUs = NO_RTT
   c.hystartCurrentUs = NO_RTT
+  c.hystartRoundEnd = c.sndUna // whatever the initial number is: any other end may lie half the number space ahead
 }
 
 /** @param rttUs round trip of what was delivered, or -1; @param hystart only before the first loss (RFC 9406 4.3) */
