@@ -175,10 +175,11 @@ class LinuxRun {
 
   private nextUs(): number {
     const { host, peer, trace, scenario } = this
-    const times = [this.openUs, host.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs, this.endUs]
+    const times = [host.host.nextDeadlineUs(), host.wakeUs, peer.wakeUs, this.endUs]
     const { startUs } = trace
+    const nowUs = this.clock.nowUs()
+    if (nowUs < this.openUs) times.push(this.openUs)
     if (startUs !== undefined) {
-      const nowUs = this.clock.nowUs()
       for (const { fromUs, toUs } of this.stops)
         times.push(...[startUs + fromUs, startUs + toUs].filter((time) => time > nowUs))
       for (const index of this.unopened) times.push(startUs + scenario.traffic[index]!.atUs)
