@@ -3,11 +3,14 @@
  *
  * Called by: packrat.ts. Calls: parse.ts, run.ts, report.ts.
  */
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { PackratError } from '../../storage/errors.ts'
-import { choice, EXIT_OK, EXIT_PROBLEM, runCommand, toggle, UsageError } from '../arguments.ts'
+import { choice, EXIT_OK, EXIT_PROBLEM, runCommand, text, toggle, UsageError } from '../arguments.ts'
+import { drawDiagram } from './diagram.ts'
 import type { Scenario } from './document.ts'
 import { ScenarioError } from './json-reader.ts'
+import type { Outcome } from './measurement.ts'
 import { parseScenario } from './parse.ts'
 import { inPrivateNetwork, runInPrivateNetwork } from './private-network.ts'
 import { count, formatJson, formatTable } from './report.ts'
@@ -19,6 +22,7 @@ const COMMAND = {
   operands: [{ name: 'FILE', help: 'a scenario (docs/scenarios.md)', repeated: true }],
   flags: {
     json: toggle('print one JSON document'),
+    svg: text('DIR', 'write a time-sequence diagram of each run into this directory'),
     peer: choice(['file', 'packrat', 'linux'], 'who plays the peer: what the file says, or always the same', {
       default: 'file',
     }),
@@ -33,7 +37,11 @@ export const scenario = (argv: string[]): number | Promise<number> =>
       if (status !== undefined) return status
     }
     const results = []
-    for (const scenario of scenarios) results.push((await runScenario(scenario)).result)
+    for (const scenario of scenarios) {
+      const { result, outcome } = await runScenario(scenario)
+      results.push(result)
+      if (flags.svg !== undefined && outcome !== undefined) writeDiagram(flags.svg, outcome)
+    }
     console.log(flags.json ? formatJson(results) : formatTable(results))
     return count(results).failed > 0 ? EXIT_PROBLEM : EXIT_OK
   })
@@ -42,16 +50,26 @@ function withPeer(scenario: Scenario, peer: 'file' | Scenario['peerKind']): Scen
   return peer === 'file' ? scenario : { ...scenario, peerKind: peer }
 }
 
+function writeDiagram(directory: string, outcome: Outcome): void {
+  const path = join(directory, `${outcome.scenario.name.replaceAll(/[^\w.-]+/g, '-')}.svg`)
+  try {
+    mkdirSync(directory, { recursive: true })
+    writeFileSync(path, drawDiagram(outcome))
+  } catch (error) {
+    throw new PackratError('SCENARIO_FILE', `cannot write ${path}: ${(error as Error).message}`)
+  }
+}
+
 /** @throws UsageError if the file is no scenario, PackratError if it cannot be read */
 export function readScenario(file: string): Scenario {
-  let text: string
+  let document: string
   try {
-    text = readFileSync(file, 'utf8')
+    document = readFileSync(file, 'utf8')
   } catch (error) {
     throw new PackratError('SCENARIO_FILE', `cannot read ${file}: ${(error as Error).message}`)
   }
   try {
-    return parseScenario(text, file)
+    return parseScenario(document, file)
   } catch (error) {
     if (!(error instanceof ScenarioError)) throw error
     throw new UsageError(`${file}: ${error.message}`)
