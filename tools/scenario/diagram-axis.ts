@@ -27,9 +27,7 @@ export class Axis {
       const y = place(this.at(value))
       return `<path class="grid" d="M${left} ${y}H${right}"/><text class="tick" x="${left - 8}" y="${y + 4}" text-anchor="end">${format(value)}</text>`
     })
-    return [...lines, `<text class="label" x="${left - 8}" y="${place(this.to - 8)}">${escapeText(title)}</text>`].join(
-      '',
-    )
+    return [...lines, `<text class="label" x="${left}" y="${place(this.to - 9)}">${escapeText(title)}</text>`].join('')
   }
 
   /** Lines upward; labels below if there is a unit to show. */

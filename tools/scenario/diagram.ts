@@ -20,7 +20,7 @@ import type { TraceSegment, WindowSample } from './trace.ts'
 const WIDTH = 1100
 const LEFT = 74
 const RIGHT = 24
-const SEQUENCE_TOP = 84
+const SEQUENCE_TOP = 108
 const SEQUENCE_HEIGHT = 420
 const WINDOW_GAP = 40
 const WINDOW_HEIGHT = 130
@@ -82,7 +82,7 @@ function drawLegend(): string {
           : `<path class="${kind}" d="M${x + 5} 60v12"/>`,
     )
     parts.push(`<text class="label" x="${x + (line ? 20 : 13)}" y="70">${label}</text>`)
-    x += (line ? 36 : 30) + label.length * 6.2
+    x += (line ? 36 : 30) + label.length * 7
   }
   return parts.join('')
 }
