@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { drawDiagram } from '../../tools/scenario/diagram.ts'
 import { parseScenario } from '../../tools/scenario/parse.ts'
 import { formatTable } from '../../tools/scenario/report.ts'
 import { runScenario } from '../../tools/scenario/run.ts'
@@ -67,6 +68,30 @@ test('an expectation that is missed, and an event that never happens, fail the s
   assert.equal(await failed({ events: [{ drop: 'data 200' }] }), ['event: drop data 200'])
   assert.equal(await failed({ expect: { finished: '1ms' } }), ['finished'])
   assert.equal(await failed({ link: { loss: '100%' }, limit: '2s' }), ['bytes', 'connections end'])
+})
+
+test('the diagram shows every data segment once, crosses what was lost, and stands alone', async () => {
+  const events = [{ drop: 'data 3' }, { drop: 'retransmission 1' }, { delay: 'data 9', by: '1ms' }]
+  const text = scenarioWith({ about: 'a < b & c', traffic: [{ send: '100K' }], events })
+  const { outcome, result } = await runScenario(parseScenario(text, 'x.json'))
+  const svg = drawDiagram(outcome!)
+  const count = (pattern: RegExp): number => [...svg.matchAll(pattern)].length
+  const { dataSegments, retransmissions } = result.measured
+  const inLegend = 1
+  assert.is(count(/<path class="(data|probe)"/g), Number(dataSegments) + 2 * inLegend)
+  assert.is(count(/<path class="again"/g), Number(retransmissions) + inLegend)
+  assert.is(count(/<path class="lost"/g), 2 + inLegend)
+  assert.is(count(/<path class="(ack|edge|window|threshold)"/g), 4 + 2 * inLegend)
+  assert.match(svg, /<title>data 3, lost: 2896–4344 at \d+\.\d ms<\/title>/)
+  assert.match(svg, /a &lt; b &amp; c/)
+  assert.not.match(svg, /NaN|Infinity|undefined|href|url\(/)
+  const tags = [...svg.matchAll(/<(\/?)([a-z]+)[^>]*?(\/?)>/g)].filter(([, , , selfClosed]) => selfClosed === '')
+  const open: string[] = []
+  for (const [, slash, name] of tags) {
+    if (slash === '') open.push(name!)
+    else assert.is(open.pop(), name, 'tags nest')
+  }
+  assert.equal(open, [])
 })
 
 test('the same file gives the same run, another seed another one', async () => {
