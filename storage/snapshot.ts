@@ -245,6 +245,10 @@ export class Snapshots {
     snapshot.finish(because)
   }
 
+  endAll(because: string): void {
+    for (const snapshot of [...this.open]) this.end(snapshot, because)
+  }
+
   /**
    * Ends the oldest snapshot that retains anything, if all of them together retain enough.
    * @param lines lines or buffers that are missing

@@ -336,10 +336,11 @@ export class Store {
    */
   delete(key: Uint8Array, expect?: Condition): Promise<boolean> {
     this.checkWritable()
+    checkKey(key)
     if (expect !== undefined) checkCondition(this.persistence, this.currentOf(key), expect)
     const buffer = this.pool.allocateBuffer()
     if (buffer === NO_BUFFER) throw new FullError('no buffer left for the request')
-    this.pool.bufferBytes(buffer).set(checkKey(key), this.pool.bufferStart(buffer))
+    this.pool.bufferBytes(buffer).set(key, this.pool.bufferStart(buffer))
     const batch = this.stagingBatch
     const existed = this.stageDelete(buffer, 0, key.length) !== NO_META
     this.pool.releaseBuffer(buffer)
