@@ -107,8 +107,10 @@ export function drawCase(seed: number): RandomCase {
   if (hasBursts) items.push(`burst=${draw.share(0.02)}/${draw.of('0.2', '0.5')}`)
   if (hasRate) items.push(`rate=${draw.spread(500, 100_000)}kbit`, `queue=${draw.spread(10_000, 300_000)}`)
   if (draw.chance(0.3)) items.push(`jitter=${draw.spread(10, delayUs)}us`)
-  if (draw.chance(0.3)) items.push(`reorder=${draw.share(0.3)}/${draw.spread(100, 50_000)}us`)
-  if (draw.chance(0.3)) items.push(`dup=${draw.share(0.3)}`)
+  const reorders = draw.chance(0.3)
+  if (reorders) items.push(`reorder=${draw.share(0.3)}/${draw.spread(100, 50_000)}us`)
+  const duplicates = draw.chance(0.3)
+  if (duplicates) items.push(`dup=${draw.share(0.3)}`)
   const hasOutage = draw.chance(0.08)
   const outageFromUs = hasOutage ? draw.spread(1, 3 * SECOND_US) : 0
   const version = draw.chance(0.3) ? 6 : 4
@@ -131,6 +133,10 @@ export function drawCase(seed: number): RandomCase {
       clientOptions.keepAlive = false
       serverOptions.keepAlive = false
     }
+  const a = drawHost(draw, mtuMin, mtu, hasBlackHole)
+  const b = drawHost(draw, mtuMin, mtu, hasBlackHole)
+  // Nobody repeats a SYN-ACK with a cookie, and a late copy of the ACK that answers it opens another connection.
+  if (!lossy && !reorders && !duplicates) b.tcp!.synCookies = draw.of(0, 2)
   return {
     seed,
     impairment: items.join(','),
@@ -140,8 +146,8 @@ export function drawCase(seed: number): RandomCase {
     startUs: draw.chance(0.3) ? draw.of(...WRAPS_US) - draw.spread(1, 20 * SECOND_US) : SECOND_US,
     outageFromUs,
     outageToUs: hasOutage ? outageFromUs + draw.spread(10_000, 100 * SECOND_US) : 0,
-    a: drawHost(draw, mtuMin, mtu, hasBlackHole),
-    b: drawHost(draw, mtuMin, mtu, hasBlackHole),
+    a,
+    b,
     connections,
     lossy,
     mayTimeOut,
