@@ -91,6 +91,9 @@ export class Ipv6Counters {
   dropOption = 0
   /** A routing header with segments left (RFC 5095); answered by ICMPv6. */
   dropRouting = 0
+  /** Of `sent`: fragments. */
+  fragmentsSent = 0
+  /** Reassembled, and yet a fragment, or without its headers in the first fragment (RFC 7112). */
   dropFragment = 0
   /** Sending: no route to the destination. */
   dropNoRoute = 0
@@ -125,6 +128,8 @@ export class Icmpv6Counters {
   errorsReceived = 0
   errorsSent = 0
   dropShort = 0
+  /** In fragments, and no echo request (RFC 6980). */
+  dropFragmented = 0
   dropChecksum = 0
   dropType = 0
   /** Errors not sent because of the rate limit. */
@@ -243,6 +248,7 @@ export class StackCounters {
   readonly icmp = new IcmpCounters()
   readonly ipv6 = new Ipv6Counters()
   readonly ndp = new NdpCounters()
+  readonly ipv6Fragments = new FragmentCounters()
   readonly icmpv6 = new Icmpv6Counters()
   readonly udp = new UdpCounters()
   readonly tcp = new TcpCounters()

@@ -1,5 +1,6 @@
 /**
- * Sends a datagram that no single frame takes: cuts it into fragments (RFC 791 3.2). The payload is a chain of lines
+ * Sends a datagram that no single frame takes: cuts it into fragments (RFC 791 3.2, RFC 8200 4.5). The payload is a chain
+ * of lines
  * that may begin and end anywhere; fragments are views of it, and no byte is copied.
  *
  *   transport header, 8 bytes ─┐                       chain:   line ─────────► line ──► line ─────►
@@ -9,17 +10,16 @@
  * Every fragment but the last carries a multiple of 8 bytes: as much as the MTU takes, or as the descriptors of one
  * frame do when the lines are short.
  *
- * Called by: udp.ts, icmp.ts. Calls: ipv4.ts, transmitter.ts.
+ * Called by: udp.ts, icmp.ts, icmpv6.ts. Calls: ip.ts, transmitter.ts.
  */
 import { TX_FRAME_DESCRIPTORS_MAX } from '../drivers/device.ts'
 import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import type { Ipv4Counters } from './counters.ts'
+import type { AddressPair } from './address.ts'
 import { Identifications } from './identification.ts'
-import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
+import { fragmentHeaderBytes, type Ip } from './ip.ts'
 import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
-import { IPV4_ATOMIC, IPV4_HEADER_BYTES, ipv4FragmentWord } from './wire/ipv4.ts'
 
 /** Both UDP's and ICMP's. */
 const TRANSPORT_HEADER_BYTES = 8
@@ -29,9 +29,8 @@ const VIEWS_MAX = TX_FRAME_DESCRIPTORS_MAX - 1
 
 export class Fragmentation {
   private readonly pool: Pool
-  private readonly ipv4: Ipv4
+  private readonly ip: Ip
   private readonly transmitter: Transmitter
-  private readonly counters: Ipv4Counters
   private readonly identifications: Identifications
   private nowMs = 0
   /** Where the next fragment starts: line, and offset in it. */
@@ -44,11 +43,10 @@ export class Fragmentation {
   private readonly lengths = new Int32Array(VIEWS_MAX)
   private count = 0
 
-  constructor(pool: Pool, ipv4: Ipv4, transmitter: Transmitter, counters: Ipv4Counters, random: Random) {
+  constructor(pool: Pool, ip: Ip, transmitter: Transmitter, random: Random) {
     this.pool = pool
-    this.ipv4 = ipv4
+    this.ip = ip
     this.transmitter = transmitter
-    this.counters = counters
     this.identifications = new Identifications(random)
   }
 
@@ -64,7 +62,7 @@ export class Fragmentation {
    * @returns false if a fragment could not be sent: then those before it are for nothing
    */
   send(
-    destination: number,
+    e: AddressPair,
     protocol: number,
     header0: number,
     header1: number,
@@ -72,8 +70,8 @@ export class Fragmentation {
     length: number,
     mtu: number,
   ): boolean {
-    const identification = this.identifications.next(destination, protocol, this.nowMs)
-    const bytesMax = (mtu - IPV4_HEADER_BYTES) & ~FRAGMENT_UNIT_MASK
+    const identification = this.identifications.next(e, protocol, this.nowMs)
+    const bytesMax = (mtu - fragmentHeaderBytes(e)) & ~FRAGMENT_UNIT_MASK
     this.meta = chain
     this.offset = 0
     let sent = 0
@@ -82,9 +80,11 @@ export class Fragmentation {
       const left = length - sent - header
       const bytes = header + this.gather(Math.min(bytesMax - header, left), left)
       const more = sent + bytes < length
-      // All in one after all, of several lines: an atomic datagram.
-      const word = sent === 0 && !more ? IPV4_ATOMIC : ipv4FragmentWord(identification, sent, more)
-      const at = this.ipv4.beginWith(destination, protocol, bytes, word)
+      // All in one after all, of several lines: no fragment (RFC 8021 says why not to call it one).
+      const at =
+        sent === 0 && !more
+          ? this.ip.begin(e, protocol, bytes)
+          : this.ip.beginFragment(e, protocol, bytes, sent, more, identification)
       if (at < 0) return false
       if (header > 0) {
         this.transmitter.view.setInt32(at, header0)
@@ -92,7 +92,6 @@ export class Fragmentation {
       }
       this.push(header)
       sent += bytes
-      if (word !== IPV4_ATOMIC) this.counters.fragmentsSent++
     }
     return true
   }
@@ -140,12 +139,12 @@ export class Fragmentation {
   private push(header: number): void {
     const tx = this.transmitter
     const last = this.count - 1
-    tx.push(tx.buffer, tx.offset, IPV4_FRAME_HEADER_BYTES + header, last >= 0)
+    tx.push(tx.buffer, tx.offset, this.ip.frameHeaderBytes + header, last >= 0)
     for (let index = 0; index <= last; index++) {
       this.pool.retainBuffer(this.buffers[index]!)
       tx.releaseLater(this.buffers[index]!)
       tx.push(this.buffers[index]!, this.offsets[index]!, this.lengths[index]!, index < last)
     }
-    this.ipv4.end()
+    this.ip.end()
   }
 }

@@ -29,7 +29,7 @@ import { Icmp } from './icmp.ts'
 import { IcmpLimits } from './icmp-limits.ts'
 import { Ip } from './ip.ts'
 import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
-import { Ipv6Stack } from './ipv6-stack.ts'
+import { INPUT_FRAGMENT, INPUT_TRANSPORT, Ipv6Stack } from './ipv6-stack.ts'
 import {
   CONNECTIONS_MAX,
   DAD_TRANSMITS,
@@ -81,7 +81,8 @@ const TIMER_FRAGMENTS = 2
 const TIMER_PATH_MTU = 3
 const TIMER_NEIGHBOURS = 4
 const TIMER_DETECTION = 5
-const TIMER_CONNECTIONS = 6
+const TIMER_IPV6_FRAGMENTS = 6
+const TIMER_CONNECTIONS = 7
 
 /** Called once a burst between delivery and output: the store commits here. */
 export type BurstHook = () => void
@@ -141,6 +142,11 @@ export class Host {
     this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
     this.arp = new Arp(device.mac, address, pool, this.transmitter, this.timers, TIMER_ARP, this.counters.arp)
     this.ipv4 = new Ipv4(address, prefixLength, routes, this.arp, this.transmitter, this.counters.ipv4)
+    this.ip = new Ip(this.ipv4)
+    this.fragmentation = new Fragmentation(pool, this.ip, this.transmitter, options.random)
+    const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
+    const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
+    this.pathMtus = new PathMtus(mtu, this.timers, TIMER_PATH_MTU, options.random.next())
     this.icmpLimits = new IcmpLimits(Math.floor(nowUs / 1000) | 0, options.random.next())
     this.ipv6Stack =
       options.address6 === undefined
@@ -163,6 +169,10 @@ export class Host {
             notice: options.onAddress ?? (() => {}),
             transports: this,
             limits: this.icmpLimits,
+            fragmentation: this.fragmentation,
+            pathMtus: this.pathMtus,
+            fragmentTimer: TIMER_IPV6_FRAGMENTS,
+            reserveBuffers,
           })
     this.address6 = this.ipv6Stack?.address
     if (this.ipv6Stack === undefined && statics.some((route) => !route.network.isIpv4))
@@ -170,12 +180,9 @@ export class Host {
         'BAD_ROUTE',
         'there is a route of IPv6, but no address: give the host one, or no such route',
       )
-    this.ip = new Ip(this.ipv4, this.ipv6Stack?.ipv6)
-    const mtu = Math.min(options.mtu ?? device.capabilities.mtu, device.capabilities.mtu)
+    if (this.ipv6Stack !== undefined) this.ip.attach(this.ipv6Stack.ipv6)
     if (this.ipv6Stack !== undefined && mtu < IPV6_MTU_MIN)
       throw new PackratError('BAD_MTU', `an MTU of ${mtu} is too small for IPv6: it needs ${IPV6_MTU_MIN} or more`)
-    this.pathMtus = new PathMtus(mtu, this.timers, TIMER_PATH_MTU, options.random.next())
-    const reserveBuffers = tcp.reserveBuffers ?? POOL_RESERVE_BUFFERS
     const hystart = tcp.hystart ?? true
     const congestion = tcp.congestion === 'reno' ? new Reno(hystart) : new Cubic(hystart)
     const scoreboard = new Scoreboard()
@@ -210,7 +217,6 @@ export class Host {
       tailProbes: tcp.tailProbes ?? true,
       tuning: tuningOf(tcp),
     })
-    this.fragmentation = new Fragmentation(pool, this.ipv4, this.transmitter, this.counters.ipv4, options.random)
     this.udp = new Udp({
       pool,
       transmitter: this.transmitter,
@@ -397,12 +403,16 @@ export class Host {
       IPV4_PACKET_BYTES_MAX - packet.headerLength,
     )
     if (fate !== FRAGMENT_COMPLETES) return fate !== FRAGMENT_DROPPED
-    // The packet is another one now, with the references of its own.
-    if (!this.inputPacket(packet)) this.pool.releaseBuffer(packet.buffer)
+    this.endReassembled(packet, this.inputPacket(packet))
+    return true
+  }
+
+  /** The packet was another one than the frame, with references of its own. @param taken that to packet.buffer */
+  private endReassembled(packet: ReceivedPacket, taken: boolean): void {
+    if (!taken) this.pool.releaseBuffer(packet.buffer)
     this.pool.releaseChain(packet.rest)
     packet.rest = NO_META
     packet.restLines = 0
-    return true
   }
 
   /** A whole packet to its protocol. @returns true if the reference to packet.buffer was taken over */
@@ -419,7 +429,17 @@ export class Host {
   }
 
   private inputIpv6(ipv6Stack: Ipv6Stack, packet: ReceivedPacket, length: number, sum: number, toUs: boolean): boolean {
-    if (!ipv6Stack.input(packet, length, sum, toUs)) return false
+    const verdict = ipv6Stack.input(packet, length, sum, toUs)
+    if (verdict === INPUT_TRANSPORT) return this.inputTransport6(ipv6Stack, packet)
+    if (verdict !== INPUT_FRAGMENT) return false
+    const fate = ipv6Stack.inputFragment(packet)
+    if (fate !== FRAGMENT_COMPLETES) return fate !== FRAGMENT_DROPPED
+    const forTransport = ipv6Stack.inputReassembled(packet) === INPUT_TRANSPORT
+    this.endReassembled(packet, forTransport && this.inputTransport6(ipv6Stack, packet))
+    return true
+  }
+
+  private inputTransport6(ipv6Stack: Ipv6Stack, packet: ReceivedPacket): boolean {
     // Connections and datagrams are between two; nothing here joins groups.
     if (packet.isMulticast !== 0) {
       this.counters.ipv6.dropDestination++
@@ -442,6 +462,7 @@ export class Host {
     this.starvedBefore = this.device.counters.receiveStarved
     this.tcp.releasePressure()
     this.fragments.release()
+    this.ipv6Stack?.relieve()
   }
 
   private onTimer(timer: number): void {
@@ -449,8 +470,8 @@ export class Host {
     else if (timer === TIMER_ARP) this.arp.onTimer()
     else if (timer === TIMER_FRAGMENTS) this.fragments.onTimer()
     else if (timer === TIMER_PATH_MTU) this.pathMtus.onTimer()
-    else if (timer === TIMER_NEIGHBOURS || timer === TIMER_DETECTION) this.ipv6Stack?.onTimer(timer)
-    else this.tcp.onTimeWaitTimer()
+    else if (timer === TIMER_TIME_WAIT) this.tcp.onTimeWaitTimer()
+    else this.ipv6Stack?.onTimer(timer)
   }
 }
 

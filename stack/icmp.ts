@@ -10,7 +10,7 @@
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
 import { NO_FRAME, NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import { MAPPED_WORD_2 } from './address.ts'
+import { Ends, MAPPED_WORD_2 } from './address.ts'
 import type { IcmpCounters } from './counters.ts'
 import type { Fragmentation } from './fragmentation.ts'
 import type { ReassemblyErrors } from './fragments.ts'
@@ -65,6 +65,8 @@ export class Icmp implements ReassemblyErrors {
   private readonly datagrams: DatagramErrors
   private readonly counters: IcmpCounters
   private readonly quoted = new QuotedPacket()
+  /** Addresses of the datagram that is being sent. */
+  private readonly ends = new Ends()
 
   constructor(
     pool: Pool,
@@ -164,8 +166,10 @@ export class Icmp implements ReassemblyErrors {
     pool.retainBuffer(packet.buffer)
     pool.setNext(chain, packet.rest)
     packet.rest = NO_META
-    const { source3, length } = packet
-    const sent = this.fragmentation.send(source3, PROTOCOL_ICMP, header0, header1, chain, length, mtu)
+    const { ends } = this
+    ends.setRemote(packet.source0, packet.source1, packet.source2, packet.source3)
+    const { length } = packet
+    const sent = this.fragmentation.send(ends, PROTOCOL_ICMP, header0, header1, chain, length, mtu)
     pool.releaseChain(chain)
     return sent
   }

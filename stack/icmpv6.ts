@@ -5,15 +5,19 @@
  * Called by: Host. Calls: ipv6.ts, ndp.ts, transmitter.ts, and the transports (transport-errors.ts).
  */
 import { addSums, foldSum, subtractSums, sumBytes } from '../storage/checksum.ts'
+import { NO_FRAME, NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { Ends } from './address.ts'
 import type { Icmpv6Counters, NdpCounters } from './counters.ts'
+import type { Fragmentation } from './fragmentation.ts'
+import type { ReassemblyErrors } from './fragments.ts'
 import type { IcmpLimits } from './icmp-limits.ts'
 import { IPV6_FRAME_HEADER_BYTES, type Ipv6 } from './ipv6.ts'
 import { IPV6_MTU_MIN } from './limits.ts'
 import type { Ndp } from './ndp.ts'
 import { NO_ADDRESS } from './own-addresses.ts'
 import type { ReceivedPacket } from './packet.ts'
+import type { PathMtus } from './path-mtu.ts'
 import type { Transmitter } from './transmitter.ts'
 import { QuotedPacket, type Transports } from './transport-errors.ts'
 import { ICMP_HEADER_BYTES, icmpChecksum, icmpCode, icmpRest, icmpType, writeIcmpHeader } from './wire/icmp.ts'
@@ -31,6 +35,7 @@ import {
   NDP_ROUTER_SOLICITATION,
   PROBLEM_NEXT_HEADER,
   PROBLEM_OPTION,
+  TIME_EXCEEDED6_REASSEMBLY,
   UNREACHABLE6_PORT,
 } from './wire/icmpv6.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
@@ -56,13 +61,15 @@ export interface Icmpv6Parts {
   readonly ipv6: Ipv6
   readonly ndp: Ndp
   readonly limits: IcmpLimits
+  readonly pathMtus: PathMtus
+  readonly fragmentation: Fragmentation
   readonly transmitter: Transmitter
   readonly transports: Transports
   readonly counters: Icmpv6Counters
   readonly ndpCounters: NdpCounters
 }
 
-export class Icmpv6 {
+export class Icmpv6 implements ReassemblyErrors {
   private readonly parts: Icmpv6Parts
   private readonly quoted = new QuotedPacket()
   /** Addresses of the message that is being sent. */
@@ -84,6 +91,11 @@ export class Icmpv6 {
       return
     }
     const type = icmpType(packet.view, packet.at)
+    // RFC 6980 5, and nobody else has reason to.
+    if (packet.rest !== NO_META && type !== ICMPV6_ECHO) {
+      counters.dropFragmented++
+      return
+    }
     switch (type) {
       case ICMPV6_ECHO:
         this.echo(packet)
@@ -120,6 +132,11 @@ export class Icmpv6 {
       this.sendError(packet, ICMPV6_PARAMETER_PROBLEM, code, pointer)
   }
 
+  /** RFC 4443 3.3. */
+  onReassemblyTimeout(packet: ReceivedPacket): void {
+    this.sendError(packet, ICMPV6_TIME_EXCEEDED, TIME_EXCEEDED6_REASSEMBLY, 0)
+  }
+
   /** @param rest pointer or MTU, the second word of the message */
   private sendError(packet: ReceivedPacket, type: number, code: number, rest: number): void {
     const { counters } = this.parts
@@ -140,7 +157,7 @@ export class Icmpv6 {
   }
 
   private echo(packet: ReceivedPacket): void {
-    const { counters } = this.parts
+    const { counters, pathMtus } = this.parts
     counters.echoRequests++
     const { view, at, length } = packet
     const code = icmpCode(view, at)
@@ -148,8 +165,52 @@ export class Icmpv6 {
     const own = subtractSums(packet.sum, addSums(icmpChecksum(view, at), (ICMPV6_ECHO << 8) | code))
     const sum = addSums(own, (ICMPV6_ECHO_REPLY << 8) | code)
     const data = at - packet.bufferAt + ICMP_HEADER_BYTES
+    const { source0, source1, source2, source3 } = packet
+    const mtu = pathMtus.lookup(source0, source1, source2, source3)
+    if (packet.rest !== NO_META || length + IPV6_HEADER_BYTES > mtu) {
+      if (this.echoFragmented(packet, mtu, (ICMPV6_ECHO_REPLY << 24) | (code << 16), sum)) counters.echoReplies++
+      return
+    }
     if (this.reply(packet, ICMPV6_ECHO_REPLY, code, icmpRest(view, at), sum, data, length - ICMP_HEADER_BYTES))
       counters.echoReplies++
+  }
+
+  /** The reply to a request that came in fragments, or is too long for the way back. @param sum of the reply but for its checksum */
+  private echoFragmented(packet: ReceivedPacket, mtu: number, header0: number, sum: number): boolean {
+    const { fragmentation, pool } = this.parts
+    const { ends } = this
+    if (!this.setEnds(packet)) return false
+    const data = packet.at - packet.bufferAt + ICMP_HEADER_BYTES
+    // The sum of the line is not asked for: the checksum is known.
+    const chain = pool.createView(packet.buffer, data, packet.firstLength - ICMP_HEADER_BYTES, NO_FRAME << 16)
+    if (chain === NO_META) return false
+    pool.retainBuffer(packet.buffer)
+    pool.setNext(chain, packet.rest)
+    packet.rest = NO_META
+    const { length } = packet
+    const checksum = ~addSums(foldSum(ipv6AddressSum(ends) + length + PROTOCOL_ICMPV6), sum) & 0xffff
+    const rest = icmpRest(packet.view, packet.at)
+    const sent = fragmentation.send(ends, PROTOCOL_ICMPV6, header0 | checksum, rest, chain, length, mtu)
+    pool.releaseChain(chain)
+    return sent
+  }
+
+  /** Both ends of an answer. RFC 4443 2.2: from the address that was spoken to; if it was a group's, from one of ours. */
+  private setEnds(packet: ReceivedPacket): boolean {
+    const { ipv6 } = this.parts
+    const { ends } = this
+    // Who uses our address could not be told apart from us.
+    if (ipv6.own.find(packet.source0, packet.source1, packet.source2, packet.source3) !== NO_ADDRESS) return false
+    ends.setRemote(packet.source0, packet.source1, packet.source2, packet.source3)
+    if (packet.isMulticast === 0) {
+      ends.setLocal(packet.destination0, packet.destination1, packet.destination2, packet.destination3)
+      return true
+    }
+    const index = ipv6.own.sourceFor(packet.source0)
+    if (index === NO_ADDRESS) return false
+    const { word0, word1, word2, word3 } = ipv6.own.addresses[index]!
+    ends.setLocal(word0, word1, word2, word3)
+    return true
   }
 
   /**
@@ -167,18 +228,7 @@ export class Icmpv6 {
   ): boolean {
     const { ipv6, transmitter: tx, pool } = this.parts
     const { ends } = this
-    // Who uses our address could not be told apart from us.
-    if (ipv6.own.find(packet.source0, packet.source1, packet.source2, packet.source3) !== NO_ADDRESS) return false
-    ends.setRemote(packet.source0, packet.source1, packet.source2, packet.source3)
-    // RFC 4443 2.2: from the address that was spoken to; if it was a group's, from one of ours.
-    if (packet.isMulticast === 0)
-      ends.setLocal(packet.destination0, packet.destination1, packet.destination2, packet.destination3)
-    else {
-      const index = ipv6.own.sourceFor(packet.source0)
-      if (index === NO_ADDRESS) return false
-      const { word0, word1, word2, word3 } = ipv6.own.addresses[index]!
-      ends.setLocal(word0, word1, word2, word3)
-    }
+    if (!this.setEnds(packet)) return false
     const length = ICMP_HEADER_BYTES + dataLength
     const at = ipv6.begin(ends, PROTOCOL_ICMPV6, length)
     if (at < 0) return false

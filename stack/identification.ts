@@ -10,6 +10,8 @@
  *
  * Called by: fragmentation.ts.
  */
+import type { AddressPair } from './address.ts'
+import { hashAddress } from './address-hash.ts'
 import type { Random } from './random.ts'
 
 const SLOTS = 1024
@@ -27,10 +29,10 @@ export class Identifications {
   }
 
   /** The next number for a destination, 32 bits; IPv4 takes the lower half. */
-  next(destination: number, protocol: number, nowMs: number): number {
-    let hash = Math.imul(destination ^ this.seed, 0x9e3779b1)
-    hash = Math.imul(hash ^ (hash >>> 15) ^ protocol, 0x85ebca6b)
-    const slot = (hash >>> 13) & (SLOTS - 1)
+  next(e: AddressPair, protocol: number, nowMs: number): number {
+    const { remoteAddress0, remoteAddress1, remoteAddress2, remoteAddress3 } = e
+    const hash = hashAddress(this.seed ^ protocol, remoteAddress0, remoteAddress1, remoteAddress2, remoteAddress3)
+    const slot = (hash >>> 8) & (SLOTS - 1)
     const elapsedMs = (nowMs - this.usedMs[slot]!) | 0
     this.usedMs[slot] = nowMs
     const skip = elapsedMs > 1 ? (this.random.next() >>> 0) % elapsedMs : 0

@@ -11,7 +11,7 @@ import { IPV4_FRAME_HEADER_BYTES, type Ipv4 } from './ipv4.ts'
 import { IPV6_FRAME_HEADER_BYTES, type Ipv6 } from './ipv6.ts'
 import { NO_ADDRESS } from './own-addresses.ts'
 import { IPV4_HEADER_BYTES, ipv4PseudoSum, setIpv4Ecn } from './wire/ipv4.ts'
-import { IPV6_HEADER_BYTES, ipv6AddressSum, setIpv6Ecn } from './wire/ipv6.ts'
+import { FRAGMENT_HEADER_BYTES, IPV6_HEADER_BYTES, ipv6AddressSum, setIpv6Ecn } from './wire/ipv6.ts'
 
 export function isIpv4Pair(e: AddressPair): boolean {
   return isMapped(e.remoteAddress0, e.remoteAddress1, e.remoteAddress2)
@@ -27,16 +27,25 @@ export function ipHeaderBytes(e: AddressPair): number {
   return isIpv4Pair(e) ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES
 }
 
+/** The same of a fragment. */
+export function fragmentHeaderBytes(e: AddressPair): number {
+  return isIpv4Pair(e) ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES + FRAGMENT_HEADER_BYTES
+}
+
 export class Ip {
-  /** Ethernet and IP header of the frame being built, bytes. */
+  /** Everything in front of the transport header, or of a fragment's bytes, in the frame being built. */
   frameHeaderBytes = IPV4_FRAME_HEADER_BYTES
 
   private readonly ipv4: Ipv4
-  private readonly ipv6: Ipv6 | undefined
+  /** Undefined: the host speaks IPv4 only. */
+  private ipv6: Ipv6 | undefined = undefined
 
-  /** @param ipv6 undefined: the host speaks IPv4 only */
-  constructor(ipv4: Ipv4, ipv6: Ipv6 | undefined) {
+  constructor(ipv4: Ipv4) {
     this.ipv4 = ipv4
+  }
+
+  /** The host speaks IPv6, too. Once, before anything is sent. */
+  attach(ipv6: Ipv6): void {
     this.ipv6 = ipv6
   }
 
@@ -48,6 +57,23 @@ export class Ip {
     }
     this.frameHeaderBytes = IPV6_FRAME_HEADER_BYTES
     return this.ipv6 === undefined ? -1 : this.ipv6.begin(e, protocol, length)
+  }
+
+  /** The same for one fragment of a datagram; `length` bytes of it. @param offset bytes, a multiple of 8 */
+  beginFragment(
+    e: AddressPair,
+    protocol: number,
+    length: number,
+    offset: number,
+    more: boolean,
+    identification: number,
+  ): number {
+    if (isIpv4Pair(e)) {
+      this.frameHeaderBytes = IPV4_FRAME_HEADER_BYTES
+      return this.ipv4.beginFragment(e.remoteAddress3, protocol, length, offset, more, identification)
+    }
+    this.frameHeaderBytes = IPV6_FRAME_HEADER_BYTES + FRAGMENT_HEADER_BYTES
+    return this.ipv6 === undefined ? -1 : this.ipv6.beginFragment(e, protocol, length, offset, more, identification)
   }
 
   /** Sets the ECN bits of the header in front of `at`, of the frame being built (RFC 3168 5). */

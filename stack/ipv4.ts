@@ -23,6 +23,7 @@ import {
   IPV4_HEADER_BYTES,
   ipv4Destination,
   ipv4Ecn,
+  ipv4FragmentWord,
   ipv4HeaderLength,
   ipv4HeaderSumIsRight,
   ipv4IsFragment,
@@ -144,8 +145,22 @@ export class Ipv4 {
     return this.beginWith(destination, protocol, length, IPV4_ATOMIC)
   }
 
-  /** The same for one fragment of a datagram; `length` bytes of it. @param fragmentWord wire/ipv4.ts */
-  beginWith(destination: number, protocol: number, length: number, fragmentWord: number): number {
+  /** The same for one fragment of a datagram; `length` bytes of it. @param offset bytes, a multiple of 8 */
+  beginFragment(
+    destination: number,
+    protocol: number,
+    length: number,
+    offset: number,
+    more: boolean,
+    identification: number,
+  ): number {
+    const at = this.beginWith(destination, protocol, length, ipv4FragmentWord(identification, offset, more))
+    if (at >= 0) this.counters.fragmentsSent++
+    return at
+  }
+
+  /** @param fragmentWord second word of the header (wire/ipv4.ts) */
+  private beginWith(destination: number, protocol: number, length: number, fragmentWord: number): number {
     const nextHop = this.nextHop(destination)
     if (nextHop === 0) {
       this.counters.dropNoRoute++

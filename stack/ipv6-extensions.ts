@@ -3,7 +3,7 @@
  * strangers, so the walk is bounded: IPV6_EXTENSION_HEADERS_MAX headers, IPV6_OPTIONS_MAX options in one of them.
  *
  *   walk ─► transport         packet.protocol, packet.at and packet.length say where and what
- *        ─► fragment          packet.at is its fragment header
+ *        ─► fragment          packet.at is its fragment header, and packet.length goes from there
  *        ─► dropped           counted
  *        ─► problem           counted; problemCode and problemPointer say what the sender is to be told
  *
@@ -17,6 +17,7 @@ import { PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
 import {
   EXTENSION_UNIT_BYTES,
   extensionLength,
+  FRAGMENT_HEADER_BYTES,
   fragmentIsAtomic,
   IPV6_HEADER_BYTES,
   IPV6_NEXT_HEADER,
@@ -56,10 +57,20 @@ export class ExtensionHeaders {
 
   /** @param end where the packet ends in packet.view */
   walk(packet: ReceivedPacket, end: number): number {
+    const { headerAt } = packet
+    return this.walkFrom(packet, headerAt + IPV6_NEXT_HEADER, headerAt + IPV6_HEADER_BYTES, end, 0)
+  }
+
+  /** Goes on behind the fragment header in front of packet.at, when the packet has become whole. */
+  walkOn(packet: ReceivedPacket, end: number): number {
+    return this.walkFrom(packet, packet.at - FRAGMENT_HEADER_BYTES, packet.at, end, 1)
+  }
+
+  private walkFrom(packet: ReceivedPacket, firstField: number, firstAt: number, end: number, before: number): number {
     const { view, headerAt } = packet
-    let field = headerAt + IPV6_NEXT_HEADER
-    let at = headerAt + IPV6_HEADER_BYTES
-    for (let headers = 0; ; headers++) {
+    let field = firstField
+    let at = firstAt
+    for (let headers = before; ; headers++) {
       const next = view.getUint8(field)
       packet.protocol = next
       packet.at = at

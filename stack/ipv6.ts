@@ -9,7 +9,7 @@
 import { subtractSums, subtractTail, sumBytes } from '../storage/checksum.ts'
 import { type AddressPair, isMapped } from './address.ts'
 import type { Ipv6Counters } from './counters.ts'
-import { CHAIN_FRAGMENT, CHAIN_PROBLEM, CHAIN_TRANSPORT, ExtensionHeaders } from './ipv6-extensions.ts'
+import { CHAIN_DROPPED, CHAIN_FRAGMENT, CHAIN_PROBLEM, CHAIN_TRANSPORT, ExtensionHeaders } from './ipv6-extensions.ts'
 import { IPV6_HOP_LIMIT } from './limits.ts'
 import type { Ndp } from './ndp.ts'
 import { NO_NEIGHBOUR } from './neighbour-cache.ts'
@@ -19,6 +19,7 @@ import { NO_ROUTE, type Routes } from './routes.ts'
 import type { Transmitter } from './transmitter.ts'
 import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV6, MULTICAST6_MAC_HIGH, writeEthernetHeader } from './wire/ethernet.ts'
 import {
+  FRAGMENT_HEADER_BYTES,
   IPV6_HEADER_BYTES,
   ipv6DestinationWord,
   ipv6Ecn,
@@ -26,6 +27,8 @@ import {
   ipv6PayloadLength,
   ipv6SourceWord,
   ipv6Version,
+  NEXT_FRAGMENT,
+  writeFragmentHeader,
   writeIpv6Header,
 } from './wire/ipv6.ts'
 
@@ -37,6 +40,11 @@ export const IPV6_DROPPED = 0
 export const IPV6_ACCEPTED = 1
 /** Dropped, and the sender is to be told: `extensions` knows what. */
 export const IPV6_PROBLEM = 2
+/** Right as far as it goes; packet.at is behind its fragment header. */
+export const IPV6_FRAGMENT = 3
+
+/** RFC 7112 5: the first fragment has all headers, the transport's as far as it is read here included. */
+const FIRST_TRANSPORT_BYTES_MIN = 8
 
 export interface Ipv6Parts {
   readonly own: OwnAddresses
@@ -95,7 +103,11 @@ export class Ipv6 {
       return IPV6_DROPPED
     }
     const verdict = this.extensions.walk(packet, at + totalLength)
-    if (verdict === CHAIN_TRANSPORT) {
+    if (verdict === CHAIN_TRANSPORT || verdict === CHAIN_FRAGMENT) {
+      if (verdict === CHAIN_FRAGMENT) {
+        packet.at += FRAGMENT_HEADER_BYTES
+        packet.length -= FRAGMENT_HEADER_BYTES
+      }
       const whole = totalLength === length ? sum : subtractTail(view, at, totalLength, length, sum)
       packet.headerLength = packet.at - at
       packet.sum = subtractSums(whole, sumBytes(view, at, packet.headerLength))
@@ -103,10 +115,30 @@ export class Ipv6 {
       packet.ecn = ipv6Ecn(view, at)
       packet.firstLength = packet.length
       packet.firstSum = packet.sum
-      return IPV6_ACCEPTED
+      return verdict === CHAIN_FRAGMENT ? IPV6_FRAGMENT : IPV6_ACCEPTED
     }
-    if (verdict === CHAIN_FRAGMENT) counters.dropFragment++
     return verdict === CHAIN_PROBLEM ? IPV6_PROBLEM : IPV6_DROPPED
+  }
+
+  /** The fragments of a packet are together: finds the transport behind what headers there still are. */
+  acceptReassembled(packet: ReceivedPacket): number {
+    const { view, at, length } = packet
+    const verdict = this.extensions.walkOn(packet, at + packet.firstLength)
+    if (verdict === CHAIN_PROBLEM) return IPV6_PROBLEM
+    if (verdict === CHAIN_DROPPED) return IPV6_DROPPED
+    // A fragment of fragments, or headers that go on behind the first one.
+    if (verdict === CHAIN_FRAGMENT || packet.length < FIRST_TRANSPORT_BYTES_MIN) {
+      this.parts.counters.dropFragment++
+      return IPV6_DROPPED
+    }
+    const headers = packet.at - at
+    const headersSum = sumBytes(view, at, headers)
+    packet.firstLength = packet.length
+    packet.firstSum = subtractSums(packet.firstSum, headersSum)
+    packet.length = length - headers
+    packet.sum = subtractSums(packet.sum, headersSum)
+    packet.headerLength += headers
+    return IPV6_ACCEPTED
   }
 
   /** Whether packets for an address have somewhere to go. */
@@ -137,6 +169,22 @@ export class Ipv6 {
     const at = tx.at + ETHERNET_HEADER_BYTES
     writeIpv6Header(tx.view, at, length, protocol, IPV6_HOP_LIMIT, e)
     return at + IPV6_HEADER_BYTES
+  }
+
+  /** The same for one fragment of a datagram; `length` bytes of it. @param offset bytes, a multiple of 8 */
+  beginFragment(
+    e: AddressPair,
+    protocol: number,
+    length: number,
+    offset: number,
+    more: boolean,
+    identification: number,
+  ): number {
+    const at = this.begin(e, NEXT_FRAGMENT, FRAGMENT_HEADER_BYTES + length)
+    if (at < 0) return -1
+    writeFragmentHeader(this.parts.transmitter.view, at, protocol, offset, more, identification)
+    this.parts.counters.fragmentsSent++
+    return at + FRAGMENT_HEADER_BYTES
   }
 
   /** The frame is pushed completely. */

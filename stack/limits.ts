@@ -76,6 +76,7 @@ export const FRAGMENT_BUFFERS_MAX = 2048
 export const FRAGMENT_BUFFERS_PER_SOURCE_MAX = 512
 /** A datagram has this long to be complete, from its first fragment on; Linux ipfrag_time. RFC 1122 3.3.2 says 60 to 120 s. */
 export const FRAGMENT_TIMEOUT_MS = 30_000
+export const IPV6_FRAGMENT_TIMEOUT_MS = 60_000 // RFC 8200 4.5; Linux ip6frag_time
 
 /* --- UDP --- */
 

@@ -46,7 +46,7 @@ import type { Random } from './random.ts'
 import type { Transmitter } from './transmitter.ts'
 import type { DatagramErrors, QuotedPacket } from './transport-errors.ts'
 import { IPV4_HEADER_BYTES, IPV4_PACKET_BYTES_MAX, PROTOCOL_UDP } from './wire/ipv4.ts'
-import { IPV6_HEADER_BYTES } from './wire/ipv6.ts'
+import { IPV6_PAYLOAD_BYTES_MAX } from './wire/ipv6.ts'
 import {
   UDP_HEADER_BYTES,
   udpChecksum,
@@ -90,9 +90,6 @@ export interface UdpParts {
   /** Free buffers below which received datagrams are dropped. */
   readonly reserveBuffers: number
 }
-
-/** Largest payload that is sent over IPv4, bytes: what the packet's length field can say. */
-const PAYLOAD_BYTES_MAX = IPV4_PACKET_BYTES_MAX - IPV4_HEADER_BYTES - UDP_HEADER_BYTES
 
 /** A local port. */
 export class UdpPort {
@@ -143,11 +140,10 @@ export class Udp implements DatagramErrors {
 
   /* --- for applications --- */
 
-  /** Largest payload that is sent to an address, bytes: over IPv6 nothing is fragmented. */
+  /** Largest payload that is sent to an address, bytes: what the packet's length field can say. */
   payloadBytesMax(address: Address): number {
-    if (address.isIpv4) return PAYLOAD_BYTES_MAX
-    const { word0, word1, word2, word3 } = address
-    return this.parts.pathMtus.lookup(word0, word1, word2, word3) - IPV6_HEADER_BYTES - UDP_HEADER_BYTES
+    const packet = address.isIpv4 ? IPV4_PACKET_BYTES_MAX - IPV4_HEADER_BYTES : IPV6_PAYLOAD_BYTES_MAX
+    return packet - UDP_HEADER_BYTES
   }
 
   /**
@@ -232,14 +228,14 @@ export class Udp implements DatagramErrors {
       sum = appendSum(sum, bytes, pool.sum(meta))
       bytes += pool.dataLength(meta)
     }
-    if (bytes > this.payloadBytesMax(address) || !address.isIpv4) {
+    if (bytes > this.payloadBytesMax(address)) {
       pool.releaseChain(chain)
       return SEND_TOO_LONG
     }
     const length = UDP_HEADER_BYTES + bytes
     const checksum = udpSum(this.ends, port.number, remotePort, length, sum)
     const ports = (port.number << 16) | remotePort
-    const sent = fragmentation.send(address.word3, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
+    const sent = fragmentation.send(this.ends, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
     pool.releaseChain(chain)
     if (!sent) return pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
     counters.sent++

@@ -64,6 +64,7 @@ export function readStats(sources: StatsSources): object {
     udp: { ...host.counters.udp },
     ipv4: { ...host.counters.ipv4 },
     fragments: { ...host.counters.fragments },
+    ipv6Fragments: { ...host.counters.ipv6Fragments },
     arp: { ...host.counters.arp },
     icmp: { ...host.counters.icmp },
     ipv6: { ...host.counters.ipv6 },

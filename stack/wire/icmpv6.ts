@@ -14,6 +14,7 @@
 export const ICMPV6_UNREACHABLE = 1
 export const ICMPV6_TOO_BIG = 2
 export const ICMPV6_TIME_EXCEEDED = 3
+export const TIME_EXCEEDED6_REASSEMBLY = 1
 export const ICMPV6_PARAMETER_PROBLEM = 4
 /** Types below are errors (RFC 4443 2.1). */
 export const ICMPV6_INFORMATIONAL = 128

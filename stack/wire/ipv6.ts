@@ -10,9 +10,11 @@
 import type { AddressPair } from '../address.ts'
 
 export const IPV6_HEADER_BYTES = 40
+/** Largest packet behind that header: what its length field can say. */
+export const IPV6_PAYLOAD_BYTES_MAX = 65_535
 /** Lower half of the traffic class, and the first bits of the flow label. */
 const SERVICE = 1
-const PAYLOAD_LENGTH = 4
+export const IPV6_PAYLOAD_LENGTH = 4
 /** Public, for parameter problems point at fields. */
 export const IPV6_NEXT_HEADER = 6
 const HOP_LIMIT = 7
@@ -33,7 +35,11 @@ export const EXTENSION_UNIT_BYTES = 8
 const EXTENSION_LENGTH = 1
 export const ROUTING_TYPE = 2
 const ROUTING_SEGMENTS_LEFT = 3
-const FRAGMENT_OFFSET = 2
+export const FRAGMENT_OFFSET = 2
+const FRAGMENT_IDENTIFICATION = 4
+export const FRAGMENT_HEADER_BYTES = 8
+const FRAGMENT_OFFSET_MASK = 0xfff8
+const FRAGMENT_MORE = 1
 
 /* Options of hop-by-hop and destination headers. */
 export const OPTION_PAD1 = 0
@@ -56,7 +62,7 @@ export function setIpv6Ecn(view: DataView, at: number, ecn: number): void {
 
 /** Bytes behind the 40 of the header. */
 export function ipv6PayloadLength(view: DataView, at: number): number {
-  return view.getUint16(at + PAYLOAD_LENGTH)
+  return view.getUint16(at + IPV6_PAYLOAD_LENGTH)
 }
 
 export function ipv6NextHeader(view: DataView, at: number): number {
@@ -109,7 +115,7 @@ export function writeIpv6Header(
   e: AddressPair,
 ): void {
   view.setInt32(at, VERSION)
-  view.setInt32(at + PAYLOAD_LENGTH, (payloadLength << 16) | (nextHeader << 8) | hopLimit)
+  view.setInt32(at + IPV6_PAYLOAD_LENGTH, (payloadLength << 16) | (nextHeader << 8) | hopLimit)
   view.setInt32(at + SOURCE, e.localAddress0)
   view.setInt32(at + SOURCE + 4, e.localAddress1)
   view.setInt32(at + SOURCE + 8, e.localAddress2)
@@ -129,9 +135,35 @@ export function routingSegmentsLeft(view: DataView, at: number): number {
   return view.getUint8(at + ROUTING_SEGMENTS_LEFT)
 }
 
+/** Where the bytes behind a fragment header belong (RFC 8200 4.5). */
+export function fragmentOffset(view: DataView, at: number): number {
+  return view.getUint16(at + FRAGMENT_OFFSET) & FRAGMENT_OFFSET_MASK
+}
+
+export function fragmentHasMore(view: DataView, at: number): boolean {
+  return (view.getUint16(at + FRAGMENT_OFFSET) & FRAGMENT_MORE) !== 0
+}
+
+export function fragmentIdentification(view: DataView, at: number): number {
+  return view.getInt32(at + FRAGMENT_IDENTIFICATION)
+}
+
+/** @param offset bytes, a multiple of 8 */
+export function writeFragmentHeader(
+  view: DataView,
+  at: number,
+  nextHeader: number,
+  offset: number,
+  more: boolean,
+  identification: number,
+): void {
+  view.setInt32(at, (nextHeader << 24) | offset | (more ? FRAGMENT_MORE : 0))
+  view.setInt32(at + FRAGMENT_IDENTIFICATION, identification)
+}
+
 /** A fragment header without offset and without more to come: the packet is whole (RFC 6946). */
 export function fragmentIsAtomic(view: DataView, at: number): boolean {
-  return (view.getUint16(at + FRAGMENT_OFFSET) & 0xfff9) === 0
+  return (view.getUint16(at + FRAGMENT_OFFSET) & (FRAGMENT_OFFSET_MASK | FRAGMENT_MORE)) === 0
 }
 
 function halves(word: number): number {

@@ -103,8 +103,6 @@ const chains: [string, number, number[], string, string][] = [
   ['another routing type with a segment left', 43, routing(58, 4, 1), 'dropRouting', '0 42'],
   ['a routing header that is through', 43, routing(58, 0, 0), '', 'reply'],
   ['an atomic fragment', 44, fragment(58, 0), '', 'reply'],
-  ['a first fragment', 44, fragment(58, 1), 'dropFragment', ''],
-  ['a later fragment', 44, fragment(58, 8), 'dropFragment', ''],
 ]
 
 for (const [name, next, headers, counter, answer] of chains)
@@ -154,6 +152,7 @@ test('a random chain of headers neither throws nor leaks', () => {
     lab.send(lab.packet(bytes, { next: types[random(types.length)]!, to: random(4) === 0 ? ALL_NODES : HOST }))
     lab.frames.length = 0
   }
+  lab.advanceMs(61_000) // fragments have waited for others
   assert.is(lab.pool.freeBuffers, lab.pool.totalBuffers)
 })
 
