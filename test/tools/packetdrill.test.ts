@@ -36,6 +36,19 @@ for (const { name, text } of scripts)
 for (const { name, text } of scripts)
   test(`${name} says what it is for`, () => assert.match(text.split('\n')[0]!, /^\/\/ (RFC \d+|POSIX|Linux)/))
 
+/** Of these the text itself is about IPv4, or about the size of its headers. */
+const NOT_OVER_IPV6 = /--ip_version|icmp|RFC 9293 3\.7\.1, RFC 7323 1\.3/
+
+for (const { name, text } of scripts.filter((script) => !NOT_OVER_IPV6.test(script.text)))
+  test(`${name} passes over IPv6`, () => {
+    const outcome = runScript(`--ip_version=ipv6\n${text.replaceAll('mss 1460', 'mss 1440')}`, silent)
+    assert.is(
+      outcome.verdict,
+      'passed',
+      outcome.verdict === 'passed' ? '' : `${name}:${outcome.line}: ${outcome.reason}`,
+    )
+  })
+
 /* --- a wrong expectation is reported --- */
 
 type Change = (spec: TcpSpec) => TcpSpec | undefined

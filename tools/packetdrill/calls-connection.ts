@@ -19,7 +19,8 @@ export function withSocket(
 /** socket(domain, type, protocol) */
 export function socket(process: ScriptProcess, call: Call): Attempt {
   const domain = call.argument(0)
-  if (domain.kind === 'symbol' && domain.name !== 'AF_INET') call.unsupported(`sockets of ${domain.name}`)
+  const own = process.settings.socketVersion === 6 ? 'AF_INET6' : 'AF_INET'
+  if (domain.kind === 'symbol' && domain.name !== own) call.unsupported(`sockets of ${domain.name}`)
   const kinds = symbols(call.argument(1))
   const protocol = call.argument(2)
   if (!kinds.includes('SOCK_STREAM')) call.unsupported(`sockets of ${kinds.join('|')}`)
@@ -102,10 +103,11 @@ function address(call: Call, index: number): { host: string; port: number } {
   if (value.kind === 'ellipsis') return { host: '', port: 0 }
   const fields = call.structOf(value)
   const family = fields.get('sa_family')
-  if (family?.kind !== 'symbol' || family.name !== 'AF_INET')
+  if (family?.kind !== 'symbol' || (family.name !== 'AF_INET' && family.name !== 'AF_INET6'))
     call.unsupported(`addresses of ${family?.kind === 'symbol' ? family.name : 'an unnamed family'}`)
-  const port = fields.get('sin_port')
-  const host = fields.get('sin_addr')
-  const text = host?.kind === 'apply' ? host.arguments[0] : undefined
+  const port = fields.get('sin_port') ?? fields.get('sin6_port')
+  const host = fields.get('sin_addr') ?? fields.get('sin6_addr')
+  // inet_addr("192.0.2.1"), inet_pton("fd3d::1"), inet_pton(AF_INET6, "fd3d::1")
+  const text = host?.kind === 'apply' ? host.arguments.at(-1) : undefined
   return { host: text?.kind === 'text' ? text.value : '', port: port === undefined ? 0 : call.numberOf(port) }
 }

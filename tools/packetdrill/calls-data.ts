@@ -12,7 +12,8 @@ const MSG_DONTWAIT = CONSTANTS.get('MSG_DONTWAIT')!
 const MSG_WAITALL = CONSTANTS.get('MSG_WAITALL')!
 const MSG_NOSIGNAL = CONSTANTS.get('MSG_NOSIGNAL')!
 const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
-const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL
+const MSG_MORE = CONSTANTS.get('MSG_MORE')!
+const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
 
 /** read(fd, buffer, length) */
 export function read(process: ScriptProcess, call: Call): Attempt {
@@ -104,7 +105,7 @@ function writing(process: ScriptProcess, call: Call, bytes: number, flags: numbe
   if ((flags & ~WRITE_FLAGS) !== 0) call.unsupported(`these flags of ${call.action.name}`)
   let left = bytes
   return withSocket(process, call, (socket) => {
-    const result = socket.write(left)
+    const result = socket.write(left, (flags & MSG_MORE) !== 0)
     if (result === undefined) return left === bytes ? wouldBlock(socket, flags) : undefined
     if (result.value < 0) return left === bytes ? result : done(bytes - left)
     left -= result.value

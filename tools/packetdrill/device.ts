@@ -1,5 +1,5 @@
 /**
- * The link of a script: hands the stack what the script injects, answers its ARP, and keeps what it sends until the
+ * The link of a script: hands the stack what the script injects, answers what it asks its link, and keeps what it sends until the
  * script expects it. Time is the runner's.
  *
  * Called by: the stack (Device), peer.ts (inject, sent).
@@ -22,8 +22,8 @@ import {
 import { sumBytes } from '../../storage/checksum.ts'
 import { NO_BUFFER } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import { LOCAL_MAC } from './addresses.ts'
-import { arpReply, decodeFrame, type LivePacket } from './frames.ts'
+import { decodeFrame, type LivePacket } from './frames.ts'
+import { answerQuestion, LOCAL_MAC } from './internet.ts'
 
 const ETHERNET_BYTES = 14
 
@@ -96,7 +96,7 @@ export class ScriptDevice implements Device {
   }
 
   private see(frame: Uint8Array): void {
-    const reply = arpReply(frame)
+    const reply = answerQuestion(frame)
     if (reply !== undefined) this.queue.push(reply)
     const packet = decodeFrame(frame, this.nowUs)
     if (packet !== undefined) this.sent.push(packet)

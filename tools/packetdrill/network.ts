@@ -8,8 +8,8 @@ import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import { extentBytes } from '../../storage/header.ts'
 import { Pool } from '../../storage/pool.ts'
-import { GATEWAY, LOCAL_CIDR } from './addresses.ts'
 import { ScriptDevice } from './device.ts'
+import { NETWORKS } from './internet.ts'
 import type { Settings } from './settings.ts'
 
 /** 64 MB: the largest window that a script's set-up asks for can be offered. */
@@ -28,6 +28,8 @@ export class ScriptNetwork {
   readonly device: ScriptDevice
   readonly pool: Pool
   nowUs = START_US
+  /** Address that the script's peer has. */
+  readonly remote: string
   /** Called after each turn: calls that wait look again. */
   onTurn: () => void = () => {}
 
@@ -35,13 +37,17 @@ export class ScriptNetwork {
     // All scripts of a run share the memory: each gives back what it took.
     pool ??= createPool()
     this.pool = pool
+    this.remote = NETWORKS[settings.ipVersion].remote
     this.device = new ScriptDevice(pool, settings.mtu)
     this.host = new Host(
       {
         device: this.device,
         pool,
-        address: LOCAL_CIDR,
-        gateway: GATEWAY,
+        address: NETWORKS[4].local,
+        gateway: NETWORKS[4].gateway,
+        address6: NETWORKS[6].local,
+        gateway6: NETWORKS[6].gateway,
+        dadTransmits: 0,
         random: new SeededRandom(1),
         secret: new Uint8Array(16),
         wallClock: { low: 0, high: 0, read() {} },

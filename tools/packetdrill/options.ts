@@ -83,6 +83,14 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
     set(socket, value) {
       options(socket).noDelay = value !== 0
       socket.connection?.setNoDelay(value !== 0)
+      if (value !== 0) socket.pushCorked()
+      return undefined
+    },
+    initial: 0,
+  },
+  TCP_CORK: {
+    set(socket, value) {
+      socket.cork(value !== 0)
       return undefined
     },
     initial: 0,

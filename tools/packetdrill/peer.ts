@@ -13,17 +13,17 @@ import { ScriptFailure, ScriptUnsupported } from './errors.ts'
 import { Flow } from './flow.ts'
 import {
   icmpError,
-  ipv4Frame,
   type LivePacket,
   type LiveTcp,
   PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  quotePacket,
   TCP_BYTES,
   tcpSegment,
   udpDatagram,
 } from './frames.ts'
+import { IP_HEADER_BYTES, type IpVersion, peerFrame, quotePacket } from './internet.ts'
 import { ecnBits, mismatch } from './match-packet.ts'
 import type { ScriptNetwork } from './network.ts'
 import type { IcmpSpec, PacketAction, TcpSpec } from './script.ts'
@@ -33,12 +33,11 @@ const FIN = 1
 const SYN = 2
 const PSH = 8
 const ACK = 16
-/** Bytes of IPv4 and TCP headers without options. */
-const HEADERS_BYTES = 40
 /** RFC 7323: what timestamps cost each segment. */
 const OPTIONS_BYTES_MAX = 40
 
 export interface PeerOptions {
+  readonly version: IpVersion
   readonly mtu: number
   /** --mss: size of the segments of an injected packet that is larger; 0: as large as they may be. */
   readonly segmentBytes: number
@@ -67,12 +66,13 @@ export class Peer {
 
   inject(action: PacketAction, line: number): void {
     const { body, ip } = action
+    const { version } = this.options
     const tos = ip.tos >= 0 ? ip.tos : ecnBits(ip.ecn)
     if (body.protocol === 'tcp') this.injectTcp(body, tos, ip.ttl)
     else if (body.protocol === 'udp') {
       const udp = this.udp
-      const datagram = udpDatagram(udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
-      this.network.device.inject(ipv4Frame(PROTOCOL_UDP, datagram, tos, ip.ttl))
+      const datagram = udpDatagram(version, udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
+      this.network.device.inject(peerFrame(version, PROTOCOL_UDP, datagram, tos, ip.ttl))
     } else this.injectIcmp(body, line, ip.ttl)
     this.network.turn()
   }
@@ -82,9 +82,10 @@ export class Peer {
     if (this.flow === undefined || (syn && this.startsAnew(this.flow.remotePort)))
       this.begin(LOCAL_PORT, this.nextPort++)
     const flow = this.flow!
+    const { version } = this.options
     const live = flow.inbound(spec)
     for (const segment of this.split(live)) {
-      const frame = ipv4Frame(PROTOCOL_TCP, tcpSegment(segment), tos, ttl)
+      const frame = peerFrame(version, PROTOCOL_TCP, tcpSegment(version, segment), tos, ttl)
       this.network.device.inject(frame)
     }
   }
@@ -97,8 +98,8 @@ export class Peer {
 
   /** A packet that is larger than the link is what offload made of several. */
   private split(tcp: LiveTcp): LiveTcp[] {
-    const most = this.options.mtu - HEADERS_BYTES - OPTIONS_BYTES_MAX
-    const fits = this.options.mtu - HEADERS_BYTES
+    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.version] - TCP_BYTES
+    const most = fits - OPTIONS_BYTES_MAX
     if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return [tcp]
     const asked = this.options.segmentBytes || this.flow!.announcedMss
     const size = asked > 0 ? Math.min(most, asked) : most
@@ -113,16 +114,17 @@ export class Peer {
   }
 
   private injectIcmp(spec: IcmpSpec, line: number, ttl: number): void {
-    if (spec.version === 6) throw new ScriptUnsupported(line, 'ICMPv6')
+    const { version } = this.options
+    if (spec.version !== version) throw new ScriptUnsupported(line, `ICMP of IPv${spec.version} among IPv${version}`)
     const { quoted } = spec
     let packet: Uint8Array
     if (quoted?.protocol === 'udp') {
-      const datagram = udpDatagram(this.udp?.localPort ?? LOCAL_PORT, this.udp?.remotePort ?? 0, quoted.length)
-      packet = quotePacket(PROTOCOL_UDP, datagram.length, datagram)
+      const datagram = udpDatagram(version, this.udp?.localPort ?? LOCAL_PORT, this.udp?.remotePort ?? 0, quoted.length)
+      packet = quotePacket(version, PROTOCOL_UDP, datagram.length, datagram)
     } else {
       const flow = this.flow
       if (flow === undefined) throw new ScriptFailure(line, 'an ICMP error about a connection that was never seen')
-      const header = tcpSegment({
+      const header = tcpSegment(version, {
         sourcePort: flow.localPort,
         destinationPort: flow.remotePort,
         flags: ACK,
@@ -133,10 +135,11 @@ export class Peer {
         options: [],
         length: 0,
       })
-      packet = quotePacket(PROTOCOL_TCP, TCP_BYTES + (quoted?.length ?? 0), header)
+      packet = quotePacket(version, PROTOCOL_TCP, TCP_BYTES + (quoted?.length ?? 0), header)
     }
-    const error = icmpError(spec.type, spec.code, spec.mtu, packet)
-    this.network.device.inject(ipv4Frame(PROTOCOL_ICMP, error, 0, ttl))
+    const error = icmpError(version, spec.type, spec.code, spec.mtu, packet)
+    const protocol = version === 6 ? PROTOCOL_ICMPV6 : PROTOCOL_ICMP
+    this.network.device.inject(peerFrame(version, protocol, error, 0, ttl))
   }
 
   /* --- outbound --- */

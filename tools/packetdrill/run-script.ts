@@ -17,6 +17,7 @@ import { Call } from './call.ts'
 import { isKnownCall } from './calls.ts'
 import { runCommands } from './commands.ts'
 import { ScriptEnd, ScriptError, ScriptFailure, ScriptUnsupported } from './errors.ts'
+import type { IpVersion } from './internet.ts'
 import { ScriptNetwork } from './network.ts'
 import { parseScript } from './parse-script.ts'
 import { Peer } from './peer.ts'
@@ -78,7 +79,12 @@ class ScriptRun {
     this.network = new ScriptNetwork(this.settings)
     this.process = new ScriptProcess(this.network, this.settings)
     const segmentBytes = this.numberOption('mss', 0)
-    this.peer = new Peer(this.network, { mtu: this.settings.mtu, segmentBytes, timestampTickUs })
+    this.peer = new Peer(this.network, {
+      version: this.settings.ipVersion,
+      mtu: this.settings.mtu,
+      segmentBytes,
+      timestampTickUs,
+    })
     this.peer.startsAnew = (remotePort) => this.process.startsAnew(remotePort)
   }
 
@@ -96,11 +102,19 @@ class ScriptRun {
   /** @returns the tick of timestamps, µs; 0: not compared */
   private readOptions(): number {
     for (const [name, value] of this.script.options) {
-      if (name === 'ip_version' && value !== 'ipv4') throw new ScriptUnsupported(1, `--ip_version=${value}`)
+      if (name === 'ip_version') this.setVersion(value)
       if (!KNOWN_OPTIONS.has(name)) throw new ScriptUnsupported(1, `the option --${name}`)
     }
     this.settings.mtu = this.numberOption('mtu', this.settings.mtu)
     return this.numberOption('tcp_ts_tick_usecs', 0)
+  }
+
+  private setVersion(name: string): void {
+    const versions = Object.hasOwn(IP_VERSIONS, name) ? IP_VERSIONS[name] : undefined
+    if (versions === undefined)
+      throw new ScriptError(1, `--ip_version=${name} is none of ${Object.keys(IP_VERSIONS).join(', ')}`)
+    this.settings.socketVersion = versions[0]
+    this.settings.ipVersion = versions[1]
   }
 
   private numberOption(name: string, otherwise: number): number {
@@ -198,6 +212,13 @@ class ScriptRun {
     this.advance(this.process.blockedUntilUs, () => !this.process.isBlocked)
     if (this.process.isBlocked) this.process.failBlocked()
   }
+}
+
+/** Of sockets and of packets. */
+const IP_VERSIONS: Readonly<Record<string, readonly [IpVersion, IpVersion]>> = {
+  ipv4: [4, 4],
+  ipv6: [6, 6],
+  'ipv4-mapped-ipv6': [6, 4],
 }
 
 /** Options that mean something here, or nothing that could be seen. */

@@ -19,7 +19,7 @@ import {
 import type { Connection } from '../../stack/tcp/connection.ts'
 import type { Listener } from '../../stack/tcp/listen.ts'
 import { BUFFER_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
-import { LOCAL_PORT, REMOTE, REMOTE_PORT } from './addresses.ts'
+import { LOCAL_PORT, REMOTE_PORT } from './addresses.ts'
 import { type CallResult, done, failed } from './call.ts'
 import type { ScriptNetwork } from './network.ts'
 
@@ -59,6 +59,7 @@ export class ScriptSocket implements Application {
   private readClosed = false
   private writeClosed = false
   private closed = false
+  private corked = false
 
   constructor(network: ScriptNetwork, options: ConnectionOptions) {
     this.network = network
@@ -142,7 +143,7 @@ export class ScriptSocket implements Application {
     if (this.role === 'connected') return failed('EISCONN')
     if (this.role === 'connecting') return failed('EALREADY')
     this.localPort ||= FIRST_PORT
-    this.connection = this.network.host.tcp.connect(address || REMOTE, port || REMOTE_PORT, this, {
+    this.connection = this.network.host.tcp.connect(address || this.network.remote, port || REMOTE_PORT, this, {
       ...this.connectionOptions,
       localPort: this.localPort,
     })
@@ -193,8 +194,12 @@ export class ScriptSocket implements Application {
     return this.connection !== undefined && this.role === 'connected' ? this.connection.sendSpace : 0
   }
 
-  /** Queues as much of `bytes` as there is room for. @returns undefined if that is none */
-  write(bytes: number): CallResult | undefined {
+  /**
+   * Queues as much of `bytes` as there is room for.
+   * @param more MSG_MORE: as behind a cork, until something without it is written
+   * @returns undefined if there is no room
+   */
+  write(bytes: number, more: boolean): CallResult | undefined {
     if (this.error !== '') return failed(this.takeError())
     if (this.writeClosed || this.role === 'over') return failed('EPIPE')
     const { connection } = this
@@ -202,9 +207,25 @@ export class ScriptSocket implements Application {
     if (this.role === 'connecting') return undefined
     const taken = Math.min(bytes, connection.sendSpace)
     if (taken === 0 && bytes > 0) return undefined
+    if (more) connection.cork()
     connection.send(this.zeros(taken))
+    if (!more && !this.corked) connection.uncork()
     this.network.flush()
     return done(taken)
+  }
+
+  /** TCP_CORK: small segments wait. */
+  cork(on: boolean): void {
+    this.corked = on
+    if (on) this.connection?.cork()
+    else this.connection?.uncork()
+  }
+
+  /** TCP_NODELAY sends what waits behind a cork, and leaves the cork in. */
+  pushCorked(): void {
+    this.connection?.uncork()
+    this.network.flush()
+    if (this.corked) this.connection?.cork()
   }
 
   shutdown(how: number): CallResult {

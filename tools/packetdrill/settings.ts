@@ -8,6 +8,7 @@
 import type { TcpOptions } from '../../stack/host-options.ts'
 import { RECEIVE_LIMIT_BYTES, SEND_LIMIT_BYTES } from '../../stack/limits.ts'
 import { setKnob } from '../../stack/tcp/knobs.ts'
+import type { IpVersion } from './internet.ts'
 
 /** Bytes; the kernel's defaults without any set-up (tcp_rmem, tcp_wmem). */
 const RECEIVE_MAX = 6 << 20
@@ -17,6 +18,10 @@ const SCRIPTS_RECEIVE_MAX = 15 << 20
 const SCRIPTS_SYN_RETRIES = 5
 
 export class Settings {
+  /** What the packets of the script are. */
+  ipVersion: IpVersion = 4
+  /** What its sockets are: IPv6 ones may speak IPv4, too (mapped addresses). */
+  socketVersion: IpVersion = 4
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
   readonly tcp: TcpOptions = { mtuProbing: 'off' }
