@@ -216,12 +216,14 @@ function acknowledgesSent(c: Connection): boolean {
 
 /**
  * RFC 7323 4.3 and 5.3 (R3): the timestamp of the segment that spans the last ACK sent is the one to echo. Duplicates
- * count, for else the ACK of a needless retransmission would echo the first copy's time; but only plausible ones, so
- * that a blind guess at the number does not move tsRecent.
+ * count, for else the ACK of a needless retransmission would echo the first copy's time; but only with an ACK that the
+ * peer can have sent (RFC 5961 5.2): a blind guess that moves tsRecent would have PAWS refuse the peer's own segments.
  */
 function recordTimestamp(context: TcpContext, c: Connection): void {
   const left = seqDiff(c.lastAckSent, segment.sequence)
-  if (left < 0 || left > c.receiveLimitBytes || (segment.flags & FLAG_RST) !== 0) return
+  if (left < 0 || left > c.receiveLimitBytes || (segment.flags & (FLAG_RST | FLAG_ACK)) !== FLAG_ACK) return
+  const acked = seqDiff(segment.acknowledgement, c.sndUna)
+  if (acked < -c.sndWndMax || seqLess(c.sndMax, segment.acknowledgement)) return
   c.tsRecent = segment.timestampValue
   c.tsRecentMs = context.nowMs
 }

@@ -270,4 +270,16 @@ test('a segment with a wrong checksum is dropped and counted', () => {
   assert.is(peer.host.counters.tcp.dropChecksum, 1)
 })
 
+test('local ports are random, and never one that is taken (RFC 6056 3.3.1)', () => {
+  const first = [1, 2, 3, 4].map((seed) => {
+    const peer = new RawPeer({ seed, tcp: { connectionsMax: 600 } })
+    const client = new StreamApplication(peer.pool)
+    const ports = Array.from({ length: 500 }, () => peer.host.tcp.connect('10.0.0.1', 4000, client).localPort)
+    assert.is(new Set(ports).size, ports.length)
+    assert.ok(ports.every((port) => port >= 49_152))
+    return ports[0]
+  })
+  assert.is(new Set(first).size, first.length)
+})
+
 test.run()
