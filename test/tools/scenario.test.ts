@@ -1,4 +1,4 @@
-/** The shipped scenarios hold, and a wrong file is refused with the place of the mistake. */
+/** @timeout 120 The shipped scenarios hold, and a wrong file is refused with the place of the mistake. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -19,6 +19,14 @@ for (const file of readdirSync(SCENARIOS).sort()) {
     assert.ok(result.passed, formatTable([result]))
   })
 }
+
+test('docs/scenarios.md lists what is shipped, in the words of the files', () => {
+  const page = readFileSync(fileURLToPath(new URL('../../../docs/scenarios.md', import.meta.url)), 'utf8')
+  for (const file of readdirSync(SCENARIOS)) {
+    const { name, about } = JSON.parse(readFileSync(join(SCENARIOS, file), 'utf8'))
+    assert.ok(page.includes(`| \`${name}\` | ${about} |`), name)
+  }
+})
 
 /** A scenario with one thing replaced. */
 function scenarioWith(changes: object): string {

@@ -108,7 +108,8 @@ function cross(x: number, y: number): string {
 
 /** The staircases of what is acknowledged and of what the window allows, and each SACK block where it was reported. */
 function drawReturned(returned: readonly TraceSegment[], time: Axis, bytes: Axis): string {
-  const seen = returned.filter(({ acknowledged, fate }) => acknowledged >= 0 && fate !== 'dropped')
+  // What the script held back came later: the next one says it.
+  const seen = returned.filter(({ acknowledged, fate }) => acknowledged >= 0 && fate !== 'dropped' && fate !== 'held')
   const highest = bytes.last
   const ack: [number, number][] = []
   const edge: [number, number][] = []
@@ -168,7 +169,7 @@ function steps(points: readonly (readonly [number, number])[], time: Axis, value
 }
 
 function shorten(text: string): string {
-  return text.length <= 165 ? text : `${text.slice(0, 160).replace(/ \S*$/, '')} …`
+  return text.length <= 150 ? text : `${text.slice(0, 146).replace(/ \S*$/, '')} …`
 }
 
 function formatKib(bytes: number): string {

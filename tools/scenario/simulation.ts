@@ -6,6 +6,7 @@
  *
  * Called by: run.ts. Calls: packrat-endpoint.ts, script.ts, drivers/sim-link.ts.
  */
+import type { PathImpairment } from '../../drivers/impairment-spec.ts'
 import { InterceptDevice, type Interceptor } from '../../drivers/intercept.ts'
 import { SimulatedLink } from '../../drivers/sim-link.ts'
 import type { WallClock } from '../../stack/clock.ts'
@@ -72,7 +73,7 @@ class Simulation {
       mtu: Math.max(scenario.host.mtu, scenario.peer.mtu),
     })
     const hostDevice = new InterceptDevice(this.link.a, poolA, this.script)
-    const peerDevice = new InterceptDevice(this.link.b, poolB, new Observer(this.trace))
+    const peerDevice = new InterceptDevice(this.link.b, poolB, new Observer(this.trace, scenario.link.tx))
     this.devices = [hostDevice, peerDevice]
     const plans = scenario.traffic.map((_, index) => planConnection(scenario, index))
     const common = { scenario, wallClock: this.wallClock, nowUs: this.nowUs }
@@ -199,14 +200,16 @@ class Simulation {
 /** Stands in front of the peer, and sees which of the host's segments came through. */
 class Observer implements Interceptor {
   private readonly trace: Trace
+  private readonly transitUs: number
 
-  constructor(trace: Trace) {
+  constructor(trace: Trace, { delayUs, jitterUs }: PathImpairment) {
     this.trace = trace
+    this.transitUs = delayUs - jitterUs
   }
 
-  onFrame(frame: Uint8Array, isOutgoing: boolean): void {
+  onFrame(frame: Uint8Array, isOutgoing: boolean, nowUs: number): void {
     const tcp = isOutgoing ? undefined : decodeFrame(frame)
-    if (tcp !== undefined) this.trace.noteArrival(tcp)
+    if (tcp !== undefined) this.trace.noteArrival(tcp, nowUs, this.transitUs)
   }
 }
 

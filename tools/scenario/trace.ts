@@ -50,8 +50,12 @@ export class Trace {
     else waiting.push(segment)
   }
 
-  noteArrival(frame: TcpFrame): void {
-    this.onTheWay.get(identity(frame))?.shift()
+  /** Of several copies it is the last one that can have come so far. @param transitUs the least that the link takes */
+  noteArrival(frame: TcpFrame, nowUs: number, transitUs: number): void {
+    const waiting = this.onTheWay.get(identity(frame)) ?? []
+    const sentUs = this.relative(nowUs) - transitUs
+    const index = waiting.findLastIndex(({ atUs }) => atUs <= sentUs)
+    if (index >= 0) waiting.splice(index, 1)
   }
 
   /** The run is over: what did not arrive, the link lost. */
