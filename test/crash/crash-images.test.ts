@@ -1,5 +1,5 @@
 /**
- * Crashes at every fence of random workloads, atomic batches and scrubbing among them: each possible image must recover
+ * Crashes at every fence of random workloads, atomic batches, snapshots and scrubbing among them: each possible image must recover
  * to a state that the acknowledged replies allow, a crash in that recovery too, and leaving out any kind of step of the
  * persist programs must be noticed.
  */
@@ -15,6 +15,7 @@ import {
   OP_WORDS,
 } from '../../storage/persist-program.ts'
 import { Scrubber } from '../../storage/scrub.ts'
+import type { Snapshot } from '../../storage/snapshot.ts'
 import { Store } from '../../storage/store.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { TracingRegion } from '../support/tracing-region.ts'
@@ -144,6 +145,7 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
   if (skip !== undefined) region.skip = skip
   let acknowledged: Model = new Map()
   let inFlight: Change[] = []
+  let snapshot: Snapshot | undefined
   const outcome: Outcome = { images: 0, batches: 0, upgraded: 0, fault: '' }
   const judgeImages = (): void => {
     if (outcome.fault !== '') return
@@ -175,6 +177,11 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
       inFlight = []
       judgeImages() // a crash right behind the reply
       if ((random() >>> 0) % 5 === 0) store.settle()
+      if ((random() >>> 0) % 5 === 0) {
+        // What it keeps is durably out of use: recovery knows nothing of it.
+        snapshot?.close()
+        snapshot = store.snapshot()
+      }
       if ((random() >>> 0) % 4 === 0) {
         scrubber.step((step + 1) * SCRUB_PASS_MS, SCRUB_BYTES)
         judgeImages() // upgrades wait for the next fence

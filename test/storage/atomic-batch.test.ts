@@ -144,6 +144,10 @@ test('a batch for which there is no room, or with a bad key, changes nothing', a
     codeOf(() => store.batch([put('b', '1'), del('k'.repeat(1025))])),
     'KEY_LENGTH',
   )
+  assert.is(
+    codeOf(() => store.delete(text(''))),
+    'KEY_LENGTH',
+  )
   assert.equal(contents(store), { a: '1' })
   assert.equal([store.pool.freeBuffers, store.pool.freeMetas], [freeBuffers, freeMetas])
   await store.batch(many.slice(0, 20))
