@@ -76,6 +76,12 @@ export class Ip {
     return this.ipv6 === undefined ? -1 : this.ipv6.beginFragment(e, protocol, length, offset, more, identification)
   }
 
+  /** addressSum of the ends for which the frame was begun: the version need not be found out again. */
+  beganAddressSum(e: AddressPair): number {
+    const isIpv4 = this.frameHeaderBytes === IPV4_FRAME_HEADER_BYTES
+    return isIpv4 ? ipv4PseudoSum(e.localAddress3, e.remoteAddress3, 0) : ipv6AddressSum(e)
+  }
+
   /** Sets the ECN bits of the header in front of `at`, of the frame being built (RFC 3168 5). */
   setEcn(view: DataView, at: number, ecn: number): void {
     if (this.frameHeaderBytes === IPV4_FRAME_HEADER_BYTES) setIpv4Ecn(view, at - IPV4_HEADER_BYTES, ecn)
@@ -113,6 +119,6 @@ export class Ip {
 
   /** The peer has acknowledged something new: packets reach it (RFC 4861 7.3.1). IPv4 does not ask. */
   confirm(e: AddressPair): void {
-    if (!isIpv4Pair(e)) this.ipv6?.confirm(e)
+    if (this.ipv6 !== undefined && !isIpv4Pair(e)) this.ipv6.confirm(e)
   }
 }

@@ -11,7 +11,6 @@
  * Called by: output.ts, stateless.ts. Calls: ip.ts, transmitter.ts.
  */
 import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
-import { addressSum } from '../ip.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { PROTOCOL_TCP } from '../wire/ipv4.ts'
 import { TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_OFFSET_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts'
@@ -51,7 +50,7 @@ export function finishSegment(
   view.setInt32(at + TCP_ACKNOWLEDGEMENT, acknowledgement)
   view.setInt32(at + TCP_OFFSET_FLAGS, (offsetFlags << 16) | window)
   let sum =
-    addressSum(e) +
+    context.ip.beganAddressSum(e) +
     PROTOCOL_TCP +
     headerLength +
     payloadLength +

@@ -32,26 +32,46 @@ class PingPong implements Application {
   onClose(): void {}
 }
 
-test('an exchange of segments allocates nothing', () => {
+for (const address of ['10.0.0.2', 'fd00::2'])
+  test(`an exchange of segments with ${address} allocates nothing`, () => exchange(address))
+
+function exchange(address: string): void {
   const poolA = createPool(2048)
   const poolB = createPool(2048)
   const pair = new MemoryPair({ poolA, poolB })
   let nowUs = 1_000_000
-  const common = { secret: new Uint8Array(16), wallClock: { low: 0, high: 0, read() {} }, tcp: { connectionsMax: 64 } }
+  const common = {
+    dadTransmits: 0,
+    secret: new Uint8Array(16),
+    wallClock: { low: 0, high: 0, read() {} },
+    tcp: { connectionsMax: 64 },
+  }
   const a = new Host(
-    { ...common, device: pair.a, pool: poolA, address: '10.0.0.1/24', random: new SeededRandom(1) },
+    {
+      ...common,
+      device: pair.a,
+      pool: poolA,
+      address: '10.0.0.1/24',
+      address6: 'fd00::1/64',
+      random: new SeededRandom(1),
+    },
     nowUs,
   )
   const b = new Host(
-    { ...common, device: pair.b, pool: poolB, address: '10.0.0.2/24', random: new SeededRandom(2) },
+    {
+      ...common,
+      device: pair.b,
+      pool: poolB,
+      address: '10.0.0.2/24',
+      address6: 'fd00::2/64',
+      random: new SeededRandom(2),
+    },
     nowUs,
   )
   const server = new PingPong()
   const client = new PingPong()
   b.tcp.listen(80, server, { noDelay: true })
-  const connections = Array.from({ length: CONNECTIONS }, () =>
-    a.tcp.connect('10.0.0.2', 80, client, { noDelay: true }),
-  )
+  const connections = Array.from({ length: CONNECTIONS }, () => a.tcp.connect(address, 80, client, { noDelay: true }))
   const run = (exchanges: number): void => {
     const end = client.exchanges + exchanges
     while (client.exchanges < end) {
@@ -79,6 +99,6 @@ test('an exchange of segments allocates nothing', () => {
   pair.close()
   assert.is(poolA.freeBuffers, poolA.totalBuffers)
   assert.is(poolB.freeBuffers, poolB.totalBuffers)
-})
+}
 
 test.run()
