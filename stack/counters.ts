@@ -232,6 +232,8 @@ export class TcpCounters {
   dropData = 0
   /** No free line or buffer, or over the reassembly limit. */
   dropNoMemory = 0
+  /** The pool ran low, and the application does not read what is there. */
+  dropUnread = 0
   /** Bytes that were received before. */
   duplicateBytes = 0
   /** Bytes of small segments that were copied together, to save buffers. */

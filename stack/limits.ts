@@ -89,6 +89,8 @@ export const CONNECTIONS_MAX = 16_384
 export const TIME_WAITS_MAX = 32_768
 /** TIME-WAIT lasts 2 MSL, milliseconds; Linux TCP_TIMEWAIT_LEN. RFC 9293 says 4 minutes. */
 export const TIME_WAIT_MS = 60_000
+/** A port in TIME-WAIT may be used for a new connection after this, if timestamps keep the two apart; Linux tcp_tw_reuse. */
+export const TIME_WAIT_REUSE_MS = 1000
 /** FIN-WAIT-2 without a reading application; Linux tcp_fin_timeout. */
 export const FIN_WAIT_2_MS = 60_000
 
@@ -107,6 +109,9 @@ export const RECEIVE_TUNING_POOL_SHARE = 4
 export const WINDOW_BYTES_PER_BUFFER = 730
 /** Buffers that a window never promises: headers, ACKs and replies of the whole host need them. */
 export const POOL_RESERVE_BUFFERS = 128
+/** Below so many reserves of free buffers, a connection may have no more unread lines than this; below one reserve, none. */
+export const PRESSURE_RESERVES = 2
+export const UNREAD_LINES_UNDER_PRESSURE = 16
 /** Out-of-order lines one connection may hold, and never more than this part of the pool's. */
 export const REASSEMBLY_LINES_MAX = 32_768
 export const REASSEMBLY_POOL_SHARE = 4
@@ -190,3 +195,5 @@ export const PAWS_AGE_MS = 24 * 86_400_000
 
 export const EPHEMERAL_PORT_FIRST = 49_152 // RFC 6335 6
 export const EPHEMERAL_PORT_LAST = 65_535
+/** Ports that are looked at before one in TIME-WAIT is good enough. */
+export const EPHEMERAL_PORTS_TRIED = 128

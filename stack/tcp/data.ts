@@ -15,7 +15,7 @@ import type { TcpContext } from './context.ts'
 import { reportDuplicate } from './dsack.ts'
 import { receiveEcn } from './ecn.ts'
 import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
-import { appendReceived } from './receive-queue.ts'
+import { appendReceived, holdsTooMuch } from './receive-queue.ts'
 import { measureRoundTrip } from './receive-tuning.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd, seqDiff } from './seq.ts'
@@ -79,6 +79,14 @@ function trimToWindow(context: TcpContext, c: Connection, segment: Segment): voi
 
 function receivePayload(context: TcpContext, c: Connection, segment: Segment): void {
   const length = segment.payloadLength
+  const inOrder = segment.sequence === c.rcvNxt
+  // What closes a gap is not to be refused because of what waits behind the gap.
+  const lines = c.receiveQueuedLines + (inOrder ? 0 : c.reassemblyLines)
+  if (holdsTooMuch(context, lines)) {
+    context.counters.dropUnread++
+    acknowledge(context, c, ACK_NOW)
+    return
+  }
   let meta = shallShare(context, c, length) ? copyToShared(context, c, segment) : NO_META
   if (meta === NO_META) meta = viewOf(context, segment)
   if (meta === NO_META) {
@@ -90,7 +98,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   c.lastDataMs = context.nowMs
   if (length > c.peerSegmentBytes) c.peerSegmentBytes = length
   measureRoundTrip(context, c, segment)
-  if (segment.sequence !== c.rcvNxt) {
+  if (!inOrder) {
     context.counters.receivedOutOfOrder++
     insertOutOfOrder(context, c, meta, segment.sequence)
     acknowledge(context, c, ACK_NOW) // RFC 5681 3.2

@@ -287,7 +287,8 @@ function timeWaitInput(context: TcpContext, row: number): void {
   const newer = withTimestamps && ((segment.timestampValue - rows.tsRecent[row]!) | 0) > 0
   if ((flags & FLAG_SYN) !== 0 && (flags & FLAG_ACK) === 0) {
     // RFC 6191 2: a new incarnation, if its timestamp or its number is beyond the old one's.
-    if (newer || (!withTimestamps && seqLess(rows.rcvNxt[row]!, segment.sequence))) {
+    const same = withTimestamps && segment.timestampValue === rows.tsRecent[row]
+    if (newer || ((same || !withTimestamps) && seqLess(rows.rcvNxt[row]!, segment.sequence))) {
       rows.remove(row)
       context.counters.timeWaitsReused++
       noConnection(context)

@@ -10,7 +10,7 @@
  * Called by: data.ts (append), Connection.takeReceived, output.ts (window).
  */
 import { NO_META } from '../../storage/layout.ts'
-import { MSS_DEFAULT, WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
+import { MSS_DEFAULT, PRESSURE_RESERVES, UNREAD_LINES_UNDER_PRESSURE, WINDOW_BYTES_PER_BUFFER } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { growReceiveWindow } from './receive-tuning.ts'
@@ -112,11 +112,22 @@ export function windowField(context: TcpContext, c: Connection): number {
 /** Bytes that could be offered now. */
 export function availableBytes(context: TcpContext, c: Connection): number {
   const buffers = context.pool.freeBuffers - context.reserveBuffers
-  if (buffers <= 0) return 0
+  if (buffers <= 0 || holdsTooMuch(context, c.receiveQueuedLines)) return 0
   const left = c.receiveWindowBytes - c.receiveQueuedBytes
   if (left <= 0) return 0
   const fromPool = buffers * WINDOW_BYTES_PER_BUFFER
   return Math.min(fromPool, left)
+}
+
+/**
+ * Whether others need the buffers more: the pool runs low, and `lines` lines of this connection wait unread. What it was
+ * promised is then refused (RFC 2018 8 and Linux tcp_data_queue do the same); the peer sends it again. So those that do
+ * not read cannot stop those that do.
+ */
+export function holdsTooMuch(context: TcpContext, lines: number): boolean {
+  const free = context.pool.freeBuffers
+  if (free >= PRESSURE_RESERVES * context.reserveBuffers) return false
+  return lines >= (free < context.reserveBuffers ? 1 : UNREAD_LINES_UNDER_PRESSURE)
 }
 
 /** Frees what waits. */

@@ -8,7 +8,7 @@
  */
 import { PackratError } from '../../storage/errors.ts'
 import { Ends, parseAddress } from '../address.ts'
-import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST } from '../limits.ts'
+import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, EPHEMERAL_PORTS_TRIED } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
 import { type Application, CLOSE_UNREACHABLE, type ConnectOptions, type ListenOptions } from './application.ts'
@@ -207,7 +207,7 @@ export class Tcp implements TransportErrors {
     }
   }
 
-  /** RFC 6056 3.3.1: random, then the next that is free. */
+  /** RFC 6056 3.3.1: random, then the next that is free; if they are rare, one whose TIME-WAIT can be cut short. */
   private chooseEphemeralPort(endpoints: Endpoints & { localPort: number }): void {
     const context = this.context
     const count = EPHEMERAL_PORT_LAST - EPHEMERAL_PORT_FIRST + 1
@@ -215,7 +215,20 @@ export class Tcp implements TransportErrors {
     for (let step = 0; step < count; step++) {
       endpoints.localPort = EPHEMERAL_PORT_FIRST + ((start + step) % count)
       if (context.demux.lookup(endpoints) === NO_SLOT && !context.listeners.has(endpoints.localPort)) return
+      if (step >= EPHEMERAL_PORTS_TRIED && this.endTimeWait(endpoints)) return
     }
     throw new PackratError('EADDRNOTAVAIL', 'no ephemeral port is free towards this destination: close connections')
+  }
+
+  /** @returns true if the port was in TIME-WAIT, and is free now */
+  private endTimeWait(endpoints: Endpoints): boolean {
+    const { demux, timeWaits, connectionsMax, counters, nowMs } = this.context
+    const slot = demux.lookup(endpoints)
+    if (slot < connectionsMax) return false // NO_SLOT among them: a listener's port
+    const row = timeWaits.rowOfSlot(slot)
+    if (!timeWaits.mayReuse(row, nowMs)) return false
+    timeWaits.remove(row)
+    counters.timeWaitsReused++
+    return true
   }
 }

@@ -9,6 +9,7 @@
  *
  * Called by: close.ts (enter), input.ts (segments for a row), stateless.ts (its ACKs), tcp.ts (timer).
  */
+import { TIME_WAIT_REUSE_MS } from '../limits.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
 import type { Connection } from './connection.ts'
 import type { Demux } from './demux.ts'
@@ -87,6 +88,15 @@ export class TimeWaitTable {
     this.demux.remove(this.firstSlot + row)
     this.rows.give(row)
     if (this.oldest === NO_SLOT) this.timers.disarm(this.timer)
+  }
+
+  /**
+   * Whether this side may open a new connection between the same ports: the peer can tell the two apart by timestamps, which
+   * have moved on (RFC 6191 2, RFC 7323; Linux tcp_tw_reuse).
+   */
+  mayReuse(row: number, nowMs: number): boolean {
+    const ageMs = (nowMs - (this.expiresMs[row]! - this.durationMs)) | 0
+    return this.timestampsOn[row] !== 0 && ageMs >= TIME_WAIT_REUSE_MS
   }
 
   /** The timer: rows at the head whose time is over. */
