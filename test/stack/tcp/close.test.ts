@@ -181,7 +181,7 @@ test('a new SYN reuses TIME-WAIT with a higher number, not with a lower one (RFC
 
 test('with timestamps, the newer timestamp decides, whatever the number (RFC 6191)', () => {
   const peer = timeWaiting({ timestamps: [100, 0] })
-  peer.send('S', { seq: 5000, timestamps: [100, 0] })
+  peer.send('S', { seq: 5000, timestamps: [99, 0] })
   assert.equal(peer.take(), ['A 2 2'])
   peer.send('S', { seq: -5000, timestamps: [101, 0] })
   assert.equal(peer.take(), ['SA 0 -4999'])
