@@ -20,13 +20,13 @@
  *     pool; and no fragment is kept while the pool is down to its reserve.
  *  3. Rows stand in the list by age in the order of their deadlines; the timer is armed while there is a row.
  *
- * Called by: Host (input, timer, release). Calls: the pool; ReassemblyErrors when the time of a row is up.
+ * Called by: Host (input, timer, release). Calls: fragment-index.ts, the pool; ReassemblyErrors when the time of a row is up.
  */
 import { addSums, sumsEqual } from '../storage/checksum.ts'
 import { NO_META, W_SUM, W_VALUE } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
-import { hashAddress } from './address-hash.ts'
 import type { FragmentCounters } from './counters.ts'
+import { FragmentIndex, NO_ROW } from './fragment-index.ts'
 import {
   FRAGMENT_BUFFERS_MAX,
   FRAGMENT_BUFFERS_PER_SOURCE_MAX,
@@ -66,11 +66,7 @@ export interface FragmentParts {
   readonly seed: number
 }
 
-const NO_ROW = -1
 const UNKNOWN = -1
-const CHAINS = 256
-const ADDRESSES_WORDS = 8
-const ADDRESS_WORDS = 4
 const FRAGMENT_UNIT_MASK = 7
 /** RFC 1858 3.2.1: the ports and flags of a segment stand in its first fragment; so do the header words of the others. */
 const TRANSPORT_BYTES_MIN = 8
@@ -78,12 +74,9 @@ const TRANSPORT_BYTES_MIN = 8
 export class Fragments {
   private readonly parts: FragmentParts
   private readonly buffersMax: number
+  private readonly index: FragmentIndex
   private nowMs = 0
 
-  /** Four words of the source and four of the destination a row. */
-  private readonly addresses = new Int32Array(FRAGMENT_DATAGRAMS_MAX * ADDRESSES_WORDS)
-  private readonly identification = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
-  private readonly protocol = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly head = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly tail = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly lines = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
@@ -95,18 +88,15 @@ export class Fragments {
   /** Of the list by age; free rows are linked through `younger`, too. */
   private readonly older = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly younger = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
-  private readonly chains = new Int32Array(CHAINS).fill(NO_ROW)
-  private readonly chainNext = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private oldest = NO_ROW
   private youngest = NO_ROW
   private free = NO_ROW
   private heldBuffers = 0
   private readonly expired: ReceivedPacket
-  /** Addresses of the fragment that is being received. */
-  private readonly wanted = new Int32Array(ADDRESSES_WORDS)
 
   constructor(parts: FragmentParts) {
     this.parts = parts
+    this.index = new FragmentIndex(parts.seed)
     this.buffersMax = Math.min(FRAGMENT_BUFFERS_MAX, parts.pool.totalBuffers >> 2)
     this.expired = new ReceivedPacket(parts.pool.views[0]!)
     for (let row = FRAGMENT_DATAGRAMS_MAX - 1; row >= 0; row--) {
@@ -143,10 +133,8 @@ export class Fragments {
       counters.dropTiny++
       return FRAGMENT_DROPPED
     }
-    this.setWanted(packet)
-    const chain = this.chainOf(this.wanted, 0, identification, packet.protocol)
-    let row = this.find(chain, packet.protocol, identification)
-    if (row === NO_ROW) row = this.create(chain, packet.protocol, identification)
+    let row = this.index.find(packet, identification)
+    if (row === NO_ROW) row = this.create(packet.protocol, identification)
     if (this.refused[row] !== 0) {
       counters.dropOverlap++
       return FRAGMENT_DROPPED
@@ -252,17 +240,8 @@ export class Fragments {
 
   /** For a report about it: the row's first fragment alone. */
   private describeFirst(row: number, first: number): void {
-    const at = row * ADDRESSES_WORDS
     this.describe(this.expired, first)
-    this.expired.source0 = this.addresses[at]!
-    this.expired.source1 = this.addresses[at + 1]!
-    this.expired.source2 = this.addresses[at + 2]!
-    this.expired.source3 = this.addresses[at + 3]!
-    this.expired.destination0 = this.addresses[at + 4]!
-    this.expired.destination1 = this.addresses[at + 5]!
-    this.expired.destination2 = this.addresses[at + 6]!
-    this.expired.destination3 = this.addresses[at + 7]!
-    this.expired.protocol = this.protocol[row]!
+    this.index.describe(row, this.expired)
     this.expired.length = this.expired.firstLength
     this.expired.sum = this.expired.firstSum
   }
@@ -308,11 +287,11 @@ export class Fragments {
     const limit = Math.min(FRAGMENT_BUFFERS_PER_SOURCE_MAX, this.buffersMax >> 1)
     let held = 0
     for (let other = this.oldest; other !== NO_ROW; other = this.younger[other]!)
-      if (this.isSameSource(other, row)) held += this.lines[other]!
+      if (this.index.isSameSource(other, row)) held += this.lines[other]!
     let victim = this.oldest
     while (held >= limit && victim !== NO_ROW) {
       const next = this.younger[victim]!
-      if (victim !== row && this.isSameSource(victim, row) && this.lines[victim]! > 0) {
+      if (victim !== row && this.index.isSameSource(victim, row) && this.lines[victim]! > 0) {
         held -= this.lines[victim]!
         this.evict(victim)
       }
@@ -325,13 +304,11 @@ export class Fragments {
     this.discard(row)
   }
 
-  private create(chain: number, protocol: number, identification: number): number {
+  private create(protocol: number, identification: number): number {
     if (this.free === NO_ROW) this.evict(this.oldest)
     const row = this.free
     this.free = this.younger[row]!
-    this.addresses.set(this.wanted, row * ADDRESSES_WORDS)
-    this.identification[row] = identification
-    this.protocol[row] = protocol
+    this.index.insert(row, protocol, identification)
     this.head[row] = NO_META
     this.tail[row] = NO_META
     this.lines[row] = 0
@@ -339,8 +316,6 @@ export class Fragments {
     this.total[row] = UNKNOWN
     this.refused[row] = 0
     this.deadlineMs[row] = (this.nowMs + this.parts.timeoutMs) | 0
-    this.chainNext[row] = this.chains[chain]!
-    this.chains[chain] = row
     this.older[row] = this.youngest
     this.younger[row] = NO_ROW
     if (this.youngest === NO_ROW) {
@@ -354,13 +329,7 @@ export class Fragments {
   /** Frees a row with all it holds. */
   private discard(row: number): void {
     this.releaseLines(row)
-    const chain = this.chainOf(this.addresses, row * ADDRESSES_WORDS, this.identification[row]!, this.protocol[row]!)
-    if (this.chains[chain] === row) this.chains[chain] = this.chainNext[row]!
-    else {
-      let other = this.chains[chain]!
-      while (this.chainNext[other] !== row) other = this.chainNext[other]!
-      this.chainNext[other] = this.chainNext[row]!
-    }
+    this.index.remove(row)
     const older = this.older[row]!
     const younger = this.younger[row]!
     if (older === NO_ROW) this.oldest = younger
@@ -378,47 +347,6 @@ export class Fragments {
     this.head[row] = NO_META
     this.tail[row] = NO_META
     this.lines[row] = 0
-  }
-
-  private find(chain: number, protocol: number, identification: number): number {
-    let row = this.chains[chain]!
-    while (
-      row !== NO_ROW &&
-      (this.identification[row] !== identification || this.protocol[row] !== protocol || !this.isWanted(row))
-    )
-      row = this.chainNext[row]!
-    return row
-  }
-
-  private setWanted(packet: ReceivedPacket): void {
-    const { wanted } = this
-    wanted[0] = packet.source0
-    wanted[1] = packet.source1
-    wanted[2] = packet.source2
-    wanted[3] = packet.source3
-    wanted[4] = packet.destination0
-    wanted[5] = packet.destination1
-    wanted[6] = packet.destination2
-    wanted[7] = packet.destination3
-  }
-
-  private isWanted(row: number): boolean {
-    const at = row * ADDRESSES_WORDS
-    for (let word = 0; word < ADDRESSES_WORDS; word++) if (this.addresses[at + word] !== this.wanted[word]) return false
-    return true
-  }
-
-  private isSameSource(row: number, other: number): boolean {
-    for (let word = 0; word < ADDRESS_WORDS; word++)
-      if (this.addresses[row * ADDRESSES_WORDS + word] !== this.addresses[other * ADDRESSES_WORDS + word]) return false
-    return true
-  }
-
-  private chainOf(addresses: Int32Array, at: number, identification: number, protocol: number): number {
-    const seed = this.parts.seed ^ protocol ^ Math.imul(identification, 0x85ebca6b)
-    return (
-      (hashAddress(seed, addresses[at]!, addresses[at + 1]!, addresses[at + 2]!, addresses[at + 3]!) >>> 8) % CHAINS
-    )
   }
 
   /** Behind the last byte of a line. */

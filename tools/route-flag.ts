@@ -1,5 +1,5 @@
 /** The flag `--route CIDR=GATEWAY`, as often as there are routes. Called by: serve. */
-import { ipv4Routes, parseRoute, type Route } from '../stack/routes.ts'
+import { ipv4Routes, ipv6Routes, parseRoute, type Route } from '../stack/routes.ts'
 import { PackratError } from '../storage/errors.ts'
 import { type Flag, UsageError } from './arguments.ts'
 
@@ -18,10 +18,22 @@ export function routes(help: string): Flag<readonly Route[]> {
   }
 }
 
-/** Before anything is opened: whether the IPv4 routes fit the address. Throws UsageError. */
-export function checkRoutes(address: string, gateway: string | undefined, statics: readonly Route[]): void {
+/** The flags that routes have to fit. */
+export interface AddressFlags {
+  readonly address: string
+  readonly gateway: string | undefined
+  readonly address6: string | undefined
+  readonly gateway6: string | undefined
+}
+
+/** Before anything is opened: whether the routes fit the addresses. Throws UsageError. */
+export function checkRoutes(flags: AddressFlags, statics: readonly Route[]): void {
+  const { address, gateway, address6, gateway6 } = flags
   try {
     ipv4Routes(address, gateway, statics)
+    if (address6 !== undefined) ipv6Routes(address6, gateway6, statics)
+    else if (statics.some((route) => !route.network.isIpv4))
+      throw new UsageError('--route: a route of IPv6 needs an address of IPv6; give --address6, too')
   } catch (error) {
     if (error instanceof PackratError && error.code === 'BAD_ROUTE') throw new UsageError(`--route: ${error.message}`)
     throw error

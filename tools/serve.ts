@@ -141,7 +141,7 @@ class Daemon {
     const seed = flags.seed === 0 ? randomInt(1, SEED_MAX) : flags.seed
     const random = new SeededRandom(seed)
     const scrubPassMs = parseScrub(flags.scrub)
-    checkRoutes(flags.address, flags.gateway, flags.route)
+    checkRoutes(flags, flags.route)
     checkIpv6(flags, flags.route)
 
     const region = openRegion(flags)

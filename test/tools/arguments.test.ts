@@ -180,8 +180,11 @@ test('routes add up, and one that cannot be is refused in a line', () => {
     ['10.1.0.0/16 via 10.77.0.1', '::/0 via fe80::1'],
   )
   assert.match(refusal('a.pm', '--route', '10.1.0.1/16=10.77.0.1'), /a network and a neighbour/)
-  checkRoutes('10.77.0.2/24', undefined, flags.route)
-  assert.throws(() => checkRoutes('10.88.0.2/24', undefined, flags.route), /--route: .*10\.77\.0\.1 is not on the link/)
+  const at = (address: string, address6?: string): void =>
+    checkRoutes({ address, gateway: undefined, address6, gateway6: undefined }, flags.route)
+  at('10.77.0.2/24', 'fd77::2/64')
+  assert.throws(() => at('10.77.0.2/24'), /give --address6/)
+  assert.throws(() => at('10.88.0.2/24', 'fd77::2/64'), /--route: .*10\.77\.0\.1 is not on the link/)
 })
 
 test.run()
