@@ -226,6 +226,30 @@ test('where barriers are asynchronous, no reply leaves before the batch is durab
   assert.is(bench.leaks(), '')
 })
 
+test('a batch that finds no room while a program is on its way waits for it', () => {
+  const region = new HeldRegion({ regionBytes: 1 << 20, asynchronous: true })
+  const bench = new KvBench({ region })
+  const client = bench.connect()
+  const value = 'v'.repeat(1900)
+  let waited = 0
+  for (let round = 0; round < 12; round++) {
+    // Old and new values fit beside each other, a third set does not.
+    const operations = Array.from({ length: 120 }, (_, i) => ({ op: 'put', key: `k${i}`, value: `${round}${value}` }))
+    client.send(batch(lines(...operations)))
+    for (let turn = 0; turn < 100 && client.bytes.length === 0; turn++) {
+      bench.runFor(1000)
+      if (bench.service.hasStalled) waited++
+      if (region.isHolding) region.complete()
+      bench.resume()
+    }
+    assert.is(client.responses(['POST'])[0]!.status, 200, `round ${round}`)
+  }
+  assert.ok(waited > 0)
+  assert.is(bench.store.records, 120)
+  client.close()
+  assert.is(bench.leaks(), '')
+})
+
 test('a connection that ends halfway through a batch leaves nothing', () => {
   const bench = new KvBench()
   const text = batch(lines({ op: 'put', key: 'a', value: '1' }))
