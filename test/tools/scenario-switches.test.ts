@@ -28,6 +28,7 @@ const SWITCHES: readonly (readonly [object, readonly string[]])[] = [
   [{ slowStartAfterIdle: false }, ['idle-restart']],
   [{ congestion: 'reno' }, ['cubic']],
   [{ congestion: 'cubic' }, ['reno']],
+  [{ ecn: 0 }, ['ecn']],
   [{ mtuProbing: 'off' }, ['mtu-black-hole', 'mtu-black-hole-from-start']],
   [{ noDelay: true }, ['nagle']],
   [{ keepAlive: false }, ['keep-alive']],

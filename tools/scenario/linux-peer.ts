@@ -107,7 +107,7 @@ export class LinuxPeer {
     })
     socket.on('close', () => {
       this.sockets[index] = undefined
-      this.endings[index] = ending ?? 'orderly'
+      this.endings[index] = ending ?? (this.players[index]!.hasAborted ? 'aborted' : 'orderly')
       this.players[index]!.onClose()
     })
   }

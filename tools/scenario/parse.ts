@@ -44,7 +44,7 @@ const SWITCHES = [
 const SIZES = ['receiveLimitBytes', 'sendLimitBytes', 'mss'] as const
 const TIMES = ['keepAliveIdleMs', 'keepAliveIntervalMs', 'userTimeoutMs'] as const
 const HOST_KEYS = [
-  ...['congestion', ...SWITCHES, 'mtuProbing', 'initialSequence', 'mtu', 'buffers'],
+  ...['congestion', ...SWITCHES, 'ecn', 'mtuProbing', 'initialSequence', 'mtu', 'buffers'],
   ...[...SIZES, ...TIMES, 'keepAlive', 'keepAliveProbes', 'noDelay'],
 ]
 
@@ -105,6 +105,8 @@ function parseHost(reader: JsonReader): HostSettings {
   const connection: ConnectionOptions = {}
   const congestion = fields.key('congestion')
   if (!congestion.isAbsent) tcp.congestion = congestion.word(['cubic', 'reno'])
+  const ecn = fields.key('ecn')
+  if (!ecn.isAbsent) tcp.ecn = ecn.integer(0, 2) as 0 | 1 | 2
   const probing = fields.key('mtuProbing')
   if (!probing.isAbsent) tcp.mtuProbing = probing.word(['off', 'on-black-hole', 'always'])
   for (const name of SWITCHES) {

@@ -19,6 +19,8 @@ export class Player {
   readonly plan: Plan
   /** When the last expected byte was here, µs of the run's clock; Infinity before. */
   completedUs = Number.POSITIVE_INFINITY
+  /** It ended the connection by a reset of its own. */
+  hasAborted = false
   private stream: Stream | undefined
   private step = 0
   private written = 0
@@ -80,8 +82,10 @@ export class Player {
       this.pausedUntilUs = undefined
       return true
     }
-    if (step.end === 'reset') stream.abort()
-    else if (step.end === 'shutdown' || this.peerFinished) stream.shutdown()
+    if (step.end === 'reset') {
+      this.hasAborted = true
+      stream.abort()
+    } else if (step.end === 'shutdown' || this.peerFinished) stream.shutdown()
     else return false
     return true
   }
