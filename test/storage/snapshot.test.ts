@@ -1,0 +1,116 @@
+/** Snapshots at their edges; store-model.test.ts compares what they read with a model. */
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { SNAPSHOTS_MAX } from '../../storage/snapshot.ts'
+import { Store } from '../../storage/store.ts'
+import { seededRandom } from '../support/random.ts'
+import { TracingRegion } from '../support/tracing-region.ts'
+
+const text = (value: string): Uint8Array => new Uint8Array(Buffer.from(value))
+const show = (value: Uint8Array | undefined): string | undefined => value && Buffer.from(value).toString()
+const open = (options: ConstructorParameters<typeof TracingRegion>[0] = {}): Store =>
+  new Store(new TracingRegion(options), { random: seededRandom(1) })
+
+function codeOf(action: () => unknown): string {
+  try {
+    action()
+    return 'none'
+  } catch (error) {
+    return (error as { code: string }).code
+  }
+}
+
+test('a snapshot keeps lines only while it sees something that was replaced, and only once', async () => {
+  const store = open()
+  await store.put(text('a'), new Uint8Array(5000))
+  const first = store.snapshot()
+  const second = store.snapshot()
+  assert.is(store.snapshots.retainedLines, 0)
+  await store.put(text('a'), text('1'))
+  assert.is(store.snapshots.retainedLines, 3)
+  await store.put(text('a'), text('2'))
+  assert.is(store.snapshots.retainedLines, 3, 'nobody sees the version between')
+  first.close()
+  first.close()
+  assert.is(store.snapshots.retainedLines, 3)
+  assert.is(second.get(text('a'))!.length, 5000)
+  second.close()
+  assert.is(store.snapshots.retainedLines, 0)
+  await store.drain()
+  assert.is(store.pool.freeBuffers + store.pool.storedBuffers, store.pool.totalBuffers)
+})
+
+test('it does not see what was staged but not published when it was taken', async () => {
+  const store = open({ asynchronous: true })
+  const put = store.put(text('a'), text('1'))
+  const snapshot = store.snapshot()
+  assert.is(snapshot.version, 0)
+  await put
+  assert.is(show(store.get(text('a'))), '1')
+  assert.is(snapshot.get(text('a')), undefined)
+  assert.equal([...snapshot.entries()], [])
+  snapshot.close()
+})
+
+test('a deletion and a new entry of the same key do not show through', async () => {
+  const store = open()
+  await store.put(text('a'), text('old'))
+  const snapshot = store.snapshot()
+  await store.delete(text('a'))
+  await store.put(text('a'), text('new'))
+  await store.delete(text('a'))
+  assert.is(show(snapshot.get(text('a'))), 'old')
+  assert.is([...snapshot.entries()].length, 1)
+  assert.is([...snapshot.entries({ reverse: true })].length, 1)
+  snapshot.close()
+})
+
+test('there is a limit to how many are open', () => {
+  const store = open()
+  const snapshots = Array.from({ length: SNAPSHOTS_MAX }, () => store.snapshot())
+  assert.is(
+    codeOf(() => store.snapshot()),
+    'SNAPSHOT_LIMIT',
+  )
+  snapshots[3]!.close()
+  store.snapshot()
+})
+
+test('a running scan of a snapshot that ends throws, and does not end quietly', async () => {
+  const store = open()
+  for (const key of ['a', 'b', 'c']) await store.put(text(key), text(key))
+  const snapshot = store.snapshot()
+  const scan = snapshot.entries()
+  assert.is(show(scan.next().value!.key), 'a')
+  snapshot.close()
+  assert.is(
+    codeOf(() => scan.next()),
+    'SNAPSHOT_GONE',
+  )
+})
+
+test('a damaged entry stays refused in a snapshot, but the mark does not pass on to what uses its line later', async () => {
+  const store = open()
+  await store.put(text('a'), text('1'))
+  const meta = store.find(text('a'), 0, 1)
+  const early = store.snapshot()
+  store.markCorrupt(meta, false)
+  await store.put(text('a'), text('2'))
+  assert.is(
+    codeOf(() => early.get(text('a'))),
+    'CORRUPT',
+  )
+  early.close()
+  await store.drain()
+  for (let i = 0; store.find(text('b'), 0, 1) !== meta; i++) {
+    assert.ok(i < 1000, 'the line is used again')
+    await store.put(text('b'), text('1'))
+    if (i % 5 === 0) await store.put(text(`c${i}`), text('1'))
+  }
+  const late = store.snapshot()
+  await store.put(text('b'), text('2'))
+  assert.is(show(late.get(text('b'))), '1')
+  late.close()
+})
+
+test.run()
