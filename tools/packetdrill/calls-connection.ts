@@ -1,5 +1,6 @@
 /** Calls that open and end connections: socket, bind, listen, accept, connect, shutdown, close. */
 import { type Attempt, type Call, done, failed } from './call.ts'
+import { DatagramSocket } from './datagram-socket.ts'
 import type { ScriptProcess } from './process.ts'
 import type { Value } from './script.ts'
 import { ScriptSocket } from './script-socket.ts'
@@ -23,14 +24,15 @@ export function socket(process: ScriptProcess, call: Call): Attempt {
   if (domain.kind === 'symbol' && domain.name !== own) call.unsupported(`sockets of ${domain.name}`)
   const kinds = symbols(call.argument(1))
   const protocol = call.argument(2)
-  if (!kinds.includes('SOCK_STREAM')) call.unsupported(`sockets of ${kinds.join('|')}`)
-  if (protocol.kind === 'symbol' && protocol.name !== 'IPPROTO_TCP') call.unsupported(`sockets of ${protocol.name}`)
+  const datagrams = kinds.includes('SOCK_DGRAM')
+  if (!datagrams && !kinds.includes('SOCK_STREAM')) call.unsupported(`sockets of ${kinds.join('|')}`)
+  if (protocol.kind === 'symbol' && protocol.name !== (datagrams ? 'IPPROTO_UDP' : 'IPPROTO_TCP'))
+    call.unsupported(`sockets of ${protocol.name}`)
   return () => {
     const { receiveMaxBytes, sendMaxBytes } = process.settings
-    const created = new ScriptSocket(process.network, {
-      receiveLimitBytes: receiveMaxBytes,
-      sendLimitBytes: sendMaxBytes,
-    })
+    const Socket = datagrams ? DatagramSocket : ScriptSocket
+    const created = new Socket(process.network, { receiveLimitBytes: receiveMaxBytes, sendLimitBytes: sendMaxBytes })
+    if (created instanceof DatagramSocket) process.datagrams = created
     created.nonBlocking = kinds.includes(NON_BLOCKING)
     return done(process.open(call, created))
   }

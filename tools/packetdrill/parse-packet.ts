@@ -26,6 +26,12 @@ const FLAGS: Readonly<Record<string, number>> = {
 /** AE, CWR and ECE as one number: the ACE counter of Accurate ECN. */
 const ACE_SHIFT = 6
 
+/** Cookies of the peer's address under the keys that scripts set: for `FO TFO_COOKIE`. */
+const COOKIES: Readonly<Record<string, number[]>> = {
+  TFO_COOKIE: [0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb],
+  TFO_COOKIE_ZERO: [0xb7, 0xc1, 0x23, 0x50, 0xa9, 0x0d, 0xc8, 0xf5],
+}
+
 /** RFC 792: type 3. */
 const ICMP_CODES: Readonly<Record<string, number>> = {
   net_unreachable: 0,
@@ -190,7 +196,7 @@ function parseOption(cursor: Cursor): TcpOptionSpec {
     case 'FO':
     case 'FOEXP':
     case 'exp-fastopen':
-      return { kind: 'cookie', experimental: name !== 'FO', bytes: parseHex(cursor) }
+      return { kind: 'cookie', experimental: name !== 'FO', bytes: parseCookie(cursor) }
     case 'md5':
       return { kind: 'raw', number: 19, bytes: parseHex(cursor) }
     case 'ECN':
@@ -233,6 +239,13 @@ function parseSack(cursor: Cursor): TcpOptionSpec {
     edges.push(left, cursor.expectNumber('a sequence number'))
   }
   return { kind: 'sack', edges }
+}
+
+/** Digits, or one of the names that the runners of scripts define. */
+function parseCookie(cursor: Cursor): number[] {
+  cursor.skipBlank()
+  const name = cursor.match(/TFO_COOKIE(?:_ZERO)?\b/y)
+  return name === undefined ? parseHex(cursor) : COOKIES[name]!
 }
 
 function parseHex(cursor: Cursor): number[] {

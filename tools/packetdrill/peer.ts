@@ -53,7 +53,7 @@ export class Peer {
   private readonly flows: Flow[] = []
   private nextPort = PEER_PORT_FIRST
   /** Ports of the datagram socket under test, if there is one. */
-  udp: { readonly localPort: number; readonly remotePort: number } | undefined
+  datagramPorts: () => { readonly localPort: number; readonly remotePort: number } | undefined = () => undefined
   /** Whether a SYN from the peer begins another connection: someone listens, and the last one is over. */
   startsAnew: (remotePort: number) => boolean = () => false
 
@@ -70,7 +70,7 @@ export class Peer {
     const tos = ip.tos >= 0 ? ip.tos : ecnBits(ip.ecn)
     if (body.protocol === 'tcp') this.injectTcp(body, tos, ip.ttl)
     else if (body.protocol === 'udp') {
-      const udp = this.udp
+      const udp = this.datagramPorts()
       const datagram = udpDatagram(version, udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
       this.network.device.inject(peerFrame(version, PROTOCOL_UDP, datagram, tos, ip.ttl))
     } else this.injectIcmp(body, line, ip.ttl)
@@ -119,7 +119,8 @@ export class Peer {
     const { quoted } = spec
     let packet: Uint8Array
     if (quoted?.protocol === 'udp') {
-      const datagram = udpDatagram(version, this.udp?.localPort ?? LOCAL_PORT, this.udp?.remotePort ?? 0, quoted.length)
+      const ports = this.datagramPorts()
+      const datagram = udpDatagram(version, ports?.localPort ?? LOCAL_PORT, ports?.remotePort ?? 0, quoted.length)
       packet = quotePacket(version, PROTOCOL_UDP, datagram.length, datagram)
     } else {
       const flow = this.flow

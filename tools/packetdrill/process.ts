@@ -5,6 +5,7 @@
  */
 import type { Attempt, Call, CallResult } from './call.ts'
 import { prepareCall } from './calls.ts'
+import type { DatagramSocket } from './datagram-socket.ts'
 import { ScriptError, ScriptFailure } from './errors.ts'
 import type { ScriptNetwork } from './network.ts'
 import type { ScriptSocket } from './script-socket.ts'
@@ -26,6 +27,8 @@ export class ScriptProcess {
   private waiting: Waiting | undefined
   /** When a call that blocks has a time-out of its own, µs of the script. */
   wakeUs = Number.POSITIVE_INFINITY
+  /** The datagram socket under test: the last one that was opened. */
+  datagrams: DatagramSocket | undefined
   /** The socket that code asks about: the last connection that was opened or accepted. */
   current: ScriptSocket | undefined
 

@@ -85,6 +85,7 @@ class ScriptRun {
       segmentBytes,
       timestampTickUs,
     })
+    this.peer.datagramPorts = () => this.process.datagrams?.ports
     this.peer.startsAnew = (remotePort) => this.process.startsAnew(remotePort)
   }
 
@@ -225,6 +226,7 @@ const IP_VERSIONS: Readonly<Record<string, readonly [IpVersion, IpVersion]>> = {
 const KNOWN_OPTIONS = new Set([
   'ip_version',
   'tolerance_usecs',
+  'tolerance_percent',
   'tcp_ts_tick_usecs',
   'mtu',
   'mss',

@@ -51,7 +51,7 @@ export class ScriptSocket implements Application {
   /** Of an accepted connection. */
   remotePort = 0
 
-  private readonly network: ScriptNetwork
+  protected readonly network: ScriptNetwork
   private listener: Listener | undefined
   private readonly accepted: ScriptSocket[] = []
   private unreadBytes = 0
@@ -282,7 +282,7 @@ export class ScriptSocket implements Application {
   }
 
   /** A chain of lines with `bytes` zeros. */
-  private zeros(bytes: number): number {
+  protected zeros(bytes: number): number {
     const { pool } = this.network
     let head = NO_META
     let tail = NO_META
