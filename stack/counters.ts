@@ -207,6 +207,9 @@ export class TcpCounters {
   cookiesSent = 0
   cookiesAccepted = 0
   cookiesRefused = 0
+  /** Connections that the application got with their SYNs (RFC 7413), and SYNs that were one too many for that. */
+  fastOpens = 0
+  fastOpenOverflows = 0
   timeWaits = 0
   timeWaitsReused = 0
 

@@ -38,6 +38,8 @@ export interface TcpOptions {
   frto?: boolean
   /** RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. */
   ecn?: 0 | 1 | 2
+  /** RFC 7413, for all listeners: data of a SYN with a cookie is taken before the handshake is over; default false. */
+  fastOpen?: boolean
   /** SYN cookies: 0 never, 1 when a backlog is full, the default, 2 for every SYN. */
   synCookies?: 0 | 1 | 2
   /** Handshakes in progress, unless a listener says otherwise (default LISTEN_BACKLOG). */

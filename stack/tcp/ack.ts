@@ -10,7 +10,7 @@ import { challengeAck } from './challenge.ts'
 import { enterClosed, enterFinWait2, enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { establish } from './handshake.ts'
+import { endFastOpen, establish } from './handshake.ts'
 import { sampleHandshake, sampleRtt } from './rtt.ts'
 import { processSack } from './sack.ts'
 import type { Segment } from './segment.ts'
@@ -91,14 +91,16 @@ function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): b
   c.sndUna = seqAdd(c.iss, 1)
   establish(context, c)
   c.sndWnd = segment.window << c.sendScale
-  if (c.listener !== undefined) {
+  const known = c.fastOpenPending !== 0
+  if (known) endFastOpen(c)
+  else if (c.listener !== undefined) {
     c.halfOpen = 0
     c.listener.halfOpen--
     c.listener.accepted++
   }
   if (c.finQueued !== 0) c.state = STATE_FIN_WAIT_1 // shutdown was called meanwhile
   context.queueOutput(c)
-  c.application.onAccept(c)
+  if (!known) c.application.onAccept(c)
   return c.state !== 0
 }
 

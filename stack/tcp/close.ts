@@ -11,6 +11,7 @@ import { NO_META } from '../../storage/layout.ts'
 import { CLOSE_ABORTED, CLOSE_ORDERLY } from './application.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { endFastOpen } from './handshake.ts'
 import { releaseReassembly } from './reassembly.ts'
 import { releaseReceiveQueue } from './receive-queue.ts'
 import { acceptableSequence, releaseSendQueue } from './send-queue.ts'
@@ -109,6 +110,7 @@ function linger(context: TcpContext, c: Connection): void {
 
 function remove(context: TcpContext, c: Connection, reason: number): void {
   const wasHandshake = c.halfOpen !== 0
+  endFastOpen(c)
   c.state = STATE_CLOSED
   c.lingering = 0
   c.closeReason = reason

@@ -171,6 +171,12 @@ export class Connection {
   dsackLeft = 0
   dsackRight = 0
 
+  /* Fast Open (fast-open.ts). */
+  /** 1: the SYN-ACK brings a cookie. */
+  fastOpenGrant = 0
+  /** 1: accepted by the SYN, whose ACK is awaited. */
+  fastOpenPending = 0
+
   /* RFC 3168 (ecn.ts). */
   ecnOn = 0
   /** 1: ECE goes out until the peer says CWR. */

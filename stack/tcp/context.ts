@@ -23,6 +23,7 @@ import type { Connection } from './connection.ts'
 import { createCookieConnection } from './cookie-handshake.ts'
 import { Delivery } from './delivery.ts'
 import { Demux } from './demux.ts'
+import { FastOpenCookies } from './fast-open.ts'
 import type { InitialSequence } from './isn.ts'
 import type { Listener } from './listen.ts'
 import type { MtuProbing } from './path-mtu.ts'
@@ -75,6 +76,7 @@ export class TcpContext {
   readonly initialSequence: InitialSequence
   readonly synCookies: SynCookies
   readonly cookieConnection: Connection
+  readonly fastOpen: FastOpenCookies
   readonly congestion: CongestionControl
   readonly recovery: Recovery
   readonly scoreboard: Scoreboard
@@ -128,6 +130,7 @@ export class TcpContext {
     this.random = parts.random
     this.initialSequence = parts.initialSequence
     this.synCookies = new SynCookies(parts.secret)
+    this.fastOpen = new FastOpenCookies(parts.secret)
     this.congestion = parts.congestion
     this.recovery = parts.recovery
     this.scoreboard = parts.scoreboard

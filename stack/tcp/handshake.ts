@@ -114,6 +114,13 @@ function defaultMss(c: Connection): number {
   return isIpv4Pair(c) ? MSS_DEFAULT : MSS_DEFAULT_IPV6
 }
 
+/** The handshake of a connection that Fast Open has accepted is over, or will never be. */
+export function endFastOpen(c: Connection): void {
+  if (c.fastOpenPending === 0) return
+  c.fastOpenPending = 0
+  c.listener!.fastOpenPending--
+}
+
 /** Smallest scale with which the window field can say `bytes`. */
 function scaleFor(bytes: number): number {
   let scale = 0

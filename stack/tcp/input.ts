@@ -271,7 +271,7 @@ function resetInput(context: TcpContext, c: Connection): void {
     return
   }
   context.counters.resetsReceived++
-  const refused = c.state === STATE_SYN_RECEIVED && c.halfOpen === 0
+  const refused = c.state === STATE_SYN_RECEIVED && c.listener === undefined
   endConnection(context, c, refused ? CLOSE_REFUSED : CLOSE_RESET)
 }
 

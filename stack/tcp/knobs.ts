@@ -59,6 +59,10 @@ const KNOBS: readonly Knob[] = [
   number('ecn', 0, 2, (options, value) => {
     options.ecn = value as 0 | 1 | 2
   }),
+  // Bit 0 is the client's side, which is not here; bit 1 is the server's.
+  number('fastopen', 0, 3, (options, value) => {
+    options.fastOpen = (value & 2) !== 0
+  }),
   number('fin_timeout', 1, SECONDS_MAX, (options, value) => {
     options.finWait2Ms = value * SECOND_MS
   }),

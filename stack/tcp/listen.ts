@@ -11,6 +11,7 @@ import { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { answerWithCookie, cookieOf, expectsCookie, restoreHandshake } from './cookie-handshake.ts'
 import { copyEndpoints, type Endpoints } from './demux.ts'
+import { openFast } from './fast-open.ts'
 import { initializeConnection, negotiate } from './handshake.ts'
 import type { Segment } from './segment.ts'
 import { NO_SLOT } from './slots.ts'
@@ -30,6 +31,8 @@ export class Listener {
   /** 1: SYNs were answered with cookies, the last time at cookiesMs. */
   cookiesSent = 0
   cookiesMs = 0
+  /** Accepted by Fast Open, their handshakes in progress. */
+  fastOpenPending = 0
 
   /** @param backlog handshakes in progress, unless the options say otherwise */
   constructor(port: number, application: Application, options: ListenOptions, backlog: number) {
@@ -72,6 +75,7 @@ function synInput(context: TcpContext, listener: Listener, segment: Segment): vo
   c.state = STATE_SYN_RECEIVED
   c.synPending = 1
   context.queueOutput(c)
+  openFast(context, c, listener, segment)
 }
 
 /** Nothing can be acknowledged here but a cookie. */

@@ -13,12 +13,16 @@ const KIND_WINDOW_SCALE = 3
 const KIND_SACK_PERMITTED = 4
 const KIND_SACK = 5
 const KIND_TIMESTAMPS = 8
+const KIND_FAST_OPEN = 34 // RFC 7413 4.1.1
 
 const MSS_BYTES = 4
 const WINDOW_SCALE_BYTES = 3
 const SACK_PERMITTED_BYTES = 2
 const TIMESTAMPS_BYTES = 10
 export const SACK_BLOCK_BYTES = 8
+export const FAST_OPEN_COOKIE_BYTES = 8
+/** Two no-ops, kind, length, cookie. */
+export const FAST_OPEN_PADDED_BYTES = 4 + FAST_OPEN_COOKIE_BYTES
 /** Two no-ops, kind and length, before the blocks. */
 export const SACK_PADDED_BYTES = 4
 
@@ -40,6 +44,10 @@ export interface SegmentOptions {
   /** Number of SACK blocks, and where the first one lies in the view. */
   sackBlocks: number
   sackAt: number
+  /** Length of the Fast Open cookie; 0: it is asked for, -1: absent. Its words, if it is as long as ours are. */
+  fastOpenBytes: number
+  fastOpenHigh: number
+  fastOpenLow: number
 }
 
 export function clearOptions(into: SegmentOptions): void {
@@ -48,6 +56,7 @@ export function clearOptions(into: SegmentOptions): void {
   into.windowScale = -1
   into.sackPermitted = 0
   into.sackBlocks = 0
+  into.fastOpenBytes = -1
 }
 
 /** Reads options from `at` to `end`. A malformed option ends the reading: what came before it counts (RFC 9293 MUST-7). */
@@ -86,6 +95,12 @@ function readOption(into: SegmentOptions, view: DataView, at: number, kind: numb
   } else if (kind === KIND_SACK && length > 2 && (length - 2) % SACK_BLOCK_BYTES === 0) {
     into.sackBlocks = (length - 2) / SACK_BLOCK_BYTES
     into.sackAt = at + 2
+  } else if (kind === KIND_FAST_OPEN) {
+    into.fastOpenBytes = length - 2
+    if (into.fastOpenBytes === FAST_OPEN_COOKIE_BYTES) {
+      into.fastOpenHigh = view.getInt32(at + 2)
+      into.fastOpenLow = view.getInt32(at + 6)
+    }
   }
 }
 
@@ -121,6 +136,14 @@ export function writeSynOptions(
   }
   if (scale >= 0)
     view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_WINDOW_SCALE << 16) | (WINDOW_SCALE_BYTES << 8) | scale)
+}
+
+/** A cookie for the client's next SYN (RFC 7413 4.1.1). */
+export function writeFastOpen(view: DataView, at: number, high: number, low: number): void {
+  const length = 2 + FAST_OPEN_COOKIE_BYTES
+  view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_NO_OPERATION << 16) | (KIND_FAST_OPEN << 8) | length)
+  view.setInt32(at + 4, high)
+  view.setInt32(at + 8, low)
 }
 
 export function writeTimestamps(view: DataView, at: number, value: number, echo: number): void {

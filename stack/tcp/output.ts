@@ -21,11 +21,13 @@ import type { TcpContext } from './context.ts'
 import { ecnFlags, synEcnFlags } from './ecn.ts'
 import { beginSegment, finishSegment, markCapable } from './frame.ts'
 import {
+  FAST_OPEN_PADDED_BYTES,
   SACK_PADDED_BYTES,
   sackBlocksMax,
   sackOptionLength,
   synOptionsLength,
   TIMESTAMPS_PADDED_BYTES,
+  writeFastOpen,
   writeSack,
   writeSynOptions,
   writeTimestamps,
@@ -124,7 +126,8 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
   const timestamps = passive ? c.timestampsOn !== 0 : context.timestamps
   const scale = !context.windowScaling || (passive && c.sendScale < 0) ? -1 : c.receiveScale
   const sack = passive ? c.sackOn !== 0 : context.sack
-  const options = synOptionsLength(scale, sack, timestamps)
+  const usual = synOptionsLength(scale, sack, timestamps)
+  const options = usual + (c.fastOpenGrant !== 0 ? FAST_OPEN_PADDED_BYTES : 0)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options)
   if (at < 0) return false
   const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
@@ -138,6 +141,11 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
     timestampNow(context, c),
     passive ? c.tsRecent : 0,
   )
+  if (c.fastOpenGrant !== 0) {
+    const { fastOpen } = context
+    fastOpen.compute(c)
+    writeFastOpen(context.transmitter.view, at + TCP_HEADER_BYTES + usual, fastOpen.high, fastOpen.low)
+  }
   const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
   context.ip.end()

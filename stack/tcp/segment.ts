@@ -63,6 +63,9 @@ export class Segment implements SegmentOptions {
   sackPermitted = 0
   sackBlocks = 0
   sackAt = 0
+  fastOpenBytes = -1
+  fastOpenHigh = 0
+  fastOpenLow = 0
 
   /** Sequence numbers that the segment takes: payload, SYN and FIN (SEG.LEN). */
   get sequenceLength(): number {

@@ -23,6 +23,7 @@ export interface Tuning {
   readonly ecn: number
   /** COOKIES_ (cookie-handshake.ts). */
   readonly synCookies: number
+  readonly fastOpen: boolean
   readonly synBacklog: number
   readonly synRetries: number
   readonly synAckRetries: number
@@ -42,6 +43,7 @@ export function tuningOf(options: TcpOptions): Tuning {
   return {
     ecn: options.ecn ?? ECN_ACCEPT,
     synCookies: options.synCookies ?? COOKIES_UNDER_PRESSURE,
+    fastOpen: options.fastOpen ?? false,
     synBacklog: options.synBacklog ?? LISTEN_BACKLOG,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
