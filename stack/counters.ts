@@ -142,7 +142,7 @@ export class IcmpCounters {
   echoReplies = 0
   errorsReceived = 0
   errorsSent = 0
-  /** Routers' advice to go elsewhere, not followed (RFC 1122 3.2.2.2 leaves hosts free to: they SHOULD; see docs/ip.md). */
+  /** Routers' advice to go elsewhere, which is not followed (docs/ip.md). */
   ignoredRedirect = 0
   dropShort = 0
   dropChecksum = 0

@@ -106,8 +106,7 @@ export class Icmp implements ReassemblyErrors {
     const type = icmpType(packet.view, packet.at)
     if (type === ICMP_ECHO) this.echo(packet)
     else if (type === ICMP_UNREACHABLE) this.unreachable(packet)
-    else if (type === ICMP_REDIRECT)
-      counters.ignoredRedirect++ // forged with ease, and a host with one gateway needs none
+    else if (type === ICMP_REDIRECT) counters.ignoredRedirect++
     else counters.dropType++
   }
 
