@@ -418,6 +418,11 @@ export class Connection {
     setKeepAlive(this.context, this, keepAlive)
   }
 
+  /** Gives up when data stays unacknowledged this long (RFC 5482, for this side only); 0: only by retransmissions. */
+  setUserTimeout(timeoutMs: number): void {
+    this.userTimeoutMs = timeoutMs
+  }
+
   /** Ends the connection now, with RST where the peer has to know (RFC 9293 3.10.5). onClose(CLOSE_ABORTED) comes before this returns. */
   abort(): void {
     abortConnection(this.context, this)

@@ -282,4 +282,20 @@ test('local ports are random, and never one that is taken (RFC 6056 3.3.1)', () 
   assert.is(new Set(first).size, first.length)
 })
 
+test('a user time-out may be set while data is unacknowledged, and taken back (RFC 5482)', () => {
+  for (const [timeoutMs, ended] of [
+    [5000, CLOSE_TIMEOUT],
+    [0, -1],
+  ] as const) {
+    const { peer, server } = listening({})
+    peer.establish()
+    server.connection!.send(chainOf(peer.pool, patternBytes(10)))
+    peer.advanceMs(1000)
+    server.connection!.setUserTimeout(1)
+    server.connection!.setUserTimeout(timeoutMs)
+    peer.advanceMs(12_000)
+    assert.is(server.closeReason, ended)
+  }
+})
+
 test.run()
