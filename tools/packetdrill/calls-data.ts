@@ -11,9 +11,10 @@ const MSG_TRUNC = CONSTANTS.get('MSG_TRUNC')!
 const MSG_DONTWAIT = CONSTANTS.get('MSG_DONTWAIT')!
 const MSG_WAITALL = CONSTANTS.get('MSG_WAITALL')!
 const MSG_NOSIGNAL = CONSTANTS.get('MSG_NOSIGNAL')!
-const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
+/** What reading and writing know; the others make a script unsupported. */
+export const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
 const MSG_MORE = CONSTANTS.get('MSG_MORE')!
-const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
+export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
 
 /** read(fd, buffer, length) */
 export function read(process: ScriptProcess, call: Call): Attempt {

@@ -1,6 +1,7 @@
 /**
  * One connection's numbers, the script's and the live ones. A script counts from its own initial sequence numbers and
- * timestamps; the stack draws its own. The peer's numbers are the script's.
+ * timestamps; the stack draws its own. The peer's SYN has the number that the script gives it; whatever comes behind a SYN
+ * is counted from it, in both directions, so that data begins at 1 whatever the SYN's number was.
  *
  *   script 1:1001 ack 1   ◄─ localShift ─►   live 3735928560:3735929560 ack 1
  *
@@ -9,9 +10,15 @@
 import type { LiveTcp } from './frames.ts'
 import type { TcpOptionSpec, TcpSpec } from './script.ts'
 
+const SYN = 2
+const ACK = 16
+
 export class Flow {
   readonly localPort: number
   readonly remotePort: number
+  /** The number of the peer's first SYN. */
+  private remoteIsn = 0
+  private remoteSynSeen = false
   /** Live minus script, of everything that the stack numbers; undefined until the stack's SYN was seen. */
   private localShift: number | undefined
   private liveIsn: number | undefined
@@ -46,7 +53,15 @@ export class Flow {
   /** A live packet in the script's numbers. */
   toScript(tcp: LiveTcp): LiveTcp {
     const shift = this.localShift ?? 0
-    return { ...tcp, sequence: (tcp.sequence - shift) >>> 0 }
+    const isn = this.remoteIsn
+    return {
+      ...tcp,
+      sequence: (tcp.sequence - shift) >>> 0,
+      acknowledgement: (tcp.flags & ACK) === 0 ? tcp.acknowledgement : (tcp.acknowledgement - isn) >>> 0,
+      options: tcp.options.map((option) =>
+        option.kind === 'sack' ? { kind: 'sack', edges: option.edges.map((edge) => (edge - isn) >>> 0) } : option,
+      ),
+    }
   }
 
   /** The stack's number for one of the script's. */
@@ -56,11 +71,16 @@ export class Flow {
 
   /** A segment of the peer's, in live numbers. */
   inbound(spec: TcpSpec): LiveTcp {
+    const syn = (spec.flags & SYN) !== 0
+    if (syn && !this.remoteSynSeen) {
+      this.remoteSynSeen = true
+      this.remoteIsn = spec.sequence
+    }
     return {
       sourcePort: spec.sourcePort || this.remotePort,
       destinationPort: spec.destinationPort || this.localPort,
       flags: spec.flags,
-      sequence: spec.sequence,
+      sequence: syn ? spec.sequence : (spec.sequence + this.remoteIsn) >>> 0,
       acknowledgement: spec.acknowledgement < 0 ? 0 : this.toLive(spec.acknowledgement),
       window: Math.max(spec.window, 0),
       urgent: spec.urgent,

@@ -14,7 +14,7 @@
  * Called by: packetdrill.ts.
  */
 import { Call } from './call.ts'
-import { isKnownCall } from './calls.ts'
+import { checkSupported } from './check-supported.ts'
 import { runCommands } from './commands.ts'
 import { ScriptEnd, ScriptError, ScriptFailure, ScriptUnsupported } from './errors.ts'
 import type { IpVersion } from './internet.ts'
@@ -75,7 +75,7 @@ class ScriptRun {
     for (const { text, line } of script.setup) runCommands(text, line, this.settings, false)
     const timestampTickUs = this.readOptions()
     this.toleranceUs = this.numberOption('tolerance_usecs', TOLERANCE_US)
-    checkCalls(script)
+    checkSupported(script)
     this.network = new ScriptNetwork(this.settings)
     this.process = new ScriptProcess(this.network, this.settings)
     const segmentBytes = this.numberOption('mss', 0)
@@ -242,10 +242,3 @@ const KNOWN_OPTIONS = new Set([
   'verbose',
   'send_omit_free',
 ])
-
-/** A call that does not exist here is found before anything runs: a script is not failed for what it cannot do. */
-function checkCalls(script: Script): void {
-  for (const { action, line } of script.events)
-    if (action.kind === 'call' && !isKnownCall(action.name))
-      throw new ScriptUnsupported(line, `the call ${action.name}`)
-}

@@ -6,15 +6,12 @@
  * ones. Called by: commands.ts, run-script.ts.
  */
 import type { TcpOptions } from '../../stack/host-options.ts'
-import { RECEIVE_LIMIT_BYTES, SEND_LIMIT_BYTES } from '../../stack/limits.ts'
 import { setKnob } from '../../stack/tcp/knobs.ts'
 import type { IpVersion } from './internet.ts'
 
-/** Bytes; the kernel's defaults without any set-up (tcp_rmem, tcp_wmem). */
-const RECEIVE_MAX = 6 << 20
+/** Bytes: what `defaults.sh` says of tcp_rmem and tcp_wmem, and what scripts without it expect, too. */
+const RECEIVE_MAX = 15 << 20
 const SEND_MAX = 4 << 20
-/** The same in `defaults.sh`. */
-const SCRIPTS_RECEIVE_MAX = 15 << 20
 const SCRIPTS_SYN_RETRIES = 5
 
 export class Settings {
@@ -26,8 +23,8 @@ export class Settings {
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
   readonly tcp: TcpOptions = { mtuProbing: 'off' }
   /** Largest receive buffer: what the window scale is made for. */
-  receiveMaxBytes = Math.max(RECEIVE_MAX, RECEIVE_LIMIT_BYTES)
-  sendMaxBytes = Math.max(SEND_MAX, SEND_LIMIT_BYTES)
+  receiveMaxBytes = RECEIVE_MAX
+  sendMaxBytes = SEND_MAX
 
   /**
    * One setting by its name below net.ipv4.
@@ -49,8 +46,6 @@ export class Settings {
 
   /** What `defaults.sh` sets beyond the kernel's own defaults. */
   applyScriptDefaults(): void {
-    this.receiveMaxBytes = SCRIPTS_RECEIVE_MAX
-    this.sendMaxBytes = SEND_MAX
     this.tcp.ecn = 0
     this.tcp.slowStartAfterIdle = false
     this.tcp.synRetries = SCRIPTS_SYN_RETRIES
@@ -85,6 +80,7 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_rfc1337: ['1'],
   tcp_abort_on_overflow: ['0'],
   tcp_tw_reuse: ANY,
+  tcp_tw_reuse_delay: ANY,
   tcp_app_win: ANY,
   tcp_adv_win_scale: ANY,
   tcp_shrink_window: ['0'],
