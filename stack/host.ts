@@ -16,20 +16,20 @@
 import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
 import { sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
-import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { formatIpv4, parseAddress, parseCidr } from './address.ts'
 import { Arp } from './arp.ts'
 import type { WallClock } from './clock.ts'
 import { StackCounters } from './counters.ts'
 import { Fragmentation } from './fragmentation.ts'
-import { FRAGMENT_COMPLETES, FRAGMENT_DROPPED, Fragments } from './fragments.ts'
+import { Fragments } from './fragments.ts'
+import { FrameInput } from './frame-input.ts'
 import type { HostOptions, SumBurst, SumView } from './host-options.ts'
 import { Icmp } from './icmp.ts'
 import { IcmpLimits } from './icmp-limits.ts'
 import { Ip } from './ip.ts'
-import { IPV4_DROPPED, IPV4_WHOLE, Ipv4 } from './ipv4.ts'
-import { INPUT_FRAGMENT, INPUT_TRANSPORT, Ipv6Stack } from './ipv6-stack.ts'
+import { Ipv4 } from './ipv4.ts'
+import { Ipv6Stack } from './ipv6-stack.ts'
 import {
   CONNECTIONS_MAX,
   DAD_TRANSMITS,
@@ -39,7 +39,6 @@ import {
   TIME_WAIT_MS,
   TIME_WAITS_MAX,
 } from './limits.ts'
-import { ReceivedPacket } from './packet.ts'
 import { PathMtus } from './path-mtu.ts'
 import { ipv4Routes } from './routes.ts'
 import { Cubic } from './tcp/congestion/cubic.ts'
@@ -52,27 +51,8 @@ import { TIMERS_PER_CONNECTION } from './tcp/timer-arming.ts'
 import { tuningOf } from './tcp/tuning.ts'
 import { TimerWheel } from './timer-wheel.ts'
 import { Transmitter } from './transmitter.ts'
-import { UDP_NO_PORT, UDP_QUEUED, Udp } from './udp.ts'
-import {
-  ETHERNET_HEADER_BYTES,
-  ETHERTYPE_ARP,
-  ETHERTYPE_IPV4,
-  ETHERTYPE_IPV6,
-  ethernetToHigh,
-  ethernetToLow,
-  ethernetType,
-  MULTICAST6_MAC_HIGH,
-} from './wire/ethernet.ts'
-import { UNREACHABLE_PORT, UNREACHABLE_PROTOCOL } from './wire/icmp.ts'
-import {
-  IPV4_PACKET_BYTES_MAX,
-  ipv4FragmentOffset,
-  ipv4Identification,
-  ipv4MoreFragments,
-  PROTOCOL_ICMP,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-} from './wire/ipv4.ts'
+import { Udp } from './udp.ts'
+import { ETHERNET_HEADER_BYTES } from './wire/ethernet.ts'
 
 /* Timers of the wheel. */
 const TIMER_ARP = 0
@@ -114,7 +94,7 @@ export class Host {
   private readonly wallClock: WallClock
   private readonly sumBurst: SumBurst | undefined
   private readonly burst = new ReceiveBurst()
-  private readonly packet: ReceivedPacket
+  private readonly frames: FrameInput
   private readonly hooks: BurstHook[] = []
   private announced = false
   private starvedBefore = 0
@@ -136,7 +116,6 @@ export class Host {
     this.sumBurst = device.capabilities.receiveSum
       ? undefined
       : (options.sumBurst ?? ((descriptors, count) => sumOfBurst(pool, descriptors, count)))
-    this.packet = new ReceivedPacket(pool.views[0]!)
     this.transmitter = new Transmitter(device, pool)
     const timerCount = TIMER_CONNECTIONS + connectionsMax * TIMERS_PER_CONNECTION
     this.timers = new TimerWheel(timerCount, Math.floor(nowUs / 1000) | 0, (timer) => this.onTimer(timer))
@@ -248,6 +227,8 @@ export class Host {
       reserveBuffers,
       seed: options.random.next(),
     })
+    const { arp, ipv4, icmp, udp, fragments, ipv6Stack, counters } = this
+    this.frames = new FrameInput({ pool, counters, arp, ipv4, fragments, icmp, tcp: this.tcp, udp, ipv6Stack })
     this.setNow(nowUs)
   }
 
@@ -344,7 +325,7 @@ export class Host {
     for (let frame = 0; frame < frames; frame++) {
       const at = frame * DESCRIPTOR_WORDS
       const buffer = descriptors[at + D_BUFFER]!
-      const taken = this.inputFrame(
+      const taken = this.frames.input(
         buffer,
         descriptors[at + D_OFFSET]!,
         descriptors[at + D_LENGTH]!,
@@ -352,109 +333,6 @@ export class Host {
       )
       if (!taken) this.pool.releaseBuffer(buffer)
     }
-  }
-
-  /** @returns true if the buffer's reference was taken over */
-  private inputFrame(buffer: number, offset: number, length: number, sum: number): boolean {
-    const counters = this.counters.ethernet
-    counters.received++
-    if (length < ETHERNET_HEADER_BYTES) {
-      counters.dropShort++
-      return false
-    }
-    const packet = this.packet
-    packet.buffer = buffer
-    packet.frameOffset = offset
-    packet.view = this.pool.bufferView(buffer)
-    packet.bufferAt = this.pool.bufferStart(buffer)
-    const at = packet.bufferAt + offset
-    const type = ethernetType(packet.view, at)
-    if (type === ETHERTYPE_ARP) {
-      this.arp.input(packet.view, at + ETHERNET_HEADER_BYTES, length - ETHERNET_HEADER_BYTES)
-      return false
-    }
-    // RFC 9293 3.9.2.3, RFC 1122 3.3.6: nothing above answers what was sent to more than one station.
-    const toHigh = ethernetToHigh(packet.view, at)
-    const toUs = ethernetToLow(packet.view, at) === this.arp.macLow && toHigh === this.arp.macHigh
-    packet.headerAt = at + ETHERNET_HEADER_BYTES
-    if (type === ETHERTYPE_IPV6 && this.ipv6Stack !== undefined && (toUs || toHigh === MULTICAST6_MAC_HIGH))
-      return this.inputIpv6(this.ipv6Stack, packet, length - ETHERNET_HEADER_BYTES, sum, toUs)
-    if (!toUs) {
-      counters.dropOther++
-      return false
-    }
-    if (type !== ETHERTYPE_IPV4) {
-      counters.dropType++
-      return false
-    }
-    const verdict = this.ipv4.accept(packet, length - ETHERNET_HEADER_BYTES, sum)
-    if (verdict === IPV4_WHOLE) return this.inputPacket(packet)
-    return verdict !== IPV4_DROPPED && this.inputFragment(packet)
-  }
-
-  /** @returns true if the reference to the frame's own buffer was taken over */
-  private inputFragment(packet: ReceivedPacket): boolean {
-    const { view, headerAt } = packet
-    const fate = this.fragments.input(
-      packet,
-      ipv4Identification(view, headerAt),
-      ipv4FragmentOffset(view, headerAt),
-      ipv4MoreFragments(view, headerAt),
-      IPV4_PACKET_BYTES_MAX - packet.headerLength,
-    )
-    if (fate !== FRAGMENT_COMPLETES) return fate !== FRAGMENT_DROPPED
-    this.endReassembled(packet, this.inputPacket(packet))
-    return true
-  }
-
-  /** The packet was another one than the frame, with references of its own. @param taken that to packet.buffer */
-  private endReassembled(packet: ReceivedPacket, taken: boolean): void {
-    if (!taken) this.pool.releaseBuffer(packet.buffer)
-    this.pool.releaseChain(packet.rest)
-    packet.rest = NO_META
-    packet.restLines = 0
-  }
-
-  /** A whole packet to its protocol. @returns true if the reference to packet.buffer was taken over */
-  private inputPacket(packet: ReceivedPacket): boolean {
-    const { protocol } = packet
-    if (protocol === PROTOCOL_TCP) return this.tcp.input(packet)
-    if (protocol === PROTOCOL_UDP) return this.inputDatagram(packet)
-    if (protocol === PROTOCOL_ICMP) this.icmp.input(packet)
-    else {
-      this.counters.ipv4.dropProtocol++
-      this.icmp.sendUnreachable(packet, UNREACHABLE_PROTOCOL)
-    }
-    return false
-  }
-
-  private inputIpv6(ipv6Stack: Ipv6Stack, packet: ReceivedPacket, length: number, sum: number, toUs: boolean): boolean {
-    const verdict = ipv6Stack.input(packet, length, sum, toUs)
-    if (verdict === INPUT_TRANSPORT) return this.inputTransport6(ipv6Stack, packet)
-    if (verdict !== INPUT_FRAGMENT) return false
-    const fate = ipv6Stack.inputFragment(packet)
-    if (fate !== FRAGMENT_COMPLETES) return fate !== FRAGMENT_DROPPED
-    const forTransport = ipv6Stack.inputReassembled(packet) === INPUT_TRANSPORT
-    this.endReassembled(packet, forTransport && this.inputTransport6(ipv6Stack, packet))
-    return true
-  }
-
-  private inputTransport6(ipv6Stack: Ipv6Stack, packet: ReceivedPacket): boolean {
-    // Connections and datagrams are between two; nothing here joins groups.
-    if (packet.isMulticast !== 0) {
-      this.counters.ipv6.dropDestination++
-      return false
-    }
-    if (packet.protocol === PROTOCOL_TCP) return this.tcp.input(packet)
-    const verdict = this.udp.input(packet)
-    if (verdict === UDP_NO_PORT) ipv6Stack.icmp.sendPortUnreachable(packet)
-    return verdict === UDP_QUEUED
-  }
-
-  private inputDatagram(packet: ReceivedPacket): boolean {
-    const verdict = this.udp.input(packet)
-    if (verdict === UDP_NO_PORT) this.icmp.sendUnreachable(packet, UNREACHABLE_PORT)
-    return verdict === UDP_QUEUED
   }
 
   /** The device starves: what can be had again from peers is given up. */
