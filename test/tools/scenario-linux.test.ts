@@ -27,26 +27,27 @@ test('exit statuses: 0 held, 1 did not, 2 no scenario, 3 no file', async () => {
   assert.is((await packrat('scenario', '/nonexistent/x.json')).status, 3)
 })
 
-test('the same events, against Linux', async () => {
-  const file = fileWith({
-    name: 'linux',
-    peer: 'linux',
-    link: { delay: '5ms' },
-    traffic: [
-      { send: '200K', receive: '200K' },
-      { put: { count: 3, size: '20K' }, at: '300ms' },
-    ],
-    events: [{ drop: 'data 4' }, { drop: 'data 9 from peer' }, { drop: 'data 3 of connection 2' }],
-    expect: { timeouts: 0, retransmissions: { min: 1 }, fastRetransmits: { min: 1 } },
+for (const link of ['tap', 'xdp'])
+  test(`the same events, against Linux over ${link}`, async () => {
+    const file = fileWith({
+      name: 'linux',
+      peer: 'linux',
+      link: { delay: '5ms' },
+      traffic: [
+        { send: '200K', receive: '200K' },
+        { put: { count: 3, size: '20K' }, at: '300ms' },
+      ],
+      events: [{ drop: 'data 4' }, { drop: 'data 9 from peer' }, { drop: 'data 3 of connection 2' }],
+      expect: { timeouts: 0, retransmissions: { min: 1 }, fastRetransmits: { min: 1 } },
+    })
+    const { status, stdout, stderr } = await packrat('scenario', file, '--json', '--link', link)
+    const { passed, scenarios } = JSON.parse(stdout.toString())
+    if (scenarios[0].skipped !== undefined) {
+      console.error(`SKIPPED scenario-linux: ${scenarios[0].skipped}`)
+      return
+    }
+    assert.is(status, 0, `${stdout}${stderr}`)
+    assert.is(passed, 1)
   })
-  const { status, stdout, stderr } = await packrat('scenario', file, '--json')
-  const { passed, scenarios } = JSON.parse(stdout.toString())
-  if (scenarios[0].skipped !== undefined) {
-    console.error(`SKIPPED scenario-linux: ${scenarios[0].skipped}`)
-    return
-  }
-  assert.is(status, 0, `${stdout}${stderr}`)
-  assert.is(passed, 1)
-})
 
 test.run()

@@ -26,6 +26,7 @@ const COMMAND = {
     peer: choice(['file', 'packrat', 'linux'], 'who plays the peer: what the file says, or always the same', {
       default: 'file',
     }),
+    link: choice(['tap', 'xdp'], 'the link to a Linux peer: a TAP, or AF_XDP on a veth pair', { default: 'tap' }),
   },
 } as const
 
@@ -38,7 +39,7 @@ export const scenario = (argv: string[]): number | Promise<number> =>
     }
     const results = []
     for (const scenario of scenarios) {
-      const { result, outcome } = await runScenario(scenario)
+      const { result, outcome } = await runScenario(scenario, flags.link)
       results.push(result)
       if (flags.svg !== undefined && outcome !== undefined) writeDiagram(flags.svg, outcome)
     }

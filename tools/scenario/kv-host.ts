@@ -19,24 +19,24 @@ import { httpEntry } from './plan.ts'
 const REGION_BYTES = 64 << 20
 const VALUE_BYTES_MAX = 32 << 20
 
-/** For a scenario with PUTs or GETs; undefined for others. */
-export async function createKv(scenario: Scenario): Promise<KvHost | undefined> {
+/** For a scenario with PUTs or GETs; undefined for others. @param parent where the region lies */
+export async function createKv(scenario: Scenario, parent = tmpdir()): Promise<KvHost | undefined> {
   const loads = scenario.traffic.flatMap(({ http }) => http ?? [])
   if (loads.length === 0) return undefined
   const towers = new SeededRandom(scenario.seed)
-  const kv = new KvHost(() => towers.next())
+  const kv = new KvHost(parent, () => towers.next())
   for (const load of loads) if (load.method === 'GET') await kv.fill(load)
   return kv
 }
 
 export class KvHost {
   readonly store: Store
-  private readonly region: Region
+  readonly region: Region
   private readonly directory: string
 
   /** @param random heights of towers */
-  constructor(random: () => number) {
-    this.directory = mkdtempSync(join(tmpdir(), 'packrat-scenario-'))
+  constructor(parent: string, random: () => number) {
+    this.directory = mkdtempSync(join(parent, 'packrat-scenario-'))
     const path = join(this.directory, 'scenario.pm')
     Region.create(path, { bytes: REGION_BYTES })
     // In the class `process` a commit is over when the call returns: virtual time need not wait for a disk.

@@ -1,29 +1,27 @@
 /**
- * Runs a scenario against Linux's TCP: Packrat on a TAP in a private network namespace, in real time. The script stands
+ * Runs a scenario against Linux's TCP: Packrat on a TAP, or on AF_XDP, in a private network namespace, in real time. The script stands
  * where it stands in a simulation, so the identical events happen; figures of time depend on the machine.
  *
- *   Packrat host ── script and trace ── impairments ── TAP ── kernel 10.77.0.1 ── node:net ── players
+ *   Packrat host ── script and trace ── impairments ── link ── kernel 10.77.0.1 ── node:net ── players
  *
- * Called by: run.ts. Calls: packrat-endpoint.ts, linux-peer.ts, script.ts, the daemon's loop.
+ * Called by: run.ts. Calls: packrat-endpoint.ts, linux-peer.ts, linux-link.ts, script.ts, the daemon's loop.
  */
 import type { Device } from '../../drivers/device.ts'
 import { InterceptDevice } from '../../drivers/intercept.ts'
-import { TapDevice, tapAvailability } from '../../drivers/tap.ts'
 import { SystemClock, SystemWallClock } from '../../stack/clock.ts'
 import { impairDevice } from '../impairment.ts'
 import { Loop } from '../loop.ts'
 import type { Scenario, TimedEvent } from './document.ts'
 import { createKv, type KvHost } from './kv-host.ts'
+import { type LinkKind, type LinuxLink, linkLacks, openLinuxLink, regionDirectory } from './linux-link.ts'
 import { LinuxPeer } from './linux-peer.ts'
 import type { Outcome } from './measurement.ts'
-import { PackratEndpoint, PEER_ADDRESS } from './packrat-endpoint.ts'
+import { PackratEndpoint } from './packrat-endpoint.ts'
 import { planConnection } from './plan.ts'
-import { createPool } from './pools.ts'
 import { inPrivateNetwork } from './private-network.ts'
 import { isActive, Script } from './script.ts'
 import { Trace } from './trace.ts'
 
-const TAP_NAME = 'packratscn0'
 /** How long to poll on after the last frame: the script's delays are exact then. */
 const BUSY_POLL_US = 1000
 const LIMIT_US_MAX = 60e6
@@ -31,13 +29,13 @@ const LIMIT_US_MAX = 60e6
 const GREETING_US = 100_000
 
 /** Why there is no Linux peer here; undefined: there is one. */
-export function linuxPeerLacks(): string | undefined {
+export function linuxPeerLacks(kind: LinkKind): string | undefined {
   if (!inPrivateNetwork()) return 'no private network: unshare(1) is missing, or needs root or user namespaces'
-  return tapAvailability().reason
+  return linkLacks(kind)
 }
 
-export async function runAgainstLinux(scenario: Scenario): Promise<Outcome> {
-  const run = await LinuxRun.create(scenario)
+export async function runAgainstLinux(scenario: Scenario, kind: LinkKind): Promise<Outcome> {
+  const run = await LinuxRun.create(scenario, kind)
   try {
     return await run.finish()
   } finally {
@@ -50,6 +48,7 @@ class LinuxRun {
   private readonly trace = new Trace()
   private readonly script: Script
   private readonly clock = new SystemClock()
+  private readonly link: LinuxLink
   private readonly device: Device
   private readonly host: PackratEndpoint
   private readonly peer: LinuxPeer
@@ -63,21 +62,21 @@ class LinuxRun {
   private ended: (isTimedOut: boolean) => void = () => {}
   private failed: (error: unknown) => void = () => {}
 
-  static async create(scenario: Scenario): Promise<LinuxRun> {
-    const run = new LinuxRun(scenario, await createKv(scenario))
+  static async create(scenario: Scenario, kind: LinkKind): Promise<LinuxRun> {
+    const run = new LinuxRun(scenario, kind, await createKv(scenario, regionDirectory(kind)))
     await run.peer.listen()
     return run
   }
 
-  private constructor(scenario: Scenario, kv: KvHost | undefined) {
+  private constructor(scenario: Scenario, kind: LinkKind, kv: KvHost | undefined) {
     this.scenario = scenario
     this.kv = kv
     this.unopened = new Set(scenario.traffic.keys())
     this.stops = scenario.events.filter((event): event is TimedEvent => event.kind === 'stop-reading')
     this.script = new Script(scenario, this.trace, false)
-    const pool = kv?.store.pool ?? createPool(scenario.host.buffers)
-    const tap = new TapDevice(pool, { name: TAP_NAME, hostAddress: `${PEER_ADDRESS}/24`, mtu: scenario.host.mtu })
-    this.device = new InterceptDevice(impairDevice(tap, pool, scenario.link), pool, this.script)
+    this.link = openLinuxLink(kind, scenario, kv)
+    const { pool } = this.link
+    this.device = new InterceptDevice(impairDevice(this.link.device, pool, scenario.link), pool, this.script)
     const nowUs = this.clock.nowUs()
     const plans = scenario.traffic.map((_, index) => planConnection(scenario, index))
     this.host = new PackratEndpoint({
@@ -139,6 +138,7 @@ class LinuxRun {
     this.loop.stop()
     this.peer.close()
     this.device.close()
+    this.link.close()
     this.kv?.close()
   }
 
