@@ -178,7 +178,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
       acknowledgeInvalid(context, c)
       return
     }
-    if (acknowledgesSent(c)) recordTimestamp(context, c)
+    recordTimestamp(context, c)
   }
   if (!isAcceptable(c)) {
     context.counters.dropSequence++
@@ -207,11 +207,6 @@ function connectionInput(context: TcpContext, c: Connection): void {
 function isOldByTimestamp(context: TcpContext, c: Connection): boolean {
   if (((segment.timestampValue - c.tsRecent) | 0) >= 0 || (segment.flags & FLAG_RST) !== 0) return false
   return ((context.nowMs - c.tsRecentMs) | 0) < PAWS_AGE_MS
-}
-
-/** A segment that acknowledges what was never sent is a guess: nothing of it is believed (RFC 5961 5). */
-function acknowledgesSent(c: Connection): boolean {
-  return (segment.flags & FLAG_ACK) !== 0 && !seqLess(c.sndMax, segment.acknowledgement)
 }
 
 /**

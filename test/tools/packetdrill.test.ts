@@ -7,7 +7,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { parseScript } from '../../tools/packetdrill/parse-script.ts'
 import { runParsed, runScript } from '../../tools/packetdrill/run-script.ts'
-import type { PacketAction, Script, ScriptEvent, TcpSpec } from '../../tools/packetdrill/script.ts'
+import type { PacketAction, Script, ScriptEvent, TcpOptionSpec, TcpSpec } from '../../tools/packetdrill/script.ts'
 
 const FOLDER = new URL('../../../test/packetdrill/', import.meta.url)
 const SCRIPTS_MIN = 60
@@ -59,6 +59,14 @@ const CHANGES: Readonly<Record<string, Change>> = {
   acknowledgement: (spec) =>
     spec.acknowledgement < 0 ? undefined : { ...spec, acknowledgement: (spec.acknowledgement + 1) >>> 0 },
   flag: (spec) => ({ ...spec, flags: spec.flags ^ 64 }),
+  window: (spec) => (spec.window < 0 ? undefined : { ...spec, window: spec.window + 1 }),
+  urgent: (spec) => ({ ...spec, urgent: spec.urgent + 1 }),
+  echo: (spec) => {
+    const echoes = spec.options?.some((option) => option.kind === 'timestamps')
+    const later = (option: TcpOptionSpec) =>
+      option.kind === 'timestamps' ? { ...option, echo: option.echo + 1 } : option
+    return echoes ? { ...spec, options: spec.options!.map(later) } : undefined
+  },
   option: (spec) => spec.options && { ...spec, options: [...spec.options, { kind: 'nop' }] },
 }
 

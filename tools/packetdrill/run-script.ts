@@ -151,6 +151,7 @@ class ScriptRun {
         break
       case 'call': {
         const base = event.time.kind === 'relative' ? beforeUs : 0
+        if (base + action.endUs > SCRIPT_US_MAX) throw new ScriptError(line, 'the call may block for more than a day')
         this.process.start(new Call(action, line), action.endUs < 0 ? -1 : base + action.endUs, this.toleranceUs)
         break
       }
