@@ -43,12 +43,6 @@ export class Call {
     return this.numberOf(this.argument(index))
   }
 
-  /** A number, or what is taken instead where the script says `...`. */
-  numberOr(index: number, otherwise: number): number {
-    const value = this.argument(index)
-    return value.kind === 'ellipsis' ? otherwise : this.numberOf(value)
-  }
-
   numberOf(value: Value): number {
     switch (value.kind) {
       case 'number':

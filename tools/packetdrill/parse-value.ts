@@ -7,7 +7,7 @@
 import type { Cursor } from './cursor.ts'
 import type { Value } from './script.ts'
 
-export const ELLIPSIS: Value = { kind: 'ellipsis' }
+const ELLIPSIS: Value = { kind: 'ellipsis' }
 
 export function parseValue(cursor: Cursor): Value {
   const parts = [parseShift(cursor)]

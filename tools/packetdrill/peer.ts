@@ -188,11 +188,6 @@ export class Peer {
     return packet.atUs
   }
 
-  /** Packets that no event expects yet, in the script's notation. */
-  showWaiting(): string[] {
-    return this.network.device.sent.map((packet) => showPacket(packet, packet.tcp && this.flow?.toScript(packet.tcp)))
-  }
-
   /** Joins segments that continue the first one, as long as the script's is longer. */
   private collect(first: LiveTcp, spec: TcpSpec, packet: LivePacket): LiveTcp {
     const { sent } = this.network.device
