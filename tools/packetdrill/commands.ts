@@ -5,9 +5,9 @@
 import { ScriptUnsupported } from './errors.ts'
 import type { Settings } from './settings.ts'
 
-/** Commands that prepare what does not exist here: devices, queues, old metrics, the restoring of sysctls. */
+/** Commands that prepare what does not exist here: devices, queues that lose nothing, old metrics, the restoring of sysctls. */
 const WITHOUT_EFFECT =
-  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc |\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
+  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
 const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
 const SET_SYSCTLS = /(?:^|\/)set_sysctls\.py$/
 
