@@ -36,6 +36,8 @@ export interface OpenOptions {
   readonly durability?: DurabilityRequest
   /** Map privately and lock shared: for looking only. */
   readonly readOnly?: boolean
+  /** For measurements: no cache line is written back, as if caches were persistent (eADR). What it tells is what flushing costs. */
+  readonly cachesPersist?: boolean
 }
 
 export class Region implements Persistence {
@@ -124,7 +126,8 @@ export class Region implements Persistence {
         mapSync,
       })
       this.asynchronous = this.durability.class === 'msync' && !this.readOnly
-      pmem.setRegionBarrier(this.handle, this.asynchronous ? 'sync' : this.durability.eadr ? 'cpu-no-flush' : 'cpu')
+      const cachesPersist = this.durability.eadr || (options.cachesPersist ?? false)
+      pmem.setRegionBarrier(this.handle, this.asynchronous ? 'sync' : cachesPersist ? 'cpu-no-flush' : 'cpu')
       this.pool = new Pool(
         this.header.extents.map(({ offset, buffers }) => ({
           memory: pmem.wrapRegion(this.handle, offset, extentBytes(buffers, this.header.linesPerBuffer)),

@@ -23,6 +23,9 @@ import { Loop } from './loop.ts'
 import { checkRoutes, routes } from './route-flag.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
+import { BaselineStore } from './stores/baseline-store.ts'
+import { BASELINES } from './stores/engine.ts'
+import { openBaseline } from './stores/open-baseline.ts'
 import { tcpKnobs } from './tcp-knobs.ts'
 
 const GIB = 1 << 30
@@ -56,6 +59,9 @@ const command = {
     durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
     integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
       default: 'tcp',
+    }),
+    store: choice(['packet', ...BASELINES], 'packet: packets are the store; the others are baselines (docs/bench.md)', {
+      default: 'packet',
     }),
     scrub: text('off|SECONDS', 'verify everything stored once in this time, in the pauses of the traffic', {
       default: '3600',
@@ -154,6 +160,7 @@ class Daemon {
       if (store.poisoned === 0 && store.isIdle) cleanVersion = store.nextVersion
     })
 
+    const baseline = await this.openBaseline(store, () => random.next())
     const capture = this.openCapture()
     const link = openLink(flags, region, store)
     const impaired = flags.impair === undefined ? undefined : impairDevice(link.device, store.pool, flags.impair)
@@ -189,6 +196,7 @@ class Daemon {
     const sources: StatsSources = {
       region,
       store,
+      baseline,
       device,
       host,
       service: () => service,
@@ -199,6 +207,7 @@ class Daemon {
     }
     const service = new KvService({
       store,
+      baseline,
       sumView,
       wallClock,
       maxValue: flags['max-value'],
@@ -232,6 +241,10 @@ class Daemon {
       // The replies that this batch held are with their sockets now; nothing else may come to send them.
       if (store.asynchronous) queueMicrotask(resume)
     })
+    baseline?.onComplete((_batch, error) => {
+      if (error !== 0) console.error(`packrat serve: --store ${flags.store}: a write failed (error ${-error})`)
+      if (baseline.engine.isAsynchronous) queueMicrotask(resume)
+    })
     const admin = await openAdmin(flags.admin, () => readStats(sources))
     this.closers.push(() => {
       admin?.close()
@@ -240,13 +253,24 @@ class Daemon {
     this.closers.push(async () => {
       loop.stop()
       await drained(store) // what was received becomes durable, and is answered
+      await baseline?.drained()
       host.flush(clock.nowUs())
       host.close(clock.nowUs())
       await drained(store) // what the connections held
     })
     loop.start()
     const address6 = await detection.outcome
-    this.announce(region, store, seed, address6, link.mode)
+    this.announce(region, store, baseline, seed, address6, link.mode)
+  }
+
+  /** The store of --store, in the region's place; undefined for packets. */
+  private async openBaseline(store: Store, random: () => number): Promise<BaselineStore | undefined> {
+    const { flags } = this
+    if (flags.store === 'packet') return undefined
+    const options = { path: flags.pm, fileBytes: flags['pm-size'], durability: flags.durability, random }
+    const engine = await openBaseline({ ...options, name: flags.store })
+    this.closers.push(() => engine.close())
+    return new BaselineStore(engine, store.pool, () => store.idleBuffers())
   }
 
   /** The file of --capture, closed behind the device. */
@@ -262,14 +286,22 @@ class Daemon {
     return file
   }
 
-  private announce(region: Region, store: Store, seed: number, address6: string | undefined, mode?: string): void {
+  private announce(
+    region: Region,
+    store: Store,
+    baseline: BaselineStore | undefined,
+    seed: number,
+    address6: string | undefined,
+    mode?: string,
+  ): void {
     const { flags } = this
+    const kept = baseline === undefined ? '' : ` store=${flags.store} (${baseline.engine.promise})`
     const ip = flags.address.split('/')[0]
     const port = flags['http-port'] === 80 ? '' : `:${flags['http-port']}`
     const { durability } = region
     console.log(
       `packrat ready http://${ip}${port}/${address6 === undefined ? '' : ` http://[${address6}]${port}/`} device=${flags.device}${mode === undefined ? '' : ` (${mode})`} pm=${flags.pm} records=${store.records} ` +
-        `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity} seed=${seed}`,
+        `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity}${kept} seed=${seed}`,
     )
     const url = `http://${ip}${port}/kv`
     console.log(

@@ -7,10 +7,13 @@ import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
 import type { Store } from '../storage/store.ts'
 import type { KvService } from './kv/service.ts'
+import type { BaselineStore } from './stores/baseline-store.ts'
 
 export interface StatsSources {
   readonly region: Region
   readonly store: Store
+  /** Undefined: packets are the store. */
+  readonly baseline: BaselineStore | undefined
   readonly device: Device
   readonly host: Host
   readonly service: () => KvService
@@ -59,6 +62,9 @@ export function readStats(sources: StatsSources): object {
       evidence: region.durability.evidence,
       flush: region.flushInstruction,
     },
+    ...(sources.baseline !== undefined && {
+      baseline: { name: sources.baseline.engine.name, records: sources.baseline.engine.records },
+    }),
     http: { ...sources.service().counters },
     tcp: { connections: host.tcp.connectionCount, ...host.counters.tcp },
     udp: { ...host.counters.udp },

@@ -19,6 +19,8 @@ import type { Persistence } from '../../storage/persistence.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { Store } from '../../storage/store.ts'
 import { KvService } from '../../tools/kv/service.ts'
+import { BaselineStore } from '../../tools/stores/baseline-store.ts'
+import type { Engine } from '../../tools/stores/engine.ts'
 import { HeldRegion } from './held-region.ts'
 import { type HttpResponse, parseResponses } from './http-responses.ts'
 import { chainOf, consumeChain } from './stream-application.ts'
@@ -45,6 +47,8 @@ export interface KvBenchOptions {
   /** Sees every frame; direction 'a-to-b' is from the client. */
   readonly filter?: LinkFilter
   readonly clientBuffers?: number
+  /** A baseline in the store's place. */
+  readonly engine?: Engine
 }
 
 class VirtualWallClock implements WallClock {
@@ -67,6 +71,7 @@ export class KvBench {
   nowUs = 1_000_000
   readonly region: Persistence
   readonly store: Store
+  readonly baseline: BaselineStore | undefined
   readonly service: KvService
   readonly server: Host
   readonly client: Host
@@ -96,8 +101,10 @@ export class KvBench {
       { ...common, device: this.pair.b, pool: this.store.pool, address: `${SERVER_ADDRESS}/24`, sumView, tcp },
       this.nowUs,
     )
+    this.baseline = options.engine && new BaselineStore(options.engine, this.store.pool, () => 0)
     this.service = new KvService({
       store: this.store,
+      baseline: this.baseline,
       sumView,
       wallClock,
       maxValue: options.maxValue ?? 1 << 20,

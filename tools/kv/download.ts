@@ -5,7 +5,7 @@
  * Called by: the service. Calls: pool, store.
  */
 import { NO_META } from '../../storage/layout.ts'
-import type { Store } from '../../storage/store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import { PHASE_DOWNLOAD, PHASE_HEAD, type Session } from './session.ts'
 
 export const PUMP_COMPLETE = 0
@@ -24,7 +24,7 @@ export function startDownload(session: Session, head: number, first: number, len
 }
 
 /** Ends a download, finished or not. */
-export function endDownload(store: Store, session: Session): void {
+export function endDownload(store: KvStore, session: Session): void {
   if (session.downloadHead === NO_META) return
   if (session.downloadPinned) store.unpin(session.downloadHead)
   session.downloadPinned = false
@@ -38,7 +38,7 @@ export function endDownload(store: Store, session: Session): void {
  * @param front a line to send first (the response's head), or NO_META
  * @returns PUMP_COMPLETE, PUMP_NO_ROOM (onSendSpace will come), or PUMP_NO_LINE (nobody will call: try again later)
  */
-export function pump(store: Store, session: Session, sumView: SumView, front: number): number {
+export function pump(store: KvStore, session: Session, sumView: SumView, front: number): number {
   const { pool } = store
   const { connection } = session
   let chain = front
@@ -72,7 +72,7 @@ export function pump(store: Store, session: Session, sumView: SumView, front: nu
   return PUMP_COMPLETE
 }
 
-function clonePart(store: Store, session: Session, sumView: SumView, length: number): number {
+function clonePart(store: KvStore, session: Session, sumView: SumView, length: number): number {
   const { pool } = store
   const clone = pool.clone(session.downloadNext)
   if (clone === NO_META) return NO_META

@@ -14,7 +14,7 @@ import {
   W_VERSION_LOW,
 } from '../../storage/layout.ts'
 import type { Snapshot } from '../../storage/snapshot.ts'
-import type { Store } from '../../storage/store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView, startDownload } from './download.ts'
 import { ByteRange, evaluatePreconditions, ifRangeHolds, parseRange } from './http-fields.ts'
@@ -25,7 +25,7 @@ import type { Session } from './session.ts'
 import { GONE, type SnapshotTable } from './snapshots.ts'
 
 export class Getter {
-  private readonly store: Store
+  private readonly store: KvStore
   private readonly replies: Replies
   private readonly head: RequestHead
   private readonly sumView: SumView
@@ -33,7 +33,7 @@ export class Getter {
   private readonly keyScratch = new Uint8Array(KEY_LENGTH_MAX)
   private readonly range = new ByteRange()
 
-  constructor(store: Store, replies: Replies, head: RequestHead, sumView: SumView, snapshots: SnapshotTable) {
+  constructor(store: KvStore, replies: Replies, head: RequestHead, sumView: SumView, snapshots: SnapshotTable) {
     this.store = store
     this.replies = replies
     this.head = head
@@ -82,7 +82,7 @@ export class Getter {
     this.answer(session, bytes, start, entry, modified, bodyless)
   }
 
-  private find(bytes: Uint8Array, start: number, source: Store | Snapshot): number {
+  private find(bytes: Uint8Array, start: number, source: KvStore | Snapshot): number {
     const { head } = this
     const at = start + head.keyStart
     if (!head.keyEncoded) return source.find(bytes, at, head.keyLength)

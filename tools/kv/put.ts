@@ -19,7 +19,7 @@ import {
   W_VERSION_LOW,
 } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import type { Store } from '../../storage/store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { CHUNKED_DONE, CHUNKED_NEED_MORE, ChunkedDecoder } from './http-chunked.ts'
 import { evaluatePreconditions } from './http-fields.ts'
@@ -46,7 +46,7 @@ function buffersEstimate(length: number): number {
 }
 
 export class Putter {
-  private readonly store: Store
+  private readonly store: KvStore
   private readonly pool: Pool
   private readonly replies: Replies
   private readonly head: RequestHead
@@ -55,7 +55,7 @@ export class Putter {
   /** Decoded length of the key in keyScratch. */
   private scratchLength = 0
 
-  constructor(store: Store, replies: Replies, head: RequestHead, maxValue: number) {
+  constructor(store: KvStore, replies: Replies, head: RequestHead, maxValue: number) {
     this.store = store
     this.pool = store.pool
     this.replies = replies

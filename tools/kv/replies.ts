@@ -11,7 +11,7 @@
  */
 import { NO_META, W_VERSION_HIGH, W_VERSION_LOW } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import type { Store } from '../../storage/store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import { chainOf, ResponseWriter } from './response-writer.ts'
 import { PHASE_DRAIN, type Session } from './session.ts'
 
@@ -26,7 +26,7 @@ const ALLOW: Readonly<Record<string, Uint8Array>> = {
 
 export class Replies {
   readonly writer: ResponseWriter
-  private readonly store: Store
+  private readonly store: KvStore
   private readonly pool: Pool
   /** Sessions with held replies: the first `waitingCount`. Never shortened, which would cost an allocation a batch. */
   private readonly waiting: Session[] = []
@@ -36,7 +36,7 @@ export class Replies {
   /** Sessions that wait for a free line, or for the room that a program on its way will make; tried again with the next burst. */
   readonly stalled: Session[] = []
 
-  constructor(store: Store) {
+  constructor(store: KvStore) {
     this.store = store
     this.pool = store.pool
     this.writer = new ResponseWriter(store.pool)

@@ -19,6 +19,8 @@ import type { Application } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
 import type { Store } from '../../storage/store.ts'
+import type { BaselineStore } from '../stores/baseline-store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import { Batcher } from './batch.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { endDownload, PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView } from './download.ts'
@@ -57,6 +59,8 @@ import { dropFront, trimFront } from './views.ts'
 
 export interface ServiceOptions {
   readonly store: Store
+  /** Keeps the values in the store's place (`--store`): then there are PUT, GET, HEAD and DELETE of keys, and no more. */
+  readonly baseline?: BaselineStore | undefined
   readonly sumView: SumView
   /** Largest value taken, bytes. */
   readonly maxValue: number
@@ -97,7 +101,8 @@ const HTML_TYPE = new Uint8Array(Buffer.from('Content-Type: text/html; charset=u
 
 export class KvService implements Application {
   readonly counters = new ServiceCounters()
-  private readonly store: Store
+  private readonly store: KvStore
+  private readonly baseline: BaselineStore | undefined
   private readonly sumView: SumView
   private readonly stats: () => object
   private readonly wallClock: WallClock
@@ -110,16 +115,18 @@ export class KvService implements Application {
   private readonly snapshots: SnapshotTable
 
   constructor(options: ServiceOptions) {
-    this.store = options.store
+    const { store, baseline } = options
+    this.store = baseline ?? store
+    this.baseline = baseline
     this.sumView = options.sumView
     this.stats = options.stats
     this.wallClock = options.wallClock
-    this.replies = new Replies(options.store)
-    this.putter = new Putter(options.store, this.replies, this.head, options.maxValue)
-    this.snapshots = new SnapshotTable(options.store)
-    this.batcher = new Batcher(options.store, this.replies, this.head, options.maxValue)
-    this.getter = new Getter(options.store, this.replies, this.head, options.sumView, this.snapshots)
-    this.lister = new Lister(options.store, this.replies, this.snapshots)
+    this.replies = new Replies(this.store)
+    this.putter = new Putter(this.store, this.replies, this.head, options.maxValue)
+    this.snapshots = new SnapshotTable(store)
+    this.batcher = new Batcher(store, this.replies, this.head, options.maxValue)
+    this.getter = new Getter(this.store, this.replies, this.head, options.sumView, this.snapshots)
+    this.lister = new Lister(store, this.replies, this.snapshots)
   }
 
   /* --- Application --- */
@@ -292,16 +299,11 @@ export class KvService implements Application {
   }
 
   /** Answers an error in the framing of requests, behind which nothing can be trusted. */
-  private refuse(session: Session, status: number): void {
+  private refuse(session: Session, status: number, reason = STATUS_TEXTS[status]): void {
     this.counters.refused++
     abandonUpload(this.store, session)
     session.lastRequest = true
-    this.replies.json(
-      session,
-      status,
-      { error: STATUS_TEXTS[status] ?? 'the request is refused' },
-      { batch: session.heldBatch },
-    )
+    this.replies.json(session, status, { error: reason ?? 'the request is refused' }, { batch: session.heldBatch })
     this.dropInput(session)
   }
 
@@ -325,6 +327,13 @@ export class KvService implements Application {
     this.counters.requests++
     session.lastRequest = !head.keepAlive
     session.announceKeepAlive = head.keepAlive && head.version < 11
+    if (this.baseline !== undefined) {
+      const lack = lacks(this.baseline, head)
+      if (lack !== undefined) {
+        this.refuse(session, 501, lack)
+        return true
+      }
+    }
     if (isWrite && head.method === METHOD_PUT) {
       this.counters.puts++
       const status = this.putter.start(session, bytes, start, meta)
@@ -400,4 +409,19 @@ export class KvService implements Application {
     if (meta === NO_META || session.inputHead !== meta) return
     dropFront(this.store.pool, session, this.head.headerLength)
   }
+}
+
+/** What of a request a baseline does not have, as its answer says; undefined: it can be done. */
+function lacks({ engine }: BaselineStore, head: RequestHead): string | undefined {
+  const { target, method } = head
+  if (target === TARGET_BATCH || target === TARGET_SNAPSHOT || target === TARGET_LISTING) {
+    return `--store ${engine.name} has keys only: no listings, batches or snapshots`
+  }
+  if (target !== TARGET_KEY) return undefined
+  if (method !== METHOD_PUT && !engine.hasIndex) return `--store ${engine.name} keeps nothing that it could find again`
+  const isConditional = head.ifMatchStart | head.ifNoneMatchStart | head.ifUnmodifiedSinceStart
+  if (isConditional !== 0 && (method === METHOD_PUT || method === METHOD_DELETE)) {
+    return `--store ${engine.name} has no conditional writes`
+  }
+  return undefined
 }

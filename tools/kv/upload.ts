@@ -20,7 +20,7 @@ import {
   W_VALUE,
 } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import type { Store } from '../../storage/store.ts'
+import type { KvStore } from '../stores/kv-store.ts'
 import type { Session } from './session.ts'
 
 /** A piece this small, in bytes, is worth copying once there are several. */
@@ -62,7 +62,7 @@ export function keyLine(pool: Pool, key: Uint8Array, length: number): number {
 }
 
 /** Adds a received piece to the entry in progress; takes the line over. */
-export function appendPiece(store: Store, session: Session, meta: number): void {
+export function appendPiece(store: KvStore, session: Session, meta: number): void {
   const { pool } = store
   const tail = session.entryTail
   const length = pool.dataLength(meta)
@@ -86,7 +86,7 @@ export function appendPiece(store: Store, session: Session, meta: number): void 
 }
 
 /** Gives up the write in progress. */
-export function abandonUpload(store: Store, session: Session): void {
+export function abandonUpload(store: KvStore, session: Session): void {
   session.batch = undefined
   if (session.entryHead === NO_META) return
   store.discard(session.entryHead)
@@ -113,7 +113,7 @@ function gatheringLine(pool: Pool, arrival: number): number {
   return meta
 }
 
-function gather(store: Store, session: Session, tail: number, meta: number): void {
+function gather(store: KvStore, session: Session, tail: number, meta: number): void {
   const { pool } = store
   const length = pool.dataLength(meta)
   const from = pool.dataStartOf(meta)

@@ -1,0 +1,43 @@
+/**
+ * Opens the engine of a baseline, with its own file or directory beside the region: FILE.copy, FILE.conventional,
+ * FILE.leveldb. The region then holds the network's buffers only. Called by: serve, the benchmarks.
+ */
+import type { DurabilityRequest } from '../../storage/durability.ts'
+import { Area } from './area.ts'
+import { ALL_STEPS, ConventionalEngine, type ConventionalSteps } from './conventional.ts'
+import { CopyEngine } from './copy.ts'
+import { DiscardEngine } from './discard.ts'
+import type { BaselineName, Engine } from './engine.ts'
+
+export interface BaselineOptions {
+  readonly name: BaselineName
+  /** The region's file. */
+  readonly path: string
+  /** Size of the store's own file when it is created. */
+  readonly fileBytes: number
+  readonly durability: DurabilityRequest
+  readonly random: () => number
+  /** Measurements only. */
+  readonly cachesPersist?: boolean
+  readonly steps?: ConventionalSteps
+}
+
+/** @throws RegionError, PackratError BASELINE_CLASS, BASELINE_AREA, BASELINE_LEVELDB */
+export async function openBaseline(options: BaselineOptions): Promise<Engine> {
+  const { name, random } = options
+  if (name === 'discard') return new DiscardEngine()
+  const path = `${options.path}.${name}`
+  if (name === 'leveldb') {
+    // Only whoever asks for LevelDB loads it.
+    const { LevelDbEngine } = await import('./leveldb.ts')
+    return LevelDbEngine.open(path)
+  }
+  const { fileBytes, durability, cachesPersist = false } = options
+  const area = new Area({ path, fileBytes, durability, cachesPersist })
+  try {
+    return name === 'copy' ? new CopyEngine(area) : new ConventionalEngine(area, random, options.steps ?? ALL_STEPS)
+  } catch (error) {
+    area.close()
+    throw error
+  }
+}
