@@ -5,7 +5,7 @@
  * entry has exactly this key" with one of each, so that a GET and an overwrite never walk the list (docs/results.md
  * has both figures). Recovery rebuilds it.
  *
- *   slot   metas[slot] = head line or 0,  hashes[slot] = its full 32-bit hash      linear probing, power of two
+ *   slot   [ head line or 0 | its full 32-bit hash ]      int32 each; linear probing, a power of two of slots
  *
  * Called by: skip-list.ts, which keeps it in step with itself.
  *
@@ -18,11 +18,17 @@ import { NO_META, viewLength, viewOffset, W_BUFFER, W_KEY } from './layout.ts'
 import type { Pool } from './pool.ts'
 
 const INITIAL_SLOTS = 1 << 12
+/** Words of a slot, as a shift: line and hash share a cache line, so that a probe misses once. */
+const SLOT_SHIFT = 1
+const S_HASH = 1
+/** Entries that a bulk insertion hashes before it places them. */
+const BLOCK_ENTRIES = 64
 
 export class HashIndex {
   private readonly pool: Pool
-  private metas = new Int32Array(INITIAL_SLOTS)
-  private hashes = new Int32Array(INITIAL_SLOTS)
+  private slots = new Int32Array(INITIAL_SLOTS << SLOT_SHIFT)
+  /** Number of slots, less one. */
+  private mask = INITIAL_SLOTS - 1
   private size = 0
 
   constructor(pool: Pool) {
@@ -31,45 +37,79 @@ export class HashIndex {
 
   /** The entry with exactly this key, or NO_META. `hash` is hashKey of it. */
   find(hash: number, bytes: Uint8Array, start: number, length: number): number {
-    const mask = this.metas.length - 1
+    const { slots, mask } = this
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
-      const meta = this.metas[slot]!
+      const meta = slots[slot << SLOT_SHIFT]!
       if (meta === NO_META) return NO_META
-      if (this.hashes[slot] === hash && this.hasKey(meta, bytes, start, length)) return meta
+      if (slots[(slot << SLOT_SHIFT) + S_HASH] === hash && this.hasKey(meta, bytes, start, length)) return meta
     }
   }
 
   /** Adds an entry whose key is not in the table. */
   insert(meta: number): void {
-    if (this.size * 2 >= this.metas.length) this.grow()
+    if (this.size * 2 > this.mask) this.resize((this.mask + 1) * 2)
     this.place(meta, this.hashOf(meta))
     this.size++
   }
 
   /** Puts `meta` in the place of `old`, which has the same key. */
   replace(old: number, meta: number): void {
-    this.metas[this.slotOf(old)] = meta
+    this.slots[this.slotOf(old) << SLOT_SHIFT] = meta
   }
 
   remove(meta: number): void {
-    const mask = this.metas.length - 1
+    const { slots, mask } = this
     let hole = this.slotOf(meta)
-    for (let slot = (hole + 1) & mask; this.metas[slot] !== NO_META; slot = (slot + 1) & mask) {
+    for (let slot = (hole + 1) & mask; slots[slot << SLOT_SHIFT] !== NO_META; slot = (slot + 1) & mask) {
       // An entry may move back to the hole if its own place is not between the hole and where it stands.
-      const home = this.hashes[slot]! & mask
+      const home = slots[(slot << SLOT_SHIFT) + S_HASH]! & mask
       if (((slot - home) & mask) >= ((slot - hole) & mask)) {
-        this.metas[hole] = this.metas[slot]!
-        this.hashes[hole] = this.hashes[slot]!
+        slots[hole << SLOT_SHIFT] = slots[slot << SLOT_SHIFT]!
+        slots[(hole << SLOT_SHIFT) + S_HASH] = slots[(slot << SLOT_SHIFT) + S_HASH]!
         hole = slot
       }
     }
-    this.metas[hole] = NO_META
+    slots[hole << SLOT_SHIFT] = NO_META
     this.size--
   }
 
+  /** Empties the table. */
   clear(): void {
-    this.metas.fill(NO_META)
+    this.slots.fill(NO_META)
     this.size = 0
+  }
+
+  /**
+   * Adds `count` entries at once, none of whose keys is in the table. Every slot is a cache miss; touching a block of them
+   * in a loop that does nothing else lets the processor wait for many at a time.
+   * @param listed by line index, not 0: the lines to add
+   */
+  insertAll(listed: Uint8Array, count: number): void {
+    let slots = this.mask + 1
+    while (slots < (this.size + count) * 2) slots *= 2
+    if (slots > this.mask + 1) this.resize(slots)
+    const metas = new Int32Array(BLOCK_ENTRIES)
+    const hashes = new Int32Array(BLOCK_ENTRIES)
+    let block = 0
+    for (let meta = NO_META + 1; meta < listed.length; meta++) {
+      if (listed[meta] === 0) continue
+      metas[block] = meta
+      hashes[block++] = this.hashOf(meta)
+      if (block < BLOCK_ENTRIES) continue
+      this.touch(hashes)
+      for (let i = 0; i < BLOCK_ENTRIES; i++) this.place(metas[i]!, hashes[i]!)
+      block = 0
+    }
+    for (let i = 0; i < block; i++) this.place(metas[i]!, hashes[i]!)
+    this.size += count
+  }
+
+  /** Brings the slots of a block into the cache. Returns what they hold, only so that the loads are not left out. */
+  private touch(hashes: Int32Array): number {
+    const { slots, mask } = this
+    let seen = 0
+    for (let i = 0; i < BLOCK_ENTRIES; i++) seen |= slots[(hashes[i]! & mask) << SLOT_SHIFT]!
+    return seen
   }
 
   private hasKey(meta: number, bytes: Uint8Array, start: number, length: number): boolean {
@@ -87,27 +127,28 @@ export class HashIndex {
   }
 
   private slotOf(meta: number): number {
-    const mask = this.metas.length - 1
+    const { slots, mask } = this
     let slot = this.hashOf(meta) & mask
-    while (this.metas[slot] !== meta) {
-      if (this.metas[slot] === NO_META) throw new Error(`entry ${meta} is not in the exact index`)
-      slot = (slot + 1) & mask
+    for (; slots[slot << SLOT_SHIFT] !== meta; slot = (slot + 1) & mask) {
+      if (slots[slot << SLOT_SHIFT] === NO_META) throw new Error(`entry ${meta} is not in the exact index`)
     }
     return slot
   }
 
   private place(meta: number, hash: number): void {
-    const mask = this.metas.length - 1
+    const { slots, mask } = this
     let slot = hash & mask
-    while (this.metas[slot] !== NO_META) slot = (slot + 1) & mask
-    this.metas[slot] = meta
-    this.hashes[slot] = hash
+    while (slots[slot << SLOT_SHIFT] !== NO_META) slot = (slot + 1) & mask
+    slots[slot << SLOT_SHIFT] = meta
+    slots[(slot << SLOT_SHIFT) + S_HASH] = hash
   }
 
-  private grow(): void {
-    const { metas, hashes } = this
-    this.metas = new Int32Array(metas.length * 2)
-    this.hashes = new Int32Array(metas.length * 2)
-    for (let slot = 0; slot < metas.length; slot++) if (metas[slot] !== NO_META) this.place(metas[slot]!, hashes[slot]!)
+  private resize(count: number): void {
+    const { slots } = this
+    this.slots = new Int32Array(count << SLOT_SHIFT)
+    this.mask = count - 1
+    for (let at = 0; at < slots.length; at += 1 << SLOT_SHIFT) {
+      if (slots[at] !== NO_META) this.place(slots[at]!, slots[at + S_HASH]!)
+    }
   }
 }

@@ -25,6 +25,8 @@ export interface Persistence {
   executeAsync(program: Int32Array, words: number, done: (error: number) => void): void
   /** Classifies lines [first, first + count): LINE_UNPUBLISHED, LINE_VALID or LINE_INVALID each. */
   verifyLines(first: number, count: number, states: Uint8Array): void
+  /** How many of the first `count` heads in `metas` have strictly ascending keys, from the first one on. */
+  ascendingRun(metas: Int32Array, count: number): number
   /** Internet sum of a piece of a buffer. */
   sumView(buffer: number, offset: number, length: number): number
   /** CRC32C of a piece of a buffer, as int32. */

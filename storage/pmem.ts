@@ -29,6 +29,7 @@ export const EXECUTE_BUSY = -16
 export const EXECUTE_INVALID = -22
 
 export const {
+  ascendingRun,
   copyView,
   counters,
   cpu,

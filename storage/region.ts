@@ -171,6 +171,10 @@ export class Region implements Persistence {
     pmem.verifyLines(this.handle, first, count, states)
   }
 
+  ascendingRun(metas: Int32Array, count: number): number {
+    return pmem.ascendingRun(this.handle, metas, count)
+  }
+
   sumView(buffer: number, offset: number, length: number): number {
     return pmem.sumView(this.handle, buffer, offset, length)
   }

@@ -228,13 +228,14 @@ export class SkipList {
     this.setLink(this.last, meta)
     this.previous[meta] = this.last
     this.last = meta
-    this.exact.insert(meta)
     this.size++
   }
 
   /** Ends the list behind the last node appended. */
   endRebuild(): void {
     this.setLink(this.last, NO_META)
+    // In the order of the lines, not of the keys: then keys that are hashed one after the other lie beside each other.
+    this.exact.insertAll(this.heights, this.size)
     this.epoch++
   }
 

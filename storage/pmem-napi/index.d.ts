@@ -131,6 +131,12 @@ export function counters(handle: Handle): Float64Array
 export function failSync(handle: Handle, n: number): void
 /** Status of `count` lines of one extent into `out`: 0 commit word 0, 1 sealed and valid, 2 anything else. */
 export function verifyLines(handle: Handle, firstMeta: number, count: number, out: Uint8Array): void
+/**
+ * How many of the first `count` lines of `metas`, all heads, have keys that ascend strictly, by unsigned bytes: `count` if
+ * all do. Asks for memory ahead of its use, so lines in any order cost little more than lines in a row. A key view outside
+ * its buffer ends the run; -1 if a line does not exist.
+ */
+export function ascendingRun(handle: Handle, metas: Int32Array, count: number): number
 
 /* --- bytes --- */
 

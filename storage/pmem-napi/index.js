@@ -5,6 +5,7 @@ const native = createRequire(import.meta.url)('./build/Release/pmem_napi.node')
 
 export const {
   abandon,
+  ascendingRun,
   close,
   copyView,
   counters,

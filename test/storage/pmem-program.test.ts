@@ -222,6 +222,43 @@ test('verification stays inside one extent and inside its output', () => {
   assert.throws(() => pmem.verifyLines(handle, 0, 1, new Int8Array(8) as unknown as Uint8Array))
 })
 
+test('a run of heads ends where the keys stop ascending, wherever their lines lie', () => {
+  const random = seededRandom(announceSeed('pmem order', 12))
+  const below = (bound: number): number => (random() >>> 0) % bound
+  const metas = [...Array(127).keys()].map((local) => local + 1).concat([...Array(64).keys()].map((i) => META_1 + i))
+  for (let round = 0; round < 200; round++) {
+    const nodes = metas.map((meta) => {
+      // Keys of few letters share prefixes, also beyond the four bytes that lines carry; some are equal.
+      const length = below(9)
+      const key = Buffer.from(Array.from({ length }, () => [0, 97, 255][below(3)]!))
+      const buffer = meta < META_1 ? meta >> 1 : BUFFER_1 + ((meta - META_1) >> 1)
+      const extent = meta < META_1 ? 0 : 1
+      const offset = 8 * (meta & 1)
+      const local = buffer & (layout.EXTENT_BUFFERS_MAX - 1)
+      bytes[extent]!.set(key, BUFFERS[extent]! * LINES_PER_BUFFER * 64 + (local << layout.BUFFER_SHIFT) + offset)
+      const words = lines[extent]!.subarray((meta & 0x7ffff) << 4)
+      words[layout.W_BUFFER] = buffer
+      words[layout.W_KEY] = layout.packView(offset, length)
+      return { key, meta }
+    })
+    if (round % 4 !== 0) nodes.sort((a, b) => Buffer.compare(a.key, b.key))
+    const sorted = round % 4 < 2 ? nodes : nodes.filter(({ key }, i) => i === 0 || !key.equals(nodes[i - 1]!.key))
+    let expected = 1
+    while (expected < sorted.length && Buffer.compare(sorted[expected - 1]!.key, sorted[expected]!.key) < 0) expected++
+    const order = Int32Array.from(sorted, ({ meta }) => meta)
+    assert.is(pmem.ascendingRun(handle, order, order.length), expected, `round ${round}`)
+    assert.is(pmem.ascendingRun(handle, order, 1), 1)
+  }
+  const order = Int32Array.of(3, 5, 128)
+  assert.is(pmem.ascendingRun(handle, order, 0), 0)
+  assert.is(pmem.ascendingRun(handle, Int32Array.of(128), 1), -1, 'no such line')
+  assert.is(pmem.ascendingRun(handle, Int32Array.of(-1), 1), -1)
+  assert.is(pmem.ascendingRun(handle, order, 4), -1, 'more than there are')
+  assert.is(pmem.ascendingRun(handle + 1000, order, 1), -1, 'no such region')
+  lines[0]![5 * 16 + layout.W_KEY] = layout.packView(2000, 49)
+  assert.is(pmem.ascendingRun(handle, order, 2), 1, 'a key outside its buffer ends the run')
+})
+
 test('CRC_VIEW stores the CRC of the data view and its complement', () => {
   const words = fillLine(2, 4, 8)
   assert.is(run([OP_CRC_VIEW, 2]), 0)

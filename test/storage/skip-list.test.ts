@@ -232,6 +232,26 @@ test('the exact index finds what a map does, through growth, replacement and rem
   index.clear()
 })
 
+test('the exact index takes any number of entries at once, beside those it has', () => {
+  for (const count of [0, 1, 63, 64, 65, 1000, 3000]) {
+    const work = new Workload(SEED + count, 4096)
+    const index = new HashIndex(work.pool)
+    const node = (name: string): Node => work.node(Buffer.from(name))
+    const before = Array.from({ length: 10 }, (_, i) => node(`before-${i}`))
+    for (const { meta } of before) index.insert(meta)
+    const bulk = Array.from({ length: count }, (_, i) => node(`bulk-${i}`))
+    const listed = new Uint8Array(work.pool.metaIndexEnd)
+    for (const { meta } of bulk) listed[meta] = 1
+    index.insertAll(listed, count)
+    const after = Array.from({ length: 10 }, (_, i) => node(`after-${i}`))
+    for (const { meta } of after) index.insert(meta)
+    for (const { key, meta } of [...before, ...bulk, ...after])
+      assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), meta, `${count}: ${key}`)
+    for (const { meta } of bulk) index.remove(meta)
+    for (const { key } of bulk) assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), NO_META)
+  }
+})
+
 test('keys with one hash are told apart', () => {
   const work = new Workload(SEED, 64)
   const index = new HashIndex(work.pool)

@@ -4,6 +4,7 @@
  * leave: the durable image plus any subset of the cache lines that differ.
  */
 import { sumBytes } from '../../storage/checksum.ts'
+import { copyKey } from '../../storage/entry.ts'
 import { extentBytes, planExtents } from '../../storage/header.ts'
 import {
   ANCHOR_META,
@@ -130,6 +131,14 @@ export class TracingRegion implements Persistence {
       if (state === 0 && this.pool.get(meta, 0) === 0) states[i] = LINE_UNPUBLISHED
       else states[i] = this.lineCrc(meta, state) === this.pool.get(meta, 0) ? LINE_VALID : LINE_INVALID
     }
+  }
+
+  ascendingRun(metas: Int32Array, count: number): number {
+    const { pool } = this
+    const key = (meta: number): Buffer => Buffer.from(copyKey(pool, meta))
+    let run = Math.min(1, count)
+    while (run < count && Buffer.compare(key(metas[run - 1]!), key(metas[run]!)) < 0) run++
+    return run
   }
 
   sumView(buffer: number, offset: number, length: number): number {

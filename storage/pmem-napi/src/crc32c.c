@@ -113,6 +113,13 @@ __attribute__((target("sse4.2,pclmul"))) static uint32_t crc32c_sse42(uint32_t s
   }
   for (; bytes >= 8; bytes -= 8, at += 8) a = _mm_crc32_u64(a, load64(at));
   uint32_t state = (uint32_t)a;
+  if (bytes >= 4) { /* a metadata line covers 52 bytes */
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    state = _mm_crc32_u32(state, word);
+    at += 4;
+    bytes -= 4;
+  }
   for (; bytes > 0; bytes--) state = _mm_crc32_u8(state, *at++);
   return ~state;
 }

@@ -32,6 +32,26 @@ enum line_status line_verify(const struct region *region, uint32_t meta, const s
   return crc == (uint32_t)commit ? LINE_VALID : LINE_INVALID;
 }
 
+static const uint8_t *line_key(const struct region *region, const struct line *line, uint32_t *length) {
+  uint32_t view = line->key;
+  *length = view_length(view);
+  return region_view(region, line->buffer, view_offset(view), *length);
+}
+
+void line_prefetch_key(const struct region *region, const struct line *line) {
+  uint32_t length;
+  __builtin_prefetch(line_key(region, line, &length));
+}
+
+bool line_precedes(const struct region *region, const struct line *first, const struct line *second) {
+  uint32_t first_length, second_length;
+  const uint8_t *first_key = line_key(region, first, &first_length);
+  const uint8_t *second_key = line_key(region, second, &second_length);
+  if (!first_key || !second_key) return false;
+  int order = memcmp(first_key, second_key, first_length < second_length ? first_length : second_length);
+  return order != 0 ? order < 0 : first_length < second_length;
+}
+
 const uint8_t *line_data(const struct region *region, const struct line *line, uint32_t *length) {
   uint32_t view = line->data;
   *length = view_length(view);

@@ -1,0 +1,234 @@
+/**
+ * Recovery, step 1: what every line is (docs/format.md, "Recovery").
+ *
+ * One pass over the lines in order, natively verified a chunk at a time while they are in a cache. Most heads lead no
+ * fragments and are settled on the spot; the others wait until every line of their chains has been verified.
+ *
+ *   verifyLines ─► unpublished                                      free
+ *               ─► invalid  ─► readable key: a corrupt head, else reported
+ *               ─► valid    ─► head alone: HEAD ─► head of a chain, member: `pending` ─► checkChain, judgeMember
+ *                           ─► fragment: until a head takes it ─► group
+ *
+ * Called by: recovery.ts.
+ */
+import { LineList } from './batch.ts'
+import { readableKey, valueLength, versionNumber } from './entry.ts'
+import {
+  ANCHOR_META,
+  BUFFER_BYTES,
+  FLAG_MEMBER,
+  FLAG_TOMBSTONE,
+  KIND_ANCHOR,
+  KIND_FRAGMENT,
+  KIND_GROUP,
+  KIND_HEAD,
+  LINE_WORDS_SHIFT,
+  NO_META,
+  stateFlags,
+  stateKind,
+  viewLength,
+  viewOffset,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
+  W_BUFFER,
+  W_DATA,
+  W_NEXT,
+  W_NEXT_FRAGMENT,
+  W_STATE,
+  W_VALUE,
+  W_VERSION_HIGH,
+  W_VERSION_LOW,
+} from './layout.ts'
+import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID } from './persistence.ts'
+import type { Pool } from './pool.ts'
+import { HEAD, type RecoveryState, TAKEN } from './recovery-state.ts'
+
+/** Lines verified by one native call: 256 KiB, which are still cached when they are classified. */
+const CHUNK_LINES = 1 << 12
+
+class LineScan {
+  private readonly state: RecoveryState
+  private readonly pool: Pool
+  private readonly states: Uint8Array
+  /** Heads that cannot be judged by their own line alone. */
+  private readonly pending = new LineList()
+  /** Version ranges of the committed groups. */
+  private readonly groups: { readonly first: number; readonly last: number }[] = []
+  /** A damaged line that may have been a group: what it covered cannot be told. */
+  private groupLost = false
+  /** The greatest version of a head, in halves: a double for each line would be an object each. */
+  private versionHigh = 0
+  private versionLow = 0
+
+  constructor(state: RecoveryState) {
+    this.state = state
+    this.pool = state.pool
+    this.states = state.states
+  }
+
+  run(): void {
+    const { pool } = this
+    for (let extent = 0; extent < pool.lines.length; extent++) {
+      const first = extent << pool.lineShift
+      const end = first + pool.extentBuffers[extent]! * pool.linesPerBuffer
+      for (let at = first; at < end; at += CHUNK_LINES) this.scanChunk(extent, at, Math.min(at + CHUNK_LINES, end))
+    }
+    this.state.report.nextVersion = this.versionHigh * 2 ** 32 + this.versionLow + 1
+    this.checkAnchor()
+    const { pending } = this
+    for (let i = 0; i < pending.length; i++) this.checkChain(pending.lines[i]!)
+    for (let i = 0; i < pending.length; i++) {
+      const head = pending.lines[i]!
+      if (this.states[head] === HEAD) this.judgeMember(head)
+    }
+  }
+
+  /** Lines [first, end) of one extent. */
+  private scanChunk(extent: number, first: number, end: number): void {
+    const { pool, states } = this
+    const { links, persistence } = this.state
+    persistence.verifyLines(first, end - first, states.subarray(first, end))
+    const words = pool.lines[extent]!
+    let committed = 0
+    let high = this.versionHigh
+    let low = this.versionLow
+    let at = (first & pool.lineMask) << LINE_WORDS_SHIFT
+    for (let meta = first; meta < end; meta++, at += 1 << LINE_WORDS_SHIFT) {
+      links[meta] = words[at + W_NEXT]! // also of free lines: the walk passes through them
+      if (states[meta] === LINE_UNPUBLISHED) continue
+      committed++
+      if (meta === ANCHOR_META) continue
+      const lineState = words[at + W_STATE]!
+      if (states[meta] !== LINE_VALID || stateKind(lineState) !== KIND_HEAD) {
+        this.classifyOther(meta)
+        continue
+      }
+      const lineHigh = words[at + W_VERSION_HIGH]! >>> 0
+      const lineLow = words[at + W_VERSION_LOW]! >>> 0
+      if (lineHigh > high || (lineHigh === high && lineLow > low)) {
+        high = lineHigh
+        low = lineLow
+      }
+      const isAlone = words[at + W_NEXT_FRAGMENT] === NO_META && (stateFlags(lineState) & FLAG_MEMBER) === 0
+      if (isAlone && words[at + W_VALUE] === viewLength(words[at + W_DATA]!) && this.viewIsInside(meta))
+        states[meta] = HEAD
+      else this.pending.push(meta)
+    }
+    this.versionHigh = high
+    this.versionLow = low
+    this.state.report.committedLines += committed
+  }
+
+  /** A committed line that is no sound head. */
+  private classifyOther(meta: number): void {
+    const { pool, state } = this
+    if (this.states[meta] === LINE_INVALID) {
+      // A fragment is reported with the entry that it breaks, if it still says that it is one.
+      if (readableKey(pool, meta) !== undefined) this.pending.push(meta)
+      else {
+        this.groupLost = true
+        state.reportCorrupt(meta, 'metadata line fails its CRC')
+      }
+      return
+    }
+    const kind = stateKind(pool.get(meta, W_STATE))
+    if (kind === KIND_GROUP && pool.isBuffer(pool.buffer(meta))) {
+      const first = pool.get(meta, W_ARRIVAL_HIGH) * 2 ** 32 + (pool.get(meta, W_ARRIVAL_LOW) >>> 0)
+      this.groups.push({ first, last: versionNumber(pool, meta) })
+      this.states[meta] = TAKEN
+      pool.retainBuffer(pool.buffer(meta))
+      state.reclamation.defer(meta)
+    } else if (kind !== KIND_FRAGMENT || !pool.isBuffer(pool.buffer(meta))) {
+      state.reportCorrupt(meta, `metadata line of unexpected kind ${kind}`)
+    }
+  }
+
+  private checkAnchor(): void {
+    const { pool, state } = this
+    if (this.states[ANCHOR_META] === LINE_VALID && stateKind(pool.get(ANCHOR_META, W_STATE)) === KIND_ANCHOR) return
+    state.reportCorrupt(ANCHOR_META, 'the anchor line of the list is damaged')
+    pool.set(ANCHOR_META, W_NEXT, NO_META)
+    state.links[ANCHOR_META] = NO_META
+  }
+
+  /** Every view inside its buffer, every fragment valid, owned by this head and at its place, lengths adding up. */
+  private checkChain(head: number): void {
+    const { pool, states, state } = this
+    if (states[head] === LINE_INVALID) {
+      state.damaged.add(head)
+      state.keepCorruptHead(head, [], 'metadata line fails its CRC')
+      return
+    }
+    if (!this.viewIsInside(head)) {
+      state.reportCorrupt(head, 'view outside its buffer')
+      return
+    }
+    states[head] = HEAD
+    let fragments = 0
+    let length = pool.dataLength(head)
+    let reason = ''
+    for (let meta = pool.next(head); meta !== NO_META; meta = pool.next(meta)) {
+      reason = this.fragmentFault(meta, head, length)
+      if (reason !== '') break
+      states[meta] = TAKEN
+      fragments++
+      length += pool.dataLength(meta)
+    }
+    if (reason === '' && length !== valueLength(pool, head))
+      reason = `value has ${length} of ${valueLength(pool, head)} bytes`
+    if (reason !== '') state.keepCorruptHead(head, this.fragmentsOf(head, fragments), reason)
+  }
+
+  /** The first `count` fragments of a head. */
+  private fragmentsOf(head: number, count: number): number[] {
+    const fragments: number[] = []
+    for (let meta = this.pool.next(head); fragments.length < count; meta = this.pool.next(meta)) fragments.push(meta)
+    return fragments
+  }
+
+  private fragmentFault(meta: number, head: number, offset: number): string {
+    const { pool } = this
+    if (!pool.isMeta(meta)) return `chain leads out of the region (line ${meta})`
+    if (this.states[meta] !== LINE_VALID) return `fragment line ${meta} fails its check`
+    if (stateKind(pool.get(meta, W_STATE)) !== KIND_FRAGMENT) return `line ${meta} is no fragment`
+    if (pool.get(meta, W_VERSION_LOW) !== head) return `fragment line ${meta} belongs to another entry`
+    if (pool.get(meta, W_VALUE) >>> 0 !== offset) return `fragment line ${meta} is out of place`
+    if (!this.viewIsInside(meta)) return `fragment line ${meta} has a view outside its buffer`
+    return ''
+  }
+
+  private viewIsInside(meta: number): boolean {
+    const view = this.pool.get(meta, W_DATA)
+    return this.pool.isBuffer(this.pool.get(meta, W_BUFFER)) && viewOffset(view) + viewLength(view) <= BUFFER_BYTES
+  }
+
+  /** Whether a head that is part of an atomic batch counts. */
+  private judgeMember(head: number): void {
+    const { pool, state } = this
+    const flags = stateFlags(pool.get(head, W_STATE))
+    if ((flags & FLAG_MEMBER) === 0 || state.corruptHeads.has(head)) return
+    const version = versionNumber(pool, head)
+    if (this.groups.some(({ first, last }) => first <= version && version <= last)) {
+      state.report.completed++
+      if ((flags & FLAG_TOMBSTONE) !== 0) state.tombstones.push(head)
+      else state.members.push(head)
+    } else if (this.groupLost) {
+      let fragments = 0
+      for (let meta = pool.next(head); meta !== NO_META; meta = pool.next(meta)) fragments++
+      state.keepCorruptHead(
+        head,
+        this.fragmentsOf(head, fragments),
+        'its atomic batch cannot be told to be committed: a line that may say so is damaged',
+      )
+    } else {
+      state.report.undone++
+      this.states[head] = TAKEN
+      state.losers.push(head)
+    }
+  }
+}
+
+/** Fills the states and links of all lines, and finds what is damaged, undone or still to be settled. */
+export function scanLines(state: RecoveryState): void {
+  new LineScan(state).run()
+}

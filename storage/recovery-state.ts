@@ -1,0 +1,120 @@
+/**
+ * What the steps of recovery share: where it is with every line, what is damaged, and the report.
+ *
+ * Called by: recovery.ts, recovery-lines.ts, recovery-links.ts.
+ *
+ *   states   one byte a line index:  0 unpublished  1 valid  2 invalid  (verifyLines)   then one of the states below
+ *   links    one word a line index:  the level-0 link, read in the scan. A walk through them jumps over 4 bytes a
+ *            line instead of 64: that many fewer pages, that many more of them in a cache
+ */
+import { readableKey } from './entry.ts'
+import { ANCHOR_META, W_BUFFER } from './layout.ts'
+import type { Persistence } from './persistence.ts'
+import type { Pool } from './pool.ts'
+import type { Reclamation } from './reclamation.ts'
+
+/* Where recovery is with a line, behind verifyLines's three answers. */
+/** A head that is not linked yet. */
+export const HEAD = 3
+/** A head in the list. */
+export const IN_LIST = 4
+/** A fragment that an entry reaches, or a line that is being reclaimed. */
+export const TAKEN = 5
+/** Neither free nor usable: stays as it is. */
+export const CORRUPT = 6
+
+/** A line or an entry that fails its check. */
+export interface CorruptEntry {
+  /** The key as it reads, if its view is plausible. */
+  readonly key: Uint8Array | undefined
+  readonly meta: number
+  readonly buffer: number
+  readonly reason: string
+}
+
+export interface RecoveryReport {
+  records: number
+  /** Lines whose commit word was set. */
+  committedLines: number
+  /** Entries that the level-0 walk did not meet and that were inserted. */
+  inserted: number
+  /** The walk was out of order; the list was linked anew by sorting. */
+  relinked: boolean
+  /** Older versions of a key that were cleared. */
+  superseded: number
+  /** Fragments that no head reaches, cleared. */
+  orphans: number
+  /** Changes of committed atomic batches that were still to be settled. */
+  completed: number
+  /** Changes of atomic batches that were never committed, undone. */
+  undone: number
+  corrupt: CorruptEntry[]
+  /** Above every version found. */
+  nextVersion: number
+}
+
+export class RecoveryState {
+  readonly persistence: Persistence
+  readonly pool: Pool
+  readonly reclamation: Reclamation
+  readonly states: Uint8Array
+  readonly links: Int32Array
+  /** Corrupt heads that keep their place in the index, so that their keys answer "corrupt", not "not found". */
+  readonly corruptHeads: Set<number>
+  /** Heads that fail their CRC but read as if they had a key. */
+  readonly damaged = new Set<number>()
+  /** Older versions of a key, and members of batches that never were. */
+  readonly losers: number[] = []
+  /** Members of committed groups: entries, and tombstones. */
+  readonly members: number[] = []
+  readonly tombstones: number[] = []
+  readonly report: RecoveryReport = {
+    records: 0,
+    committedLines: 0,
+    inserted: 0,
+    relinked: false,
+    superseded: 0,
+    orphans: 0,
+    completed: 0,
+    undone: 0,
+    corrupt: [],
+    nextVersion: 1,
+  }
+
+  constructor(persistence: Persistence, reclamation: Reclamation, corruptHeads: Set<number>) {
+    this.persistence = persistence
+    this.pool = persistence.pool
+    this.reclamation = reclamation
+    this.corruptHeads = corruptHeads
+    this.states = new Uint8Array(this.pool.metaIndexEnd)
+    this.links = new Int32Array(this.pool.metaIndexEnd)
+  }
+
+  reportCorrupt(meta: number, reason: string): void {
+    const key = meta === ANCHOR_META ? undefined : readableKey(this.pool, meta)
+    this.report.corrupt.push({ key, meta, buffer: this.pool.get(meta, W_BUFFER), reason })
+    this.states[meta] = CORRUPT
+  }
+
+  /** Reports a head whose key reads; it keeps its place, and so do the fragments that were found. */
+  keepCorruptHead(head: number, fragments: number[], reason: string): void {
+    this.reportCorrupt(head, reason)
+    this.states[head] = HEAD
+    this.corruptHeads.add(head)
+    this.reclamation.brokenChains.set(head, fragments)
+  }
+
+  /** Takes an older version of a key out of the store. */
+  supersede(head: number): void {
+    this.corruptHeads.delete(head)
+    if (this.damaged.has(head)) {
+      // Perhaps it is not a version of this key at all: it stays, out of the index, and goes on being reported.
+      this.states[head] = CORRUPT
+      this.reclamation.brokenChains.delete(head)
+      return
+    }
+    this.report.superseded++
+    this.states[head] = TAKEN
+    this.losers.push(head)
+  }
+}

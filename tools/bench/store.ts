@@ -1,0 +1,261 @@
+/**
+ * Measures the store without the network: what a write of a new key, an overwrite and a read cost as the store grows,
+ * and how long opening it takes then.
+ *
+ *   npm run bench:store -- --records 1000000 [--file F] [--json]
+ *
+ * Small pipelined PUTs share a buffer through clones of its line; so do the entries here, eight a buffer, and ten million
+ * fit into 4 GB. Every measurement is a window of operations on random keys, committed in batches; the store is opened
+ * again by a process of its own, whose memory is that of recovery alone.
+ *
+ *   records   1/1000 … all      window   new keys | overwritten | read      µs of processor time each
+ */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, unlinkSync } from 'node:fs'
+import { SeededRandom } from '../../stack/random.ts'
+import { adoptHead } from '../../storage/entry.ts'
+import { BUFFER_BYTES, LINE_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import { Region } from '../../storage/region.ts'
+import { Store } from '../../storage/store.ts'
+import { count, EXIT_OK, runCommand, text, toggle } from '../arguments.ts'
+
+const command = {
+  name: 'bench:store',
+  summary: 'what writing, reading and opening cost as the store grows',
+  operands: [],
+  flags: {
+    records: count('N', 'entries in the end', { default: 1_000_000 }),
+    file: text('FILE', 'region to create, measure and remove', { default: '/dev/shm/packrat-bench.pm' }),
+    batch: count('N', 'changes a commit', { default: 64 }),
+    sequential: toggle('write the keys in ascending order'),
+    seed: count('N', 'seed of keys and heights', { default: 1 }),
+    reopen: toggle('only open FILE, once more, and leave it'),
+    json: toggle('one JSON document'),
+  },
+}
+
+/** Lines, and so entries, that share a buffer. */
+const LINES_PER_BUFFER = 8
+const KEY_BYTES = 16
+const VALUE_BYTES = 64
+const KEY_DIGITS = 12
+const KEY_PREFIX = Buffer.from('key:')
+const RECORDS_MAX = 50_000_000
+/** Operations of one window. */
+const WINDOW = 50_000
+/** A prime above every number of records: multiplying by another number permutes the keys, and stays below 2^53. */
+const KEY_SPACE = 67_108_859
+const KEY_STEP = 66_889_133
+
+/** Microseconds of this process' processor time: what other processes do to the clock does not count. */
+function cpuUs(): number {
+  const { user, system } = process.cpuUsage()
+  return user + system
+}
+
+interface Window {
+  records: number
+  newStageUs: number
+  newCommitUs: number
+  overwriteUs: number
+  readUs: number
+}
+
+interface Reopened {
+  records: number
+  seconds: number
+  cpuSeconds: number
+  /** Memory of the process beside the region, and its growth while the store was opened. */
+  rssBytes: number
+  grownBytes: number
+}
+
+/** Resident memory of this process that is not the region's. */
+function privateBytes(): number {
+  const kilobytes = /RssAnon:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))
+  return Number(kilobytes?.[1] ?? 0) * 1024
+}
+
+class Workload {
+  readonly store: Store
+  /** A buffer for the key of a read. */
+  private readonly sought = new Uint8Array(KEY_BYTES)
+  private readonly batch: number
+  private readonly sequential: boolean
+  private readonly region: Region
+  private buffer = NO_BUFFER
+  private used = LINES_PER_BUFFER
+  private written = 0
+
+  constructor(region: Region, batch: number, sequential: boolean, seed: number) {
+    const random = new SeededRandom(seed)
+    this.region = region
+    this.batch = batch
+    this.sequential = sequential
+    this.store = new Store(region, { random: () => random.next() })
+  }
+
+  /** Writes new keys until there are so many. Returns microseconds each: staging, committing. */
+  fill(records: number): [number, number] {
+    const operations = Math.max(1, records - this.written)
+    let commitUs = 0
+    const start = cpuUs()
+    while (this.written < records) {
+      for (let i = 0; i < this.batch && this.written < records; i++) this.put(this.written++)
+      const before = cpuUs()
+      this.store.commit()
+      commitUs += cpuUs() - before
+    }
+    return [(cpuUs() - start - commitUs) / operations, commitUs / operations]
+  }
+
+  /** Overwrites random keys. Returns microseconds each. */
+  overwrite(operations: number, random: SeededRandom): number {
+    const start = cpuUs()
+    for (let i = 1; i <= operations; i++) {
+      this.put(random.below(this.written))
+      if (i % this.batch === 0) this.store.commit()
+    }
+    this.store.commit()
+    return (cpuUs() - start) / operations
+  }
+
+  /** Finds random keys and touches their first byte. Returns microseconds each. */
+  read(operations: number, random: SeededRandom): number {
+    const { store, sought } = this
+    let touched = 0
+    const start = cpuUs()
+    for (let i = 0; i < operations; i++) {
+      this.writeKey(sought, 0, random.below(this.written))
+      const head = store.find(sought, 0, KEY_BYTES)
+      if (head === NO_META || store.verify(head) !== NO_META) throw new Error('a key that was written is missing')
+      touched += store.pool.dataBytes(head)[store.pool.dataStartOf(head)]!
+    }
+    const microseconds = (cpuUs() - start) / operations
+    if (touched < 0) throw new Error('bytes are not negative')
+    return microseconds
+  }
+
+  close(): void {
+    const { store } = this
+    while (!store.isIdle) store.settle()
+    this.region.close(store.nextVersion)
+  }
+
+  /** Stages one entry behind the others in the current buffer. */
+  private put(number: number): void {
+    const { pool } = this.store
+    const size = KEY_BYTES + VALUE_BYTES
+    if (this.used === LINES_PER_BUFFER) {
+      // Each entry holds a reference of its own; the one that came with the buffer goes with the last of them.
+      if (this.buffer !== NO_BUFFER) pool.releaseBuffer(this.buffer)
+      if (!this.store.hasRoom(1)) throw new Error('the region is full')
+      this.buffer = pool.allocateBuffer()
+      this.used = 0
+    }
+    const bytes = pool.bufferBytes(this.buffer)
+    const offset = this.used++ * size
+    const start = pool.bufferStart(this.buffer) + offset
+    this.writeKey(bytes, start, number)
+    bytes.fill(number & 0xff, start + KEY_BYTES, start + size)
+    pool.retainBuffer(this.buffer)
+    const sum = this.region.sumView(this.buffer, offset + KEY_BYTES, VALUE_BYTES)
+    const head = pool.createView(this.buffer, offset + KEY_BYTES, VALUE_BYTES, sum | (NO_FRAME << 16))
+    adoptHead(pool, head, offset, KEY_BYTES)
+    this.store.stagePut(head, head)
+  }
+
+  /** `key:` and twelve digits. */
+  private writeKey(bytes: Uint8Array, start: number, number: number): void {
+    let left = this.sequential ? number : ((number + 1) * KEY_STEP) % KEY_SPACE
+    bytes.set(KEY_PREFIX, start)
+    for (let i = KEY_DIGITS - 1; i >= 0; i--) {
+      bytes[start + KEY_PREFIX.length + i] = 48 + (left % 10)
+      left = Math.floor(left / 10)
+    }
+  }
+}
+
+/** Room for all records, the windows of overwriting, and the reserve. */
+function regionBytes(records: number): number {
+  const buffers = Math.ceil(records / LINES_PER_BUFFER) + 2 * Math.ceil(WINDOW / LINES_PER_BUFFER) + 16_384
+  return Math.ceil(buffers / 32) * 32 * (BUFFER_BYTES + LINES_PER_BUFFER * LINE_BYTES) + 65_536
+}
+
+function measure(workload: Workload, records: number, seed: number): Window {
+  const random = new SeededRandom(seed)
+  const window = Math.min(WINDOW, Math.ceil(records / 10))
+  workload.fill(records - window)
+  const [newStageUs, newCommitUs] = workload.fill(records)
+  return {
+    records,
+    newStageUs,
+    newCommitUs,
+    overwriteUs: workload.overwrite(window, random),
+    readUs: workload.read(window, random),
+  }
+}
+
+function reopen(file: string): Reopened {
+  const region = new Region(file, {})
+  const random = new SeededRandom(1)
+  const before = privateBytes()
+  const start = performance.now()
+  const startUs = cpuUs()
+  const store = new Store(region, { random: () => random.next() })
+  const cpuSeconds = (cpuUs() - startUs) / 1e6
+  const seconds = (performance.now() - start) / 1000
+  const rssBytes = privateBytes()
+  const { records } = store
+  region.close(store.nextVersion)
+  return { records, seconds, cpuSeconds, rssBytes, grownBytes: rssBytes - before }
+}
+
+function run(argv: string[]): number | Promise<number> {
+  return runCommand(command, argv, (flags) => {
+    if (flags.reopen) {
+      console.log(JSON.stringify(reopen(flags.file)))
+      return EXIT_OK
+    }
+    if (existsSync(flags.file)) throw new Error(`${flags.file} exists; remove it or name another one`)
+    if (flags.records > RECORDS_MAX) throw new Error(`${flags.records} records are more than there are keys`)
+    const windows: Window[] = []
+    try {
+      Region.create(flags.file, { bytes: regionBytes(flags.records), linesPerBuffer: LINES_PER_BUFFER })
+      const workload = new Workload(new Region(flags.file, {}), flags.batch, flags.sequential, flags.seed)
+      for (let share = 1000; share >= 1; share /= 10)
+        windows.push(measure(workload, Math.floor(flags.records / share), flags.seed))
+      workload.close()
+      const child = spawnSync(process.execPath, [process.argv[1]!, '--reopen', '--file', flags.file], {
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const reopened: Reopened = JSON.parse(child.stdout)
+      report(windows, reopened, flags.json)
+    } finally {
+      if (existsSync(flags.file)) unlinkSync(flags.file)
+    }
+    return EXIT_OK
+  })
+}
+
+function report(windows: readonly Window[], reopened: Reopened, json: boolean): void {
+  if (json) {
+    console.log(JSON.stringify({ windows, reopened }))
+    return
+  }
+  console.log('  records   new: stage   commit   overwrite    read     µs of the processor an operation')
+  for (const { records, newStageUs, newCommitUs, overwriteUs, readUs } of windows) {
+    const cells = [newStageUs, newCommitUs, overwriteUs, readUs].map((us) => us.toFixed(2).padStart(9))
+    console.log(`${String(records).padStart(9)}   ${cells.join(' ')}`)
+  }
+  const { records, seconds, cpuSeconds, rssBytes, grownBytes } = reopened
+  const megabytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`
+  const usPerRecord = ((cpuSeconds * 1e6) / records).toFixed(2)
+  console.log(
+    `opened ${records} records in ${seconds.toFixed(2)} s, processor ${cpuSeconds.toFixed(2)} s, ${usPerRecord} µs each;`,
+  )
+  console.log(`memory beside the region ${megabytes(rssBytes)}, grown by ${megabytes(grownBytes)}`)
+}
+
+process.exitCode = await run(process.argv.slice(2))
