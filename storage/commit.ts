@@ -64,6 +64,9 @@ export class CommitCounters {
   changes = 0
   /** Programs that published atomic batches, with a third fence each. */
   groups = 0
+  /** Entries published anew in another place, and the buffers that this emptied, less those that it took. */
+  moves = 0
+  movesVacatedBuffers = 0
   /** Programs that only cleaned up behind earlier batches, and their fences. */
   settles = 0
   settleFences = 0
@@ -82,8 +85,8 @@ export class Commit {
   readonly reclamation: Reclamation
   /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
   readonly verified: Uint8Array
-  /** Called before a published change takes an entry out of use. */
-  onRetire: (head: number) => void = () => {}
+  /** Called before a published change takes an entry out of use; `moved`: the same entry lives on in another place. */
+  onRetire: (head: number, moved: boolean) => void = () => {}
   /** The greatest version that is published, or was when the store was opened. */
   publishedVersion = 0
   /** Called when the changes of a batch are durable (error 0), or will never be. */
@@ -174,6 +177,14 @@ export class Commit {
     if (current === NO_META) return NO_META
     if (current === -1 && this.list.find(bytes, start, length) === NO_META) return NO_META
     return this.stage(CHANGE_DELETE, NO_META, buffer, packView(offset, length))
+  }
+
+  /** Stages a published entry anew: a copy with the same version, arrival, key and value, in another place (packing.ts). */
+  stageMove(head: number, tail: number): void {
+    const { pool } = this
+    this.flushDurable(head)
+    if (tail !== head) this.sealFragment(tail)
+    this.stage(CHANGE_PUT, head, pool.get(head, W_BUFFER), pool.get(head, W_KEY))
   }
 
   /** Stages an entry as part of the staging batch's group; one line must be free. */
@@ -384,30 +395,36 @@ export class Commit {
   }
 
   private publishChange(batch: Batch, change: number): void {
-    const list = this.list
+    const { list, counters } = this
     const existing = batch.existing[change]!
     const atomic = batch.atomic[change] === 1
-    this.counters.changes++
+    counters.changes++
     if (batch.kind[change] === CHANGE_PUT) {
+      const storedBuffers = this.pool.storedBuffers
       const head = batch.head[change]!
       for (let meta = head; meta !== NO_META; meta = this.pool.get(meta, W_NEXT_FRAGMENT)) {
-        this.pool.markStored(this.pool.buffer(meta))
+        this.pool.markStored(meta)
       }
       this.verified[head] = 1 // its TCP checksum held, or it was written from memory
       if (existing === NO_META) {
         this.insertNew(batch, change, head)
       } else {
+        const order = compareVersions(this.pool, existing, head)
         // What a damaged line says of its version means nothing.
-        if (!this.reclamation.isDamaged(existing) && compareVersions(this.pool, existing, head) >= 0)
-          throw new Error('a newer version is already published')
+        if (order > 0 && !this.reclamation.isDamaged(existing)) throw new Error('a newer version is already published')
         list.replace(existing, head)
-        this.retire(existing, false)
+        this.retire(existing, false, order === 0)
+        if (order === 0) {
+          counters.changes--
+          counters.moves++
+          counters.movesVacatedBuffers += storedBuffers - this.pool.storedBuffers
+        }
       }
       if (atomic) this.reclamation.settleMember(head)
     } else {
       if (existing !== NO_META) {
         list.remove(existing)
-        this.retire(existing, !atomic)
+        this.retire(existing, !atomic, false)
       }
       if (atomic) this.reclamation.defer(batch.head[change]!)
       this.pool.releaseBuffer(batch.keyBuffer[change]!)
@@ -426,8 +443,8 @@ export class Commit {
     this.list.insert(head, height)
   }
 
-  private retire(head: number, cleared: boolean): void {
-    this.onRetire(head)
+  private retire(head: number, cleared: boolean, moved: boolean): void {
+    this.onRetire(head, moved)
     this.verified[head] = 0
     this.reclamation.retire(head, cleared)
   }

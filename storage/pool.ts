@@ -14,6 +14,7 @@
  *  3. Nothing here allocates after construction.
  */
 import {
+  BUFFER_BYTES,
   BUFFER_SHIFT,
   EXTENT_BUFFERS_MAX,
   EXTENT_BUFFERS_SHIFT,
@@ -26,6 +27,7 @@ import {
   viewOffset,
   W_BUFFER,
   W_DATA,
+  W_KEY,
   W_NEXT_FRAGMENT,
   W_STATE,
   W_SUM,
@@ -61,6 +63,8 @@ export class Pool {
   private readonly references: Int32Array
   /** How many of them come from committed entries. */
   private readonly storedReferences: Uint16Array
+  /** Bytes of their keys and values in each buffer. */
+  private readonly liveBytes: Uint16Array
   private readonly freeBufferStack: Int32Array
   private freeBufferTop = 0
   private readonly freeMetaStack: Int32Array
@@ -91,6 +95,7 @@ export class Pool {
     this.metaIndexEnd = (last << this.lineShift) + this.extentBuffers[last]! * linesPerBuffer
     this.references = new Int32Array(this.bufferIndexEnd)
     this.storedReferences = new Uint16Array(this.bufferIndexEnd)
+    this.liveBytes = new Uint16Array(this.bufferIndexEnd)
     this.freeBufferStack = new Int32Array(this.totalBuffers)
     this.freeMetaStack = new Int32Array(this.totalMetas)
   }
@@ -156,13 +161,35 @@ export class Pool {
     return this.references[buffer]!
   }
 
-  /** A committed entry names this buffer (accounting only; the reference itself is its line's). */
-  markStored(buffer: number): void {
+  /** A line is part of a committed entry now (accounting only; the reference to its buffer is the line's). */
+  markStored(meta: number): void {
+    const buffer = this.buffer(meta)
+    this.liveBytes[buffer]! += this.liveBytesOf(meta)
     if (this.storedReferences[buffer]!++ === 0) this.storedBufferCount++
   }
 
-  unmarkStored(buffer: number): void {
+  unmarkStored(meta: number): void {
+    const buffer = this.buffer(meta)
+    this.liveBytes[buffer]! -= this.liveBytesOf(meta)
     if (--this.storedReferences[buffer]! === 0) this.storedBufferCount--
+  }
+
+  /** Bytes of keys and values of committed entries in a buffer. */
+  bufferLiveBytes(buffer: number): number {
+    return this.liveBytes[buffer]!
+  }
+
+  /** The same of all buffers together; looks at each one. What damaged lines say counts for no more than their buffer. */
+  countLiveBytes(): number {
+    let sum = 0
+    for (let buffer = 0; buffer < this.liveBytes.length; buffer++)
+      sum += Math.min(this.liveBytes[buffer]!, BUFFER_BYTES)
+    return sum
+  }
+
+  /** A line's share: its data view, and its key view if it is a head (a fragment's is empty). */
+  private liveBytesOf(meta: number): number {
+    return viewLength(this.get(meta, W_DATA)) + viewLength(this.get(meta, W_KEY))
   }
 
   /** Extent that holds the buffer: index into `bytes`, `views`. */

@@ -80,10 +80,10 @@ export class Reclamation {
     }
     const fragments = this.brokenChains.get(head)
     if (fragments === undefined) {
-      for (let meta = head; meta !== NO_META; meta = pool.next(meta)) pool.unmarkStored(pool.buffer(meta))
+      for (let meta = head; meta !== NO_META; meta = pool.next(meta)) pool.unmarkStored(meta)
     } else {
-      pool.unmarkStored(pool.buffer(head))
-      for (const meta of fragments) pool.unmarkStored(pool.buffer(meta))
+      pool.unmarkStored(head)
+      for (const meta of fragments) pool.unmarkStored(meta)
     }
     if (cleared) {
       this.releaseUnlessPinned(head)

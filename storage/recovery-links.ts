@@ -64,7 +64,10 @@ function compareEntries(state: RecoveryState, a: number, b: number): number {
 /** Orders two heads of one key: the one that counts first. */
 function compareRank(state: RecoveryState, a: number, b: number): number {
   const soundness = Number(state.damaged.has(a)) - Number(state.damaged.has(b))
-  return soundness !== 0 ? soundness : compareVersions(state.pool, b, a)
+  if (soundness !== 0) return soundness
+  const age = compareVersions(state.pool, b, a)
+  // Two copies of one version: a crash came while packing moved it. The one whose chain is whole counts.
+  return age !== 0 ? age : Number(state.corruptHeads.has(a)) - Number(state.corruptHeads.has(b))
 }
 
 /** The whole list by sorting; of several versions of a key the newest. */

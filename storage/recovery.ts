@@ -70,7 +70,7 @@ function reclaimOrphans(state: RecoveryState): void {
 
 function hold(pool: Pool, meta: number): void {
   pool.retainBuffer(pool.buffer(meta))
-  pool.markStored(pool.buffer(meta))
+  pool.markStored(meta)
 }
 
 /** An entry's references to its buffers. */

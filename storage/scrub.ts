@@ -12,15 +12,14 @@
  * An upgrade is [CRC_VIEW line][FLUSH_LINE line] in a persist program of its own, without a fence: the next one, whoever
  * needs it, makes it durable. If a crash comes first, the line still has its sum, and is upgraded again.
  *
- * Called by: tools/scrubbing.ts. Calls: store (verifyLine, markCorrupt), persistence. docs/integrity.md.
+ * Called by: tools/scrubbing.ts. Calls: entry-check.ts, persistence. docs/integrity.md.
  *
  * Invariants:
  *  1. A CRC32C is stored only over bytes whose sum was found right in the same call.
  *  2. No upgrade while a program is on its way: both would write metadata lines.
  *  3. Nothing but the payload CRC word of a published line is ever written.
- *  4. An entry is reported once; reads of it answer "corrupt" from then on, until its key is written again.
  */
-import { readableKey } from './entry.ts'
+import { EntryCheck } from './entry-check.ts'
 import {
   ANCHOR_META,
   KIND_FRAGMENT,
@@ -34,12 +33,10 @@ import {
   W_VERSION_LOW,
 } from './layout.ts'
 import { PersistProgram } from './persist-program.ts'
-import { LINE_UNPUBLISHED, LINE_VALID, type Persistence } from './persistence.ts'
+import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import type { CorruptEntry } from './recovery.ts'
 import type { Store } from './store.ts'
-
-const PAYLOAD_FAULT = 'payload fails its check'
 
 export interface ScrubOptions {
   /** Everything is verified once in this time, ms. */
@@ -103,17 +100,16 @@ export class Scrubber {
   private readonly store: Store
   private readonly persistence: Persistence
   private readonly pool: Pool
-  private readonly onFinding: (finding: CorruptEntry) => void
+  private readonly entries: EntryCheck
   private readonly patrol: Walk
   private readonly upgrade: Walk
   private readonly program = new PersistProgram()
-  private readonly state = new Uint8Array(1)
 
   constructor(store: Store, persistence: Persistence, options: ScrubOptions) {
     this.store = store
     this.persistence = persistence
     this.pool = persistence.pool
-    this.onFinding = options.onFinding
+    this.entries = new EntryCheck(store, persistence, options.onFinding)
     this.patrol = new Walk(this.pool.metaIndexEnd, options.passMs, options.nowMs)
     this.upgrade = new Walk(this.pool.metaIndexEnd, options.upgradeMs, options.nowMs)
   }
@@ -189,37 +185,11 @@ export class Scrubber {
     return stateKind(pool.get(head, W_STATE)) === KIND_HEAD ? head : NO_META
   }
 
-  /** Checks a line of an entry and the link to the line behind it; reports the entry if one is wrong. */
   private check(head: number, meta: number): boolean {
     this.counters.linesChecked++
     this.counters.bytesChecked += this.pool.dataLength(meta)
-    const reason = this.fault(head, meta)
-    if (reason === '') return true
-    this.store.markCorrupt(head, reason !== PAYLOAD_FAULT)
-    this.counters.corrupt++
-    this.onFinding({ key: readableKey(this.pool, head), meta, buffer: this.pool.buffer(meta), reason })
-    return false
-  }
-
-  private fault(head: number, meta: number): string {
-    const { pool } = this
-    const state = this.lineState(meta)
-    // A deletion on its way clears the commit word before the entry leaves the list.
-    if (state === LINE_UNPUBLISHED && this.store.busy) return ''
-    if (state !== LINE_VALID) return 'metadata line fails its CRC'
-    const next = pool.next(meta)
-    if (next !== NO_META && !this.isFragmentOf(head, next)) return `fragment line ${next} fails its check`
-    return this.store.verifyLine(meta) ? '' : PAYLOAD_FAULT
-  }
-
-  private isFragmentOf(head: number, meta: number): boolean {
-    const { pool } = this
-    if (!pool.isMeta(meta) || this.lineState(meta) !== LINE_VALID) return false
-    return stateKind(pool.get(meta, W_STATE)) === KIND_FRAGMENT && pool.get(meta, W_VERSION_LOW) === head
-  }
-
-  private lineState(meta: number): number {
-    this.persistence.verifyLines(meta, 1, this.state)
-    return this.state[0]!
+    const sound = this.entries.check(head, meta)
+    if (!sound) this.counters.corrupt++
+    return sound
   }
 }

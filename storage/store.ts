@@ -89,7 +89,7 @@ export class Store {
     this.commitment.versions.start(Math.max(this.report.nextVersion, persistence.versionFloor))
     this.commitment.publishedVersion = this.nextVersion - 1
     this.snapshots = new Snapshots(this, this.commitment.reclamation)
-    this.commitment.onRetire = (head) => this.retiring(head)
+    this.commitment.onRetire = (head, moved) => this.retiring(head, moved)
     this.commitment.onComplete = (batch, error) => this.completed(batch, error)
     const { totalBuffers } = this.pool
     const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
@@ -223,6 +223,11 @@ export class Store {
     return this.commitment.stagePut(head, tail)
   }
 
+  /** Stages a copy of a published entry that is to take its place (packing.ts). */
+  stageMove(head: number, tail: number): void {
+    this.commitment.stageMove(head, tail)
+  }
+
   /** Stages a deletion; returns the head that was current before, or NO_META. */
   stageDelete(buffer: number, offset: number, length: number): number {
     return this.commitment.stageDelete(buffer, offset, length)
@@ -303,10 +308,11 @@ export class Store {
     return this.commitment.verified[head] === 0 && this.corruptHeads.has(head)
   }
 
-  private retiring(head: number): void {
+  private retiring(head: number, moved: boolean): void {
     // A mark that an earlier entry left on this line would be believed again once the line counts as unverified.
     if (this.corruptHeads.size > 0 && !this.isMarkedCorrupt(head)) this.corruptHeads.delete(head)
-    if (this.snapshots.count > 0) this.snapshots.retiring(head)
+    // A snapshot that sees an entry sees its copy in another place as well.
+    if (this.snapshots.count > 0 && !moved) this.snapshots.retiring(head)
   }
 
   private refuse(meta: number): number {

@@ -1,7 +1,7 @@
 /** The pool's free lists and reference counts, against a model under random operations. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXTENT_BUFFERS_SHIFT, NO_BUFFER, NO_META, W_STATE, W_SUM } from '../../storage/layout.ts'
+import { EXTENT_BUFFERS_SHIFT, NO_BUFFER, NO_META, packView, W_KEY, W_STATE, W_SUM } from '../../storage/layout.ts'
 import { Pool } from '../../storage/pool.ts'
 import { poolOf } from '../support/pools.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
@@ -123,13 +123,21 @@ test('a chain is released as a whole; releasing twice and freeing a committed li
   assert.throws(() => pool.freeMeta(meta), /freed while committed/)
 })
 
-test('a buffer counts as stored once, however many entries name it', () => {
+test('a buffer counts as stored once, however many entries name it, and counts the bytes of each', () => {
   const pool = poolOf(2, 32)
   const buffer = pool.allocateBuffer()
-  for (let i = 0; i < 3; i++) pool.markStored(buffer)
+  const lines = [0, 1, 2].map((i) => {
+    const meta = pool.createView(buffer, 100 * i, 50, 0)
+    pool.set(meta, W_KEY, packView(100 * i + 50, i))
+    return meta
+  })
+  for (const meta of lines) pool.markStored(meta)
   assert.is(pool.storedBuffers, 1)
-  for (let i = 0; i < 3; i++) pool.unmarkStored(buffer)
+  assert.is(pool.bufferLiveBytes(buffer), 153)
+  assert.is(pool.countLiveBytes(), 153)
+  for (const meta of lines) pool.unmarkStored(meta)
   assert.is(pool.storedBuffers, 0)
+  assert.is(pool.countLiveBytes(), 0)
 })
 
 test('free lists leave out what recovery retained', () => {
