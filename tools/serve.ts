@@ -20,6 +20,7 @@ import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { openLink } from './link.ts'
 import { Loop } from './loop.ts'
+import { Packing } from './packing.ts'
 import { checkRoutes, routes } from './route-flag.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
@@ -65,6 +66,9 @@ const command = {
     }),
     scrub: text('off|SECONDS', 'verify everything stored once in this time, in the pauses of the traffic', {
       default: '3600',
+    }),
+    packing: choice(['on', 'off'], 'for want of room, copy small values together; their frames are given up', {
+      default: 'on',
     }),
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
@@ -193,6 +197,8 @@ class Daemon {
     const host = new Host(hostOptions, clock.nowUs())
     const scrubbing = scrubPassMs === 0 ? undefined : new Scrubbing(store, region, scrubPassMs, reportCorrupt)
     this.closers.push(() => scrubbing?.close())
+    const packing = flags.packing === 'on' ? new Packing(store, region, reportCorrupt) : undefined
+    this.closers.push(() => packing?.close())
     const sources: StatsSources = {
       region,
       store,
@@ -201,6 +207,7 @@ class Daemon {
       host,
       service: () => service,
       scrub: scrubbing?.counters,
+      packing: packing?.counters,
       impaired,
       xdp: link.xdp,
       startedAtMs: Date.now(),
@@ -221,7 +228,7 @@ class Daemon {
       device,
       clock,
       busyPollUs: flags['busy-poll-us'],
-      onIdle: () => settle(store) || retryStalled() || (scrubbing?.idle() ?? false),
+      onIdle: () => settle(store) || retryStalled() || (packing?.idle() ?? false) || (scrubbing?.idle() ?? false),
       onError: (error) => this.fail(error),
     })
     /** True while sessions wait for room: the loop must not sleep, nothing else may come to wake it. */

@@ -3,6 +3,7 @@ import type { Device } from '../drivers/device.ts'
 import type { ImpairDevice } from '../drivers/impair.ts'
 import type { XdpStatistics } from '../drivers/xdp.ts'
 import type { Host } from '../stack/host.ts'
+import type { PackCounters } from '../storage/packing.ts'
 import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
 import type { Store } from '../storage/store.ts'
@@ -19,6 +20,8 @@ export interface StatsSources {
   readonly service: () => KvService
   /** Undefined: not scrubbing. */
   readonly scrub: ScrubCounters | undefined
+  /** Undefined: not packing. */
+  readonly packing: PackCounters | undefined
   /** Undefined: the link is as it is. */
   readonly impaired: ImpairDevice | undefined
   /** Undefined: not an xdp device. */
@@ -55,6 +58,7 @@ export function readStats(sources: StatsSources): object {
       endedForRoom: store.snapshots.endedForRoom,
     },
     ...(sources.scrub !== undefined && { scrub: { ...sources.scrub } }),
+    ...(sources.packing !== undefined && { packing: describePacking(sources.packing, store) }),
     poisoned: store.poisoned !== 0,
     recovery: { ...store.report, corrupt: store.report.corrupt.length },
     durability: {
@@ -82,4 +86,9 @@ export function readStats(sources: StatsSources): object {
     ...(sources.impaired !== undefined && { impairment: sources.impaired.paths }),
     memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },
   }
+}
+
+function describePacking(counters: PackCounters, store: Store): object {
+  const { moves, movesVacatedBuffers } = store.counters
+  return { ...counters, entriesMoved: moves, buffersFreed: movesVacatedBuffers }
 }

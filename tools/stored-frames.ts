@@ -2,12 +2,12 @@
  * The frames that hold chosen entries, in arrival order. Several lines, of several entries, may name one buffer (one
  * segment brought pipelined requests): it is one frame, and it is met once.
  *
- *   entries ──► add(head) ──► lines by buffer ──► buffers sorted by arrival ──► frames()
+ *   entries ──► add(head) ──► lines by frame ──► frames sorted by arrival ──► frames()
  *
  * A buffer without a frame holds copied bytes: a key that was percent-encoded or came in pieces, small pieces of a value
- * that were gathered, a value from the library. It is exported as a frame of EtherType 0x88b5 (IEEE 802 local
- * experimental), from and to the address 0, whose payload is these bytes: so the capture holds every value whole, and
- * nothing in it passes for a packet that never was.
+ * that were gathered, a value from the library, small values that were packed. The bytes of each line are exported as a
+ * frame of EtherType 0x88b5 (IEEE 802 local experimental), from and to the address 0, at the time of their own arrival:
+ * so the capture holds every value whole, and nothing in it passes for a packet that never was.
  *
  * Called by: tools/export.ts.
  */
@@ -52,9 +52,9 @@ NO_FRAME_HEADER.set([0x88, 0xb5], ETHERNET_HEADER_BYTES - 2)
 
 export class StoredFrames {
   private readonly pool: Pool
-  /** Buffers in the order in which they were met; each once. */
-  private readonly buffers: number[] = []
-  /** Lines on each buffer: the first by buffer index, the others by line index. */
+  /** The first line met of each frame, and all lines without one. */
+  private readonly leaders: number[] = []
+  /** Further lines on the same frame: the first line by buffer index, the others by line index. */
   private readonly firstLine: Int32Array
   private readonly nextLine: Int32Array
 
@@ -70,9 +70,10 @@ export class StoredFrames {
     for (let meta = head; meta !== NO_META; meta = pool.next(meta)) {
       const buffer = pool.buffer(meta)
       const before = firstLine[buffer]!
-      if (before === NO_META) {
+      if (!this.arrived(meta)) this.leaders.push(meta)
+      else if (before === NO_META) {
         firstLine[buffer] = meta
-        this.buffers.push(buffer)
+        this.leaders.push(meta)
       } else {
         nextLine[meta] = nextLine[before]!
         nextLine[before] = meta
@@ -82,9 +83,13 @@ export class StoredFrames {
 
   /** Earliest first; what arrived in one burst, in the order of the versions and of the pieces of a value. */
   *frames(): Generator<StoredFrame> {
-    const { firstLine } = this
-    this.buffers.sort((a, b) => this.compare(firstLine[a]!, firstLine[b]!))
-    for (const buffer of this.buffers) yield this.frame(buffer)
+    this.leaders.sort((a, b) => this.compare(a, b))
+    for (const meta of this.leaders) yield this.frame(meta)
+  }
+
+  /** Whether the bytes of a line came in a frame that is still around them. */
+  private arrived(meta: number): boolean {
+    return this.pool.get(meta, W_SUM) >>> 16 !== NO_FRAME
   }
 
   private compare(a: number, b: number): number {
@@ -106,16 +111,16 @@ export class StoredFrames {
     return this.headOf(meta) === meta ? 0 : this.pool.get(meta, W_VALUE) >>> 0
   }
 
-  private frame(buffer: number): StoredFrame {
+  private frame(first: number): StoredFrame {
     const { pool } = this
-    const first = this.firstLine[buffer]!
+    const buffer = pool.buffer(first)
     let from = BUFFER_BYTES
     let to = 0
     for (let meta = first; meta !== NO_META; meta = this.nextLine[meta]!) {
       from = Math.min(from, durableStart(pool, meta))
       to = Math.max(to, durableEnd(pool, meta))
     }
-    const arrived = pool.get(first, W_SUM) >>> 16 !== NO_FRAME
+    const arrived = this.arrived(first)
     if (arrived) to = Math.max(to, from + this.frameLength(buffer, from))
     const prefix = arrived ? NO_PREFIX : NO_FRAME_HEADER
     return {

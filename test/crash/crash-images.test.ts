@@ -1,11 +1,12 @@
 /**
- * Crashes at every fence of random workloads, atomic batches, snapshots and scrubbing among them: each possible image must recover
+ * Crashes at every fence of random workloads, atomic batches, snapshots, scrubbing and packing among them: each possible image must recover
  * to a state that the acknowledged replies allow, a crash in that recovery too, and leaving out any kind of step of the
  * persist programs must be noticed.
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { FLAG_MEMBER, KIND_GROUP, KIND_HEAD, stateFlags, stateKind } from '../../storage/layout.ts'
+import { Packer } from '../../storage/packing.ts'
 import {
   OP_CLEAR_LINE,
   OP_FENCE,
@@ -28,6 +29,9 @@ const EXHAUSTIVE_LINES = 6
 const RANDOM_SUBSETS = 12
 /** One image in so many has its recovery crashed, too. */
 const AGAIN_EVERY = 8
+/** Whatever is less than full is packed; a few entries at a time. */
+const PACK_SPARSE_BYTES = 2000
+const PACK_BYTES = 4000
 /** Every step of the clock is due for a whole pass of the scrubber. */
 const SCRUB_PASS_MS = 1
 const SCRUB_BYTES = 1 << 20
@@ -109,6 +113,7 @@ interface Outcome {
   images: number
   batches: number
   upgraded: number
+  moved: number
   fault: string
 }
 
@@ -146,7 +151,7 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
   let acknowledged: Model = new Map()
   let inFlight: Change[] = []
   let snapshot: Snapshot | undefined
-  const outcome: Outcome = { images: 0, batches: 0, upgraded: 0, fault: '' }
+  const outcome: Outcome = { images: 0, batches: 0, upgraded: 0, moved: 0, fault: '' }
   const judgeImages = (): void => {
     if (outcome.fault !== '') return
     for (const lines of subsets(region.dirtyLines(), random)) {
@@ -168,6 +173,14 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
       outcome.fault ||= `the scrubber found: ${reason}`
     },
   })
+  const packer = new Packer(store, region, {
+    sparseBytes: PACK_SPARSE_BYTES,
+    linesMax: 8,
+    reserve: 0,
+    onFinding: ({ reason }) => {
+      outcome.fault ||= `the packer found: ${reason}`
+    },
+  })
   try {
     for (let step = 0; step < steps && outcome.fault === ''; step++) {
       inFlight = chooseOperation(step, random)
@@ -186,11 +199,16 @@ function runWorkload(seed: number, steps: number, skip?: TracingRegion['skip']):
         scrubber.step((step + 1) * SCRUB_PASS_MS, SCRUB_BYTES)
         judgeImages() // upgrades wait for the next fence
       }
+      if ((random() >>> 0) % 3 === 0) {
+        packer.step(PACK_BYTES)
+        judgeImages() // the originals are not cleared yet
+      }
     }
   } catch (error) {
     outcome.fault ||= String(error) // the store itself noticed
   }
   outcome.upgraded = scrubber.counters.upgraded
+  outcome.moved = store.counters.moves
   return outcome
 }
 
@@ -198,17 +216,22 @@ test('every image of a crash at any fence keeps what was acknowledged and invent
   let images = 0
   let batches = 0
   let upgraded = 0
+  let moved = 0
   for (let run = 0; run < 16; run++) {
     const outcome = runWorkload(SEED + run, 14)
     images += outcome.images
     batches += outcome.batches
     upgraded += outcome.upgraded
+    moved += outcome.moved
     assert.is(outcome.fault, '', `run ${run}: replay with PACKRAT_SEED=${SEED + run}`)
   }
-  console.log(`crash images judged: ${images}, among ${batches} atomic batches and ${upgraded} upgrades of lines`)
+  console.log(
+    `crash images judged: ${images}, among ${batches} atomic batches, ${upgraded} upgrades of lines and ${moved} packed entries`,
+  )
   assert.ok(batches > 50)
   assert.ok(images > 5000)
   assert.ok(upgraded > 100)
+  assert.ok(moved > 50)
 })
 
 /** State word of an operation, if it seals a line. */
