@@ -15,6 +15,9 @@ import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
 import { impairDevice, impairment } from './impairment.ts'
+import { type Environment, systemEnvironment } from './iperf3/environment.ts'
+import { IPERF_PORT } from './iperf3/protocol.ts'
+import { IperfServer } from './iperf3/server.ts'
 import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
@@ -71,6 +74,7 @@ const command = {
       default: 'on',
     }),
     'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
+    'iperf-port': count('PORT', 'port of the iperf3 server; 0: none', { default: IPERF_PORT, maximum: 65535 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
     tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
     admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
@@ -206,6 +210,7 @@ class Daemon {
       device,
       host,
       service: () => service,
+      iperf: () => iperf?.counters,
       scrub: scrubbing?.counters,
       packing: packing?.counters,
       impaired,
@@ -243,6 +248,11 @@ class Daemon {
       host.flush(clock.nowUs())
       loop.wake()
     }
+    const output = (): void => {
+      host.flush(clock.nowUs())
+      loop.wake()
+    }
+    const iperf = this.openIperf(systemEnvironment(host, clock, flags.congestion, output))
     store.onComplete((_batch, error) => {
       if (error !== 0) console.error(`packrat serve: ${store.poisonError().message}`)
       // The replies that this batch held are with their sockets now; nothing else may come to send them.
@@ -259,6 +269,7 @@ class Daemon {
     })
     this.closers.push(async () => {
       loop.stop()
+      iperf?.close()
       await drained(store) // what was received becomes durable, and is answered
       await baseline?.drained()
       host.flush(clock.nowUs())
@@ -278,6 +289,11 @@ class Daemon {
     const engine = await openBaseline({ ...options, name: flags.store })
     this.closers.push(() => engine.close())
     return new BaselineStore(engine, store.pool, () => store.idleBuffers())
+  }
+
+  private openIperf(environment: Environment): IperfServer | undefined {
+    const port = this.flags['iperf-port']
+    return port === 0 ? undefined : new IperfServer(environment, port)
   }
 
   /** The file of --capture, closed behind the device. */

@@ -7,6 +7,7 @@ import type { PackCounters } from '../storage/packing.ts'
 import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
 import type { Store } from '../storage/store.ts'
+import type { IperfCounters } from './iperf3/server.ts'
 import type { KvService } from './kv/service.ts'
 import type { BaselineStore } from './stores/baseline-store.ts'
 
@@ -18,6 +19,8 @@ export interface StatsSources {
   readonly device: Device
   readonly host: Host
   readonly service: () => KvService
+  /** Undefined: no iperf3 server. */
+  readonly iperf: () => IperfCounters | undefined
   /** Undefined: not scrubbing. */
   readonly scrub: ScrubCounters | undefined
   /** Undefined: not packing. */
@@ -33,6 +36,7 @@ export interface StatsSources {
 export function readStats(sources: StatsSources): object {
   const { region, store, device, host } = sources
   const xdp = sources.xdp?.()
+  const iperf = sources.iperf()
   const { pool } = store
   const free = pool.freeBuffers + device.idleBuffers
   return {
@@ -70,6 +74,7 @@ export function readStats(sources: StatsSources): object {
       baseline: { name: sources.baseline.engine.name, records: sources.baseline.engine.records },
     }),
     http: { ...sources.service().counters },
+    ...(iperf !== undefined && { iperf: { ...iperf } }),
     tcp: { connections: host.tcp.connectionCount, ...host.counters.tcp },
     udp: { ...host.counters.udp },
     ipv4: { ...host.counters.ipv4 },
