@@ -31,11 +31,12 @@ export function systemEnvironment(host: Host, clock: Clock, congestion: string, 
         callback()
         resume()
       }
+      // No timer keeps the process alive: that is the loop's.
       if (delayMs === 0) {
-        const immediate = setImmediate(fire)
+        const immediate = setImmediate(fire).unref()
         return () => clearImmediate(immediate)
       }
-      const timer = setTimeout(fire, delayMs)
+      const timer = setTimeout(fire, delayMs).unref()
       return () => clearTimeout(timer)
     },
   }
