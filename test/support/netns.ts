@@ -26,6 +26,8 @@ export interface PrivateNetworkOptions {
   readonly timeoutMs?: number
   /** Asked inside the namespace: why the tests cannot run here, or undefined. They are skipped then. */
   readonly missing?: () => string | undefined
+  /** Mounts of the tests' own, too: what they mount, nobody else sees, and it ends with them. */
+  readonly mounts?: boolean
 }
 
 /** How to get a private network here, or undefined. */
@@ -60,7 +62,8 @@ export function privateNetworkSuite(name: string, fileUrl: string, options: Priv
   }
   const inner = [process.execPath, ...process.execArgv, file, ...process.argv.slice(2)]
   // Loopback is down in a new namespace; a shell without ip(8) goes on without it.
-  const child = spawnSync('unshare', [...unshare, 'sh', '-c', 'ip link set lo up; exec "$0" "$@"', ...inner], {
+  const namespaces = options.mounts === true ? [...unshare, '-m'] : unshare
+  const child = spawnSync('unshare', [...namespaces, 'sh', '-c', 'ip link set lo up; exec "$0" "$@"', ...inner], {
     stdio: 'inherit',
     env: { ...process.env, [OUTER_NAMESPACE]: readlinkSync('/proc/self/ns/net') },
     timeout: options.timeoutMs ?? TIMEOUT_MS_DEFAULT,
