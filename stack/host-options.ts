@@ -38,8 +38,15 @@ export interface TcpOptions {
   frto?: boolean
   /** RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. */
   ecn?: 0 | 1 | 2
-  /** RFC 7413, for all listeners: data of a SYN with a cookie is taken before the handshake is over; default false. */
+  /**
+   * RFC 7413, for all listeners that do not say it themselves: data of a SYN with a cookie is taken before the handshake
+   * is over; default false.
+   */
   fastOpen?: boolean
+  /** Takes it without a cookie, too: for networks where no address is forged (RFC 7413 5.1 says why not elsewhere). Default false. */
+  fastOpenWithoutCookie?: boolean
+  /** 16 bytes that cookies are made with: the same for all hosts behind one address (RFC 7413 4.1.2); default from the secret. */
+  fastOpenKey?: Uint8Array
   /** SYN cookies: 0 never, 1 when a backlog is full, the default, 2 for every SYN. */
   synCookies?: 0 | 1 | 2
   /** Handshakes in progress, unless a listener says otherwise (default LISTEN_BACKLOG). */

@@ -195,6 +195,7 @@ export class Host {
       sack: tcp.sack ?? true,
       tailProbes: tcp.tailProbes ?? true,
       tuning: tuningOf(tcp),
+      fastOpenKey: tcp.fastOpenKey,
     })
     this.udp = new Udp({
       pool,

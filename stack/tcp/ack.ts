@@ -30,7 +30,8 @@ import { disarmLossTimer, rearmLossTimer } from './timer-arming.ts'
 /** @returns false if the segment is done with: refused, or the connection has ended */
 export function processAck(context: TcpContext, c: Connection, segment: Segment): boolean {
   const ack = segment.acknowledgement
-  if (c.state === STATE_SYN_RECEIVED && !acknowledgeSyn(context, c, segment)) return false
+  const establishes = c.state === STATE_SYN_RECEIVED
+  if (establishes && !acknowledgeSyn(context, c, segment)) return false
   if (seqLess(c.sndMax, ack)) {
     // RFC 9293: acknowledges what was never sent.
     context.counters.dropAck++
@@ -54,7 +55,7 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
   const deliveredBefore = c.deliveredSegments
   if (segment.sackBlocks > 0 && c.sackOn !== 0) processSack(context, c, segment, delivery)
   if (acked > 0) acknowledgeNew(context, c, ack, acked)
-  else if (isDuplicate(c, segment)) delivery.duplicate = 1
+  else if (!establishes && isDuplicate(c, segment)) delivery.duplicate = 1
   if (acked > 0 || delivery.duplicate !== 0 || delivery.sackedBytes > 0 || delivery.dsack !== 0) {
     if (delivery.echo !== 0) c.deliveredMarkedSegments += c.deliveredSegments - deliveredBefore
     sampleRtt(c, delivery)
@@ -82,16 +83,16 @@ function processOldSack(context: TcpContext, c: Connection, segment: Segment): v
 /** The ACK of our SYN: established (RFC 9293 3.10.7.4, SYN-RECEIVED). */
 function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): boolean {
   const ack = segment.acknowledgement
-  if (seqDiff(ack, c.sndUna) <= 0 || seqLess(c.sndMax, ack)) {
+  if (seqDiff(ack, c.iss) <= 0 || seqLess(c.sndMax, ack)) {
     context.counters.dropAck++
     sendReset(context, segment, ack, 0, FLAG_RST)
     return false
   }
   sampleHandshake(c, context.nowUs32, echoAge(context, c, segment))
   c.sndUna = seqAdd(c.iss, 1)
+  const known = c.fastOpenPending !== 0
   establish(context, c)
   c.sndWnd = segment.window << c.sendScale
-  const known = c.fastOpenPending !== 0
   if (known) endFastOpen(c)
   else if (c.listener !== undefined) {
     c.halfOpen = 0

@@ -82,6 +82,8 @@ export interface ListenOptions extends ConnectionOptions {
   backlog?: number
   /** Accepted connections that live at the same time; handshakes beyond are dropped. */
   connectionsMax?: number
+  /** Connections that Fast Open has accepted and whose handshakes are not over; 0: none (default the host's). */
+  fastOpenMax?: number
 }
 
 export interface ConnectOptions extends ConnectionOptions {

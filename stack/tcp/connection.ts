@@ -172,8 +172,10 @@ export class Connection {
   dsackRight = 0
 
   /* Fast Open (fast-open.ts). */
-  /** 1: the SYN-ACK brings a cookie. */
-  fastOpenGrant = 0
+  /** FAST_OPEN_: what our SYN or SYN-ACK says about cookies. */
+  fastOpenOption = 0
+  /** 1: all the data of the SYN, the peer's or ours, was taken. */
+  synDataTaken = 0
   /** 1: accepted by the SYN, whose ACK is awaited. */
   fastOpenPending = 0
 

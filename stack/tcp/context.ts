@@ -63,6 +63,7 @@ export interface TcpContextParts {
   sack: boolean
   tailProbes: boolean
   tuning: Tuning
+  fastOpenKey: Uint8Array | undefined
 }
 
 export class TcpContext {
@@ -130,7 +131,7 @@ export class TcpContext {
     this.random = parts.random
     this.initialSequence = parts.initialSequence
     this.synCookies = new SynCookies(parts.secret)
-    this.fastOpen = new FastOpenCookies(parts.secret)
+    this.fastOpen = new FastOpenCookies(parts.secret, parts.fastOpenKey)
     this.congestion = parts.congestion
     this.recovery = parts.recovery
     this.scoreboard = parts.scoreboard

@@ -129,8 +129,8 @@ function receiveFin(context: TcpContext, c: Connection): void {
   c.rcvNxt = seqAdd(c.rcvNxt, 1)
   c.receiveFinished = 1
   context.queueNews(c, NEWS_RECEIVE)
-  // The application most likely closes too, now: the ACK may ride on our FIN (Linux tcp_fin). A peer that has sent nothing is answered at once.
-  const mayWait = c.state === STATE_ESTABLISHED && c.bytesReceived > 0
+  // The application most likely closes too, now: the ACK may ride on our FIN (Linux tcp_fin). A peer that has sent nothing, but in its SYN, is answered at once.
+  const mayWait = c.state === STATE_ESTABLISHED && c.dataSegmentsIn > 0
   acknowledge(context, c, mayWait ? ACK_DELAYED : ACK_NOW)
   switch (c.state) {
     case STATE_ESTABLISHED:

@@ -104,7 +104,7 @@ export function establish(context: TcpContext, c: Connection): void {
   if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)
   c.backoff = 0
   disarmLossTimer(context, c)
-  context.congestion.initialize(c)
+  if (c.fastOpenPending === 0) context.congestion.initialize(c)
   context.counters.established++
   if (c.keepAliveOn !== 0) armKeepAlive(context, c, c.keepAliveIdleMs)
 }

@@ -46,6 +46,8 @@ export const OPTION_WINDOW_SCALE = 4
 export const OPTION_ECN = 8
 /** The peer's packets can be marked. */
 export const OPTION_ECN_SEEN = 16
+/** All the data of the SYN was taken, by whichever side got it (RFC 7413). */
+export const OPTION_SYN_DATA = 32
 
 /** tcpi_snd_ssthresh before the first loss: Linux's TCP_INFINITE_SSTHRESH. */
 export const THRESHOLD_UNKNOWN = 0x7fffffff
@@ -208,7 +210,8 @@ function optionBits(c: Connection): number {
     (c.sackOn !== 0 ? OPTION_SACK : 0) |
     (scaling ? OPTION_WINDOW_SCALE : 0) |
     (c.ecnOn !== 0 ? OPTION_ECN : 0) |
-    (c.ecnSeen !== 0 ? OPTION_ECN_SEEN : 0)
+    (c.ecnSeen !== 0 ? OPTION_ECN_SEEN : 0) |
+    (c.synDataTaken !== 0 ? OPTION_SYN_DATA : 0)
   )
 }
 

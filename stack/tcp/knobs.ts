@@ -39,6 +39,17 @@ const SECOND_MS = 1000
 /** A day, where Linux allows nearly everything. */
 const SECONDS_MAX = 86_400
 
+/* Bits of tcp_fastopen. Others mean nothing here: no listener has to ask, as Linux's have to without 0x400. */
+const FAST_OPEN_SERVER = 2
+const FAST_OPEN_WITHOUT_COOKIE = 0x200
+
+/** Linux reads the key as four words and keeps them in little-endian order. */
+function fastOpenKey(text: string): Uint8Array {
+  const key = new DataView(new ArrayBuffer(16))
+  for (const [index, word] of text.split('-').entries()) key.setUint32(index * 4, Number.parseInt(word, 16), true)
+  return new Uint8Array(key.buffer)
+}
+
 const KNOBS: readonly Knob[] = [
   {
     name: 'congestion_control',
@@ -59,10 +70,26 @@ const KNOBS: readonly Knob[] = [
   number('ecn', 0, 2, (options, value) => {
     options.ecn = value as 0 | 1 | 2
   }),
-  // Bit 0 is the client's side, which is not here; bit 1 is the server's.
-  number('fastopen', 0, 3, (options, value) => {
-    options.fastOpen = (value & 2) !== 0
-  }),
+  {
+    name: 'fastopen',
+    values: '0..0x7ff',
+    set: (options, text) => {
+      const bits = /^(0x[\da-f]{1,3}|\d{1,4})$/i.test(text) ? Number(text) : -1
+      if (bits < 0 || bits > 0x7ff) return false
+      options.fastOpen = (bits & FAST_OPEN_SERVER) !== 0
+      options.fastOpenWithoutCookie = (bits & FAST_OPEN_WITHOUT_COOKIE) !== 0
+      return true
+    },
+  },
+  {
+    name: 'fastopen_key',
+    values: 'four words of 8 hexadecimal digits, joined by -',
+    set: (options, text) => {
+      if (!/^[\da-f]{8}(-[\da-f]{8}){3}$/i.test(text)) return false
+      options.fastOpenKey = fastOpenKey(text)
+      return true
+    },
+  },
   number('fin_timeout', 1, SECONDS_MAX, (options, value) => {
     options.finWait2Ms = value * SECOND_MS
   }),

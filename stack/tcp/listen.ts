@@ -31,16 +31,21 @@ export class Listener {
   /** 1: SYNs were answered with cookies, the last time at cookiesMs. */
   cookiesSent = 0
   cookiesMs = 0
-  /** Accepted by Fast Open, their handshakes in progress. */
+  /** Accepted by Fast Open, their handshakes in progress; and how many there may be. */
   fastOpenPending = 0
+  fastOpenMax: number
 
-  /** @param backlog handshakes in progress, unless the options say otherwise */
-  constructor(port: number, application: Application, options: ListenOptions, backlog: number) {
+  /**
+   * @param backlog handshakes in progress, unless the options say otherwise
+   * @param fastOpenMax likewise, of those in progress the ones that Fast Open has accepted
+   */
+  constructor(port: number, application: Application, options: ListenOptions, backlog: number, fastOpenMax: number) {
     this.port = port
     this.application = application
     this.options = options
     this.backlog = options.backlog ?? backlog
     this.connectionsMax = options.connectionsMax ?? 0x7fffffff
+    this.fastOpenMax = options.fastOpenMax ?? fastOpenMax
   }
 }
 

@@ -2,6 +2,7 @@
  * TCP options (RFC 9293 3.2, RFC 7323, RFC 2018): parsing into the segment being received, and writing.
  *
  *   SYN       [MSS 4][SACK permitted 2][timestamps 10][no-op 1][window scale 3]      Linux's order, 20 bytes
+ *             [Fast Open 2 + n] or [experiment 4 + n], no-ops up to a whole word
  *   others    [no-op 2][timestamps 10]  [no-op 2][SACK 2 + 8 n]
  */
 import { MSS_MIN, WINDOW_SCALE_MAX } from '../limits.ts'
@@ -14,15 +15,19 @@ const KIND_SACK_PERMITTED = 4
 const KIND_SACK = 5
 const KIND_TIMESTAMPS = 8
 const KIND_FAST_OPEN = 34 // RFC 7413 4.1.1
+const KIND_EXPERIMENT = 254 // RFC 6994
 
 const MSS_BYTES = 4
 const WINDOW_SCALE_BYTES = 3
 const SACK_PERMITTED_BYTES = 2
 const TIMESTAMPS_BYTES = 10
 export const SACK_BLOCK_BYTES = 8
+/** Of the cookies that we give; a peer's have 4 to 16, an even number (RFC 7413 4.1.1). */
 export const FAST_OPEN_COOKIE_BYTES = 8
-/** Two no-ops, kind, length, cookie. */
-export const FAST_OPEN_PADDED_BYTES = 4 + FAST_OPEN_COOKIE_BYTES
+export const FAST_OPEN_COOKIE_BYTES_MIN = 4
+export const FAST_OPEN_COOKIE_BYTES_MAX = 16
+/** Behind kind and length of the option that came before RFC 7413, and that Linux and others still know. */
+const FAST_OPEN_EXPERIMENT = 0xf989
 /** Two no-ops, kind and length, before the blocks. */
 export const SACK_PADDED_BYTES = 4
 
@@ -44,10 +49,10 @@ export interface SegmentOptions {
   /** Number of SACK blocks, and where the first one lies in the view. */
   sackBlocks: number
   sackAt: number
-  /** Length of the Fast Open cookie; 0: it is asked for, -1: absent. Its words, if it is as long as ours are. */
+  /** Length of the Fast Open cookie, 0: it is asked for, -1: absent; where it lies in the view; 1: in the experimental option. */
   fastOpenBytes: number
-  fastOpenHigh: number
-  fastOpenLow: number
+  fastOpenAt: number
+  fastOpenExperimental: number
 }
 
 export function clearOptions(into: SegmentOptions): void {
@@ -95,13 +100,18 @@ function readOption(into: SegmentOptions, view: DataView, at: number, kind: numb
   } else if (kind === KIND_SACK && length > 2 && (length - 2) % SACK_BLOCK_BYTES === 0) {
     into.sackBlocks = (length - 2) / SACK_BLOCK_BYTES
     into.sackAt = at + 2
-  } else if (kind === KIND_FAST_OPEN) {
-    into.fastOpenBytes = length - 2
-    if (into.fastOpenBytes === FAST_OPEN_COOKIE_BYTES) {
-      into.fastOpenHigh = view.getInt32(at + 2)
-      into.fastOpenLow = view.getInt32(at + 6)
-    }
-  }
+  } else if (kind === KIND_FAST_OPEN) setFastOpen(into, at + 2, length - 2, 0)
+  else if (kind === KIND_EXPERIMENT && length >= 4 && view.getUint16(at + 2) === FAST_OPEN_EXPERIMENT)
+    setFastOpen(into, at + 4, length - 4, 1)
+}
+
+/** A cookie of a length that none has is no option at all (RFC 7413 4.1.1). */
+function setFastOpen(into: SegmentOptions, at: number, bytes: number, experimental: number): void {
+  const wrong = bytes < FAST_OPEN_COOKIE_BYTES_MIN || bytes > FAST_OPEN_COOKIE_BYTES_MAX || (bytes & 1) !== 0
+  if (bytes !== 0 && wrong) return
+  into.fastOpenBytes = bytes
+  into.fastOpenAt = at
+  into.fastOpenExperimental = experimental
 }
 
 /** Bytes that writeSynOptions will write. */
@@ -138,12 +148,29 @@ export function writeSynOptions(
     view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_WINDOW_SCALE << 16) | (WINDOW_SCALE_BYTES << 8) | scale)
 }
 
-/** A cookie for the client's next SYN (RFC 7413 4.1.1). */
-export function writeFastOpen(view: DataView, at: number, high: number, low: number): void {
-  const length = 2 + FAST_OPEN_COOKIE_BYTES
-  view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_NO_OPERATION << 16) | (KIND_FAST_OPEN << 8) | length)
-  view.setInt32(at + 4, high)
-  view.setInt32(at + 8, low)
+/** Bytes that writeFastOpen will write, for a cookie of so many. */
+export function fastOpenLength(bytes: number, experimental: boolean): number {
+  return ((experimental ? 4 : 2) + bytes + 3) & ~3
+}
+
+/** A cookie, or with no bytes the wish for one (RFC 7413 4.1.1). @param cookie its bytes, in front */
+export function writeFastOpen(
+  view: DataView,
+  at: number,
+  cookie: Uint8Array,
+  bytes: number,
+  experimental: boolean,
+): void {
+  const end = at + fastOpenLength(bytes, experimental)
+  view.setUint8(at, experimental ? KIND_EXPERIMENT : KIND_FAST_OPEN)
+  view.setUint8(at + 1, (experimental ? 4 : 2) + bytes)
+  at += 2
+  if (experimental) {
+    view.setUint16(at, FAST_OPEN_EXPERIMENT)
+    at += 2
+  }
+  for (let index = 0; index < bytes; index++) view.setUint8(at++, cookie[index]!)
+  while (at < end) view.setUint8(at++, KIND_NO_OPERATION)
 }
 
 export function writeTimestamps(view: DataView, at: number, value: number, echo: number): void {

@@ -19,9 +19,11 @@ import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { ecnFlags, synEcnFlags } from './ecn.ts'
+import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE } from './fast-open.ts'
 import { beginSegment, finishSegment, markCapable } from './frame.ts'
 import {
-  FAST_OPEN_PADDED_BYTES,
+  FAST_OPEN_COOKIE_BYTES,
+  fastOpenLength,
   SACK_PADDED_BYTES,
   sackBlocksMax,
   sackOptionLength,
@@ -72,7 +74,9 @@ export function outputConnection(context: TcpContext, c: Connection): void {
   if (c.state === STATE_CLOSED) return
   if (c.state === STATE_SYN_SENT || c.state === STATE_SYN_RECEIVED) {
     if (c.synPending !== 0) sendSyn(context, c)
-    else if (c.ackPending === ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
+    // RFC 7413 4.2.2: replies go at once. They are not repeated before the SYN-ACK is acknowledged: the timer is its own.
+    if (c.fastOpenPending !== 0) sendData(context, c)
+    if (c.ackPending === ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
     return
   }
   if (c.mtuProbeBytes !== 0 || c.pathMtuGeneration !== context.pathMtus.generation) upkeepPathMtu(context, c)
@@ -127,7 +131,9 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
   const scale = !context.windowScaling || (passive && c.sendScale < 0) ? -1 : c.receiveScale
   const sack = passive ? c.sackOn !== 0 : context.sack
   const usual = synOptionsLength(scale, sack, timestamps)
-  const options = usual + (c.fastOpenGrant !== 0 ? FAST_OPEN_PADDED_BYTES : 0)
+  const cookieBytes = FAST_OPEN_COOKIE_BYTES
+  const experimental = c.fastOpenOption === FAST_OPEN_EXPERIMENTAL
+  const options = usual + (c.fastOpenOption !== FAST_OPEN_NONE ? fastOpenLength(cookieBytes, experimental) : 0)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options)
   if (at < 0) return false
   const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
@@ -141,10 +147,10 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
     timestampNow(context, c),
     passive ? c.tsRecent : 0,
   )
-  if (c.fastOpenGrant !== 0) {
-    const { fastOpen } = context
+  if (c.fastOpenOption !== FAST_OPEN_NONE) {
+    const { fastOpen, transmitter } = context
     fastOpen.compute(c)
-    writeFastOpen(context.transmitter.view, at + TCP_HEADER_BYTES + usual, fastOpen.high, fastOpen.low)
+    writeFastOpen(transmitter.view, at + TCP_HEADER_BYTES + usual, fastOpen.cookie, cookieBytes, experimental)
   }
   const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)

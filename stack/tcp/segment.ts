@@ -64,8 +64,8 @@ export class Segment implements SegmentOptions {
   sackBlocks = 0
   sackAt = 0
   fastOpenBytes = -1
-  fastOpenHigh = 0
-  fastOpenLow = 0
+  fastOpenAt = 0
+  fastOpenExperimental = 0
 
   /** Sequence numbers that the segment takes: payload, SYN and FIN (SEG.LEN). */
   get sequenceLength(): number {

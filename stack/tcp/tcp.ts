@@ -8,7 +8,7 @@
  */
 import { PackratError } from '../../storage/errors.ts'
 import { Ends, parseAddress } from '../address.ts'
-import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, EPHEMERAL_PORTS_TRIED } from '../limits.ts'
+import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, EPHEMERAL_PORTS_TRIED, FAST_OPEN_PENDING_MAX } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
 import { type Application, CLOSE_UNREACHABLE, type ConnectOptions, type ListenOptions } from './application.ts'
@@ -43,7 +43,8 @@ export class Tcp implements TransportErrors {
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new RangeError(`port ${port} out of range`)
     if (this.context.listeners.has(port))
       throw new PackratError('EADDRINUSE', `port ${port} has a listener already: choose another one or close that`)
-    const listener = new Listener(port, application, options, this.context.tuning.synBacklog)
+    const { synBacklog, fastOpen } = this.context.tuning
+    const listener = new Listener(port, application, options, synBacklog, fastOpen ? FAST_OPEN_PENDING_MAX : 0)
     this.context.listeners.set(port, listener)
     return listener
   }

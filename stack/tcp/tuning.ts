@@ -24,6 +24,7 @@ export interface Tuning {
   /** COOKIES_ (cookie-handshake.ts). */
   readonly synCookies: number
   readonly fastOpen: boolean
+  readonly fastOpenWithoutCookie: boolean
   readonly synBacklog: number
   readonly synRetries: number
   readonly synAckRetries: number
@@ -44,6 +45,7 @@ export function tuningOf(options: TcpOptions): Tuning {
     ecn: options.ecn ?? ECN_ACCEPT,
     synCookies: options.synCookies ?? COOKIES_UNDER_PRESSURE,
     fastOpen: options.fastOpen ?? false,
+    fastOpenWithoutCookie: options.fastOpenWithoutCookie ?? false,
     synBacklog: options.synBacklog ?? LISTEN_BACKLOG,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,

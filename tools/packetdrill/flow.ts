@@ -57,7 +57,8 @@ export class Flow {
     return {
       ...tcp,
       sequence: (tcp.sequence - shift) >>> 0,
-      acknowledgement: (tcp.flags & ACK) === 0 ? tcp.acknowledgement : (tcp.acknowledgement - isn) >>> 0,
+      // Beside a SYN all numbers are absolute.
+      acknowledgement: (tcp.flags & (ACK | SYN)) === ACK ? (tcp.acknowledgement - isn) >>> 0 : tcp.acknowledgement,
       options: tcp.options.map((option) =>
         option.kind === 'sack' ? { kind: 'sack', edges: option.edges.map((edge) => (edge - isn) >>> 0) } : option,
       ),

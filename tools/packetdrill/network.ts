@@ -27,6 +27,7 @@ export class ScriptNetwork {
   readonly host: Host
   readonly device: ScriptDevice
   readonly pool: Pool
+  readonly fastOpenUnasked: boolean
   nowUs = START_US
   /** Address that the script's peer has. */
   readonly remote: string
@@ -37,6 +38,7 @@ export class ScriptNetwork {
     // All scripts of a run share the memory: each gives back what it took.
     pool ??= createPool()
     this.pool = pool
+    this.fastOpenUnasked = settings.fastOpenUnasked && settings.tcp.fastOpen === true
     this.remote = NETWORKS[settings.ipVersion].remote
     this.device = new ScriptDevice(pool, settings.mtu)
     this.host = new Host(

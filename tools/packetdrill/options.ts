@@ -106,6 +106,13 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
       return socket.role === 'connected' ? connection.sendMss : maximumSegmentSize(connection.context, connection)
     },
   },
+  TCP_FASTOPEN: {
+    set(socket, value) {
+      socket.setFastOpen(value)
+      return undefined
+    },
+    initial: 0,
+  },
   SO_RCVBUF: {
     // Linux doubles what it is told, and gives half of it to the window.
     set(socket, value) {

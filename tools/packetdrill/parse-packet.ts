@@ -26,12 +26,6 @@ const FLAGS: Readonly<Record<string, number>> = {
 /** AE, CWR and ECE as one number: the ACE counter of Accurate ECN. */
 const ACE_SHIFT = 6
 
-/** Cookies of the peer's address under the keys that scripts set: for `FO TFO_COOKIE`. */
-const COOKIES: Readonly<Record<string, number[]>> = {
-  TFO_COOKIE: [0x30, 0x21, 0xb9, 0xd8, 0x89, 0x01, 0x7e, 0xeb],
-  TFO_COOKIE_ZERO: [0xb7, 0xc1, 0x23, 0x50, 0xa9, 0x0d, 0xc8, 0xf5],
-}
-
 /** RFC 792: type 3. */
 const ICMP_CODES: Readonly<Record<string, number>> = {
   net_unreachable: 0,
@@ -196,7 +190,7 @@ function parseOption(cursor: Cursor): TcpOptionSpec {
     case 'FO':
     case 'FOEXP':
     case 'exp-fastopen':
-      return { kind: 'cookie', experimental: name !== 'FO', bytes: parseCookie(cursor) }
+      return { kind: 'cookie', experimental: name !== 'FO', bytes: parseHex(cursor) }
     case 'md5':
       return { kind: 'raw', number: 19, bytes: parseHex(cursor) }
     case 'ECN':
@@ -241,13 +235,6 @@ function parseSack(cursor: Cursor): TcpOptionSpec {
   return { kind: 'sack', edges }
 }
 
-/** Digits, or one of the names that the runners of scripts define. */
-function parseCookie(cursor: Cursor): number[] {
-  cursor.skipBlank()
-  const name = cursor.match(/TFO_COOKIE(?:_ZERO)?\b/y)
-  return name === undefined ? parseHex(cursor) : COOKIES[name]!
-}
-
 function parseHex(cursor: Cursor): number[] {
   cursor.skipBlank()
   const digits = cursor.match(/(?:0x)?(?:[0-9a-fA-F]{2})+(?![0-9A-Za-z_])/y)?.replace(/^0x/, '') ?? ''
@@ -263,9 +250,8 @@ function parseIcmp(cursor: Cursor, version: 4 | 6): IcmpSpec {
   let code = 0
   if (name === 'unreachable') {
     type = version === 4 ? 3 : 1
-    const codeName = cursor.name()
-    if (codeName === undefined || !Object.hasOwn(codes, codeName))
-      throw new ScriptUnsupported(cursor.line, `the ICMP code '${codeName}'`)
+    const codeName = cursor.name() ?? 'net_unreachable'
+    if (!Object.hasOwn(codes, codeName)) throw new ScriptUnsupported(cursor.line, `the ICMP code '${codeName}'`)
     code = codes[codeName]!
   } else if (version === 6 && name === 'packet_too_big') type = 2
   else throw new ScriptUnsupported(cursor.line, `the ICMP type '${name}'`)

@@ -4,6 +4,7 @@
  * Called by: run-script.ts. Calls: parse-packet.ts, parse-value.ts.
  */
 import { Cursor } from './cursor.ts'
+import { replaceDefines } from './defines.ts'
 import { ScriptUnsupported } from './errors.ts'
 import { parseBody, parseIpSpec } from './parse-packet.ts'
 import { parseValue, parseValues } from './parse-value.ts'
@@ -13,7 +14,7 @@ const US_PER_S = 1_000_000
 
 /** @throws ScriptError where the text is no script, ScriptUnsupported where it asks for what is not done */
 export function parseScript(text: string): Script {
-  const cursor = new Cursor(text)
+  const cursor = new Cursor(replaceDefines(text))
   const options = new Map<string, string>()
   const setup: { line: number; text: string }[] = []
   const events: ScriptEvent[] = []

@@ -24,6 +24,7 @@ export class ScriptProcess {
   private readonly descriptors = new Map<number, ScriptSocket>()
   /** Every connection that was accepted. */
   readonly accepted: ScriptSocket[] = []
+  private listenerClosed = false
   private waiting: Waiting | undefined
   /** When a call that blocks has a time-out of its own, µs of the script. */
   wakeUs = Number.POSITIVE_INFINITY
@@ -116,12 +117,20 @@ export class ScriptProcess {
   }
 
   close(descriptor: number): void {
+    if (this.descriptors.get(descriptor)?.isListening) this.listenerClosed = true
     this.descriptors.delete(descriptor)
   }
 
-  /** Whether a SYN from the peer begins another connection: someone listens, and the one with this port is over. */
+  /**
+   * Whether a SYN from the peer begins another connection: someone listens, and either the one with this port is over, or
+   * it is another listener than before.
+   */
   startsAnew(remotePort: number): boolean {
     const listens = [...this.descriptors.values()].some((socket) => socket.isListening)
+    if (listens && this.listenerClosed) {
+      this.listenerClosed = false
+      return true
+    }
     return listens && this.accepted.some((socket) => socket.remotePort === remotePort && socket.isOver)
   }
 

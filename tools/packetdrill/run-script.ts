@@ -186,7 +186,7 @@ class ScriptRun {
   }
 
   private runCode(action: CodeAction, line: number): void {
-    setVariables(this.variables, this.process.current?.connection)
+    setVariables(this.variables, this.process.current?.lastConnection)
     runPython(action.text, line, this.variables, this.print)
   }
 

@@ -43,6 +43,8 @@ export class ScriptSocket implements Application {
   /** For connections to come. */
   readonly connectionOptions: ConnectionOptions
   connection: Connection | undefined
+  /** The last one, over or not: what TCP_INFO tells of. */
+  lastConnection: Connection | undefined
   /** SO_ERROR: '' or the name of what has happened and was not yet told. */
   error = ''
   /** Seconds of SO_LINGER; -1: off. */
@@ -55,6 +57,8 @@ export class ScriptSocket implements Application {
   private listener: Listener | undefined
   private readonly accepted: ScriptSocket[] = []
   private unreadBytes = 0
+  /** What the stack held for reading when it was last looked at. */
+  private queuedBytes = 0
   private endOfData = false
   private readClosed = false
   private writeClosed = false
@@ -75,6 +79,7 @@ export class ScriptSocket implements Application {
     }
     const child = new ScriptSocket(this.network, this.connectionOptions)
     child.connection = connection
+    child.lastConnection = connection
     child.role = 'connected'
     child.localPort = this.localPort
     child.remotePort = connection.remotePort
@@ -88,6 +93,7 @@ export class ScriptSocket implements Application {
     if (connection.receiveFinished !== 0) this.endOfData = true
     // Nobody is there to read (RFC 9293 3.6.1): the peer has to know.
     if (this.closed && connection.receiveQueuedBytes > 0) connection.abort()
+    this.queuedBytes = connection.receiveQueuedBytes
   }
 
   onSendSpace(): void {}
@@ -100,8 +106,8 @@ export class ScriptSocket implements Application {
       this.endOfData = true
       return
     }
-    // What was queued is gone with the connection. A reset behind a FIN finds a broken pipe.
-    this.unreadBytes = 0
+    // The stack has given up what was queued, Linux lets it be read. A reset behind a FIN finds a broken pipe.
+    this.unreadBytes += this.queuedBytes
     this.error = reason === CLOSE_RESET && this.endOfData ? 'EPIPE' : (ERRNO[reason] ?? 'ECONNABORTED')
   }
 
@@ -120,9 +126,15 @@ export class ScriptSocket implements Application {
     this.listener = this.network.host.tcp.listen(this.localPort, this, {
       ...this.connectionOptions,
       backlog: Math.max(backlog, 0) + 1,
+      fastOpenMax: this.options.get('TCP_FASTOPEN') ?? (this.network.fastOpenUnasked ? backlog : 0),
     })
     this.role = 'listening'
     return done(0)
+  }
+
+  /** TCP_FASTOPEN: how many connections may live before their handshakes are over. */
+  setFastOpen(most: number): void {
+    if (this.listener !== undefined) this.listener.fastOpenMax = most
   }
 
   /** The oldest connection that waits; undefined: none. */
@@ -147,6 +159,7 @@ export class ScriptSocket implements Application {
       ...this.connectionOptions,
       localPort: this.localPort,
     })
+    this.lastConnection = this.connection
     this.role = 'connecting'
     return failed('EINPROGRESS')
   }
@@ -277,6 +290,7 @@ export class ScriptSocket implements Application {
         this.unreadBytes += wanted
         meta = pool.release(meta)
       }
+      this.queuedBytes = connection.receiveQueuedBytes
     }
     this.network.flush()
   }

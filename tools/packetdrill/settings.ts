@@ -13,6 +13,11 @@ import type { IpVersion } from './internet.ts'
 const RECEIVE_MAX = 15 << 20
 const SEND_MAX = 4 << 20
 const SCRIPTS_SYN_RETRIES = 5
+const SCRIPTS_FAST_OPEN_KEY = 'a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4'
+/* tcp_fastopen. Higher bits are those of old kernels, and mean nothing to today's. */
+const FAST_OPEN_BITS = 0x7ff
+const FAST_OPEN_BOTH_SIDES = 3
+const FAST_OPEN_UNASKED = 0x400
 
 export class Settings {
   /** What the packets of the script are. */
@@ -22,6 +27,8 @@ export class Settings {
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
   readonly tcp: TcpOptions = { mtuProbing: 'off' }
+  /** Whether listeners have Fast Open without having asked for it (tcp_fastopen 0x400). */
+  fastOpenUnasked = false
   /** Largest receive buffer: what the window scale is made for. */
   receiveMaxBytes = RECEIVE_MAX
   sendMaxBytes = SEND_MAX
@@ -38,17 +45,28 @@ export class Settings {
       else this.sendMaxBytes = most
       return most > 0
     }
+    if (name === 'tcp_fastopen') return this.setFastOpen(Number(text))
     const outcome = setKnob(this.tcp, name, text)
     if (outcome !== 'unknown') return outcome === 'set'
     const fixed = Object.hasOwn(FIXED, name) ? FIXED[name]! : []
     return fixed === ANY || fixed.includes(text)
   }
 
-  /** What `defaults.sh` sets beyond the kernel's own defaults. */
-  applyScriptDefaults(): void {
+  /**
+   * What `defaults.sh` sets beyond the kernel's own defaults.
+   * @param unasked whether it switches Fast Open on for all listeners: Google's does, the one in Linux does not
+   */
+  applyScriptDefaults(unasked: boolean): void {
+    this.setFastOpen(unasked ? FAST_OPEN_BOTH_SIDES | FAST_OPEN_UNASKED : FAST_OPEN_BOTH_SIDES)
+    setKnob(this.tcp, 'tcp_fastopen_key', SCRIPTS_FAST_OPEN_KEY)
     this.tcp.ecn = 0
     this.tcp.slowStartAfterIdle = false
     this.tcp.synRetries = SCRIPTS_SYN_RETRIES
+  }
+
+  private setFastOpen(bits: number): boolean {
+    this.fastOpenUnasked = (bits & FAST_OPEN_UNASKED) !== 0
+    return setKnob(this.tcp, 'tcp_fastopen', String(bits & FAST_OPEN_BITS)) === 'set'
   }
 }
 
@@ -62,8 +80,6 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_reordering: ['3'],
   tcp_ecn_fallback: ANY,
   tcp_syncookies: ['0', '1'],
-  tcp_fastopen: ANY,
-  tcp_fastopen_key: ANY,
   tcp_fastopen_blackhole_timeout_sec: ANY,
   tcp_moderate_rcvbuf: ANY,
   tcp_min_tso_segs: ANY,

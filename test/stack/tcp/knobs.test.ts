@@ -43,6 +43,7 @@ test('unknown names and values out of range set nothing', () => {
 
 test('every knob says what it takes, and takes it', () => {
   for (const name of knobNames()) {
+    if (name === 'fastopen_key') continue // is no range: fast-open.test.ts
     const values = knobValues(name)!
     const texts = values.includes('|') ? values.split('|') : values.split('..')
     for (const text of texts) assert.is(setKnob({}, name, text), 'set', `${name}=${text}`)
