@@ -1,5 +1,5 @@
 /** The flag `--route CIDR=GATEWAY`, as often as there are routes. Called by: serve. */
-import { ipv4Routes, ipv6Routes, parseRoute, type Route } from '../stack/routes.ts'
+import { ipv4Routes, parseRoute, type Route } from '../stack/routes.ts'
 import { PackratError } from '../storage/errors.ts'
 import { type Flag, UsageError } from './arguments.ts'
 
@@ -23,19 +23,18 @@ export interface AddressFlags {
   readonly address: string
   readonly gateway: string | undefined
   readonly address6: string | undefined
-  readonly gateway6: string | undefined
 }
 
-/** Before anything is opened: whether the routes fit the addresses. Throws UsageError. */
+/** Before anything is opened: whether the IPv4 routes fit the addresses; checkIpv6 sees to the others. Throws UsageError. */
 export function checkRoutes(flags: AddressFlags, statics: readonly Route[]): void {
-  const { address, gateway, address6, gateway6 } = flags
+  const { address, gateway, address6 } = flags
+  if (address6 === undefined && statics.some((route) => !route.network.isIpv4))
+    throw new UsageError('--route: a route of IPv6 needs an address of IPv6; give --address6, too')
   try {
     ipv4Routes(address, gateway, statics)
-    if (address6 !== undefined) ipv6Routes(address6, gateway6, statics)
-    else if (statics.some((route) => !route.network.isIpv4))
-      throw new UsageError('--route: a route of IPv6 needs an address of IPv6; give --address6, too')
   } catch (error) {
-    if (error instanceof PackratError && error.code === 'BAD_ROUTE') throw new UsageError(`--route: ${error.message}`)
-    throw error
+    if (!(error instanceof PackratError)) throw error
+    const flag = error.code === 'BAD_ROUTE' ? '--route' : '--address or --gateway'
+    throw new UsageError(`${flag}: ${error.message}`)
   }
 }
