@@ -148,7 +148,7 @@ export function prefixMask(length: number): number {
 export function parseCidr(text: string): { address: number; prefixLength: number } {
   const slash = text.indexOf('/')
   const length = slash < 0 ? '' : text.slice(slash + 1)
-  if (!/^[0-9]{1,2}$/.test(length) || Number(length) > 32) throw invalid(text)
+  if (!/^[0-9]{1,2}$/.test(length) || Number(length) > 32) throw withoutPrefix(text, 4, '10.77.0.2/24')
   return { address: parseIpv4(text.slice(0, slash)), prefixLength: Number(length) }
 }
 
@@ -156,7 +156,7 @@ export function parseCidr(text: string): { address: number; prefixLength: number
 export function parseIpv6Cidr(text: string): { address: Address; prefixLength: number } {
   const slash = text.indexOf('/')
   const length = slash < 0 ? '' : text.slice(slash + 1)
-  if (!/^[0-9]{1,3}$/.test(length) || Number(length) > 128) throw invalid6(text)
+  if (!/^[0-9]{1,3}$/.test(length) || Number(length) > 128) throw withoutPrefix(text, 6, 'fd77::2/64')
   return { address: parseIpv6(text.slice(0, slash)), prefixLength: Number(length) }
 }
 
@@ -175,9 +175,16 @@ function parseGroups(half: string, whole: string): number[] {
 }
 
 function invalid(text: string): PackratError {
-  return new PackratError('BAD_ADDRESS', `"${text}" is no IPv4 address: write it like 10.77.0.2 or 10.77.0.2/24`)
+  return new PackratError('BAD_ADDRESS', `"${text}" is no IPv4 address: write it like 10.77.0.2`)
 }
 
 function invalid6(text: string): PackratError {
-  return new PackratError('BAD_ADDRESS', `"${text}" is no IPv6 address: write it like fd77::2 or fd77::2/64`)
+  return new PackratError('BAD_ADDRESS', `"${text}" is no IPv6 address: write it like fd77::2`)
+}
+
+function withoutPrefix(text: string, version: 4 | 6, example: string): PackratError {
+  return new PackratError(
+    'BAD_ADDRESS',
+    `"${text}" is no IPv${version} address with the length of its network's prefix: write it like ${example}`,
+  )
 }

@@ -141,7 +141,7 @@ test('a kernel without IPv6 is named as such', async () => {
 })
 
 const wrong: [string[], RegExp][] = [
-  [['--address6', 'fd77::2'], /--address6: "fd77::2" is no IPv6 address/],
+  [['--address6', 'fd77::2'], /--address6: "fd77::2" is no IPv6 address with the length/],
   [['--address6', 'ff02::2/64'], /--address6: "ff02::2\/64" cannot be used: a station can only have a unicast address/],
   [['--address6', 'fd77::1/64'], /--host-address6: "fd77::1\/64" is the address of --address6/],
   [['--address6', 'fd77::2/64', '--mtu', '1000'], /--mtu 1000 is too small for --address6/],

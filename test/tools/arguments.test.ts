@@ -181,7 +181,7 @@ test('routes add up, and one that cannot be is refused in a line', () => {
   )
   assert.match(refusal('a.pm', '--route', '10.1.0.1/16=10.77.0.1'), /a network and a neighbour/)
   const at = (address: string, address6?: string): void =>
-    checkRoutes({ address, gateway: undefined, address6, gateway6: undefined }, flags.route)
+    checkRoutes({ address, gateway: undefined, address6 }, flags.route)
   at('10.77.0.2/24', 'fd77::2/64')
   assert.throws(() => at('10.77.0.2/24'), /give --address6/)
   assert.throws(() => at('10.88.0.2/24', 'fd77::2/64'), /--route: .*10\.77\.0\.1 is not on the link/)
