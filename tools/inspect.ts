@@ -1,5 +1,6 @@
 /** `packrat inspect FILE`: header, durability, buffers, lines and entries of a region. */
-import { BUFFER_BYTES, EXTENTS_START, FORMAT_VERSION, LINE_BYTES } from '../storage/layout.ts'
+import { accountSpace, type SpaceAccount } from '../storage/accounting.ts'
+import { FORMAT_VERSION } from '../storage/layout.ts'
 import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
 import { keyForJson } from './kv/key-codec.ts'
 import { type OpenedStore, openForReading } from './open-store.ts'
@@ -15,12 +16,7 @@ const command = {
 function describe({ region, store }: OpenedStore) {
   const { header } = region
   const { pool, report } = store
-  let valueBytes = 0
-  for (const entry of store.entries()) valueBytes += entry.size
-  const used = header.extents.reduce(
-    (sum, { buffers }) => sum + buffers * (BUFFER_BYTES + pool.linesPerBuffer * LINE_BYTES),
-    EXTENTS_START,
-  )
+  const space = accountSpace(store, region.header.regionBytes)
   return {
     file: region.path,
     formatVersion: FORMAT_VERSION,
@@ -29,7 +25,7 @@ function describe({ region, store }: OpenedStore) {
     cleanShutdown: header.cleanShutdown,
     bytes: header.regionBytes,
     growingTo: header.growingTo,
-    unusedBytes: header.regionBytes - used,
+    unusedBytes: space.unusedBytes,
     extents: header.extents,
     linesPerBuffer: header.linesPerBuffer,
     durability: { class: region.durability.class, evidence: region.durability.evidence },
@@ -41,7 +37,8 @@ function describe({ region, store }: OpenedStore) {
     },
     metas: { total: pool.totalMetas, free: pool.freeMetas, committed: report.committedLines },
     records: store.records,
-    valueBytes,
+    valueBytes: space.buffers.values,
+    space,
     recovery: {
       inserted: report.inserted,
       superseded: report.superseded,
@@ -59,6 +56,19 @@ function describe({ region, store }: OpenedStore) {
   }
 }
 
+/** Every byte of the file, as a sum. */
+function spaceRows({ regionBytes, headerBytes, unusedBytes, lines, buffers }: SpaceAccount): [string, string][] {
+  const parts = (named: Readonly<Record<string, number>>): string =>
+    Object.entries(named)
+      .map(([name, bytes]) => `${name} ${bytes}`)
+      .join(' + ')
+  return [
+    ['bytes', `${regionBytes} = header ${headerBytes} + lines + buffers + unused ${unusedBytes}`],
+    ['  lines', parts(lines)],
+    ['  buffers', parts(buffers)],
+  ]
+}
+
 function print(found: ReturnType<typeof describe>): void {
   const rows: [string, string][] = [
     ['region', `${found.file}, ${formatSize(found.bytes)}, format version ${found.formatVersion}, UUID ${found.uuid}`],
@@ -72,6 +82,7 @@ function print(found: ReturnType<typeof describe>): void {
     ['lines', `${found.metas.total} total, ${found.metas.free} free, ${found.metas.committed} committed`],
     ['records', `${found.records}, ${found.valueBytes} bytes of values`],
   ]
+  for (const [name, text] of spaceRows(found.space)) rows.push([name, text])
   if (found.growingTo !== 0) {
     const size = formatSize(found.growingTo)
     rows.push([

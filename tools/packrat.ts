@@ -31,6 +31,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     load: async () => (await import('./import/command.ts')).importRecords,
   },
   grow: { summary: 'makes a region larger', load: async () => (await import('./grow.ts')).grow },
+  compact: {
+    summary: 'packs the values of a region into as few buffers as they need',
+    load: async () => (await import('./compact.ts')).compact,
+  },
   wire: {
     summary: 'two TAP interfaces joined by an impaired link',
     load: async () => (await import('./wire.ts')).wire,

@@ -3,6 +3,7 @@ import type { Device } from '../drivers/device.ts'
 import type { ImpairDevice } from '../drivers/impair.ts'
 import type { XdpStatistics } from '../drivers/xdp.ts'
 import type { Host } from '../stack/host.ts'
+import { BUFFER_BYTES, EXTENTS_START, LINE_BYTES } from '../storage/layout.ts'
 import type { PackCounters } from '../storage/packing.ts'
 import type { Region } from '../storage/region.ts'
 import type { ScrubCounters } from '../storage/scrub.ts'
@@ -50,6 +51,7 @@ export function readStats(sources: StatsSources): object {
       reserved: store.reservedBuffers,
     },
     metas: { total: pool.totalMetas, free: pool.freeMetas },
+    space: describeSpace(region, store, free),
     commit: { ...store.counters },
     payloadBytesCopied: store.payloadBytesCopied,
     // What of the values this process read or copied to serve them: the checks of the first read, and gathering.
@@ -96,4 +98,21 @@ export function readStats(sources: StatsSources): object {
 function describePacking(counters: PackCounters, store: Store): object {
   const { moves, movesVacatedBuffers } = store.counters
   return { ...counters, entriesMoved: moves, buffersFreed: movesVacatedBuffers }
+}
+
+/** Every byte of the file: regionBytes = header + unused + all of `lines` + all of `buffers`. `inspect` tells more of the same. */
+function describeSpace(region: Region, { pool }: Store, freeBuffers: number): object {
+  const lines = (pool.totalMetas + 1) * LINE_BYTES
+  const buffers = pool.totalBuffers * BUFFER_BYTES
+  const stored = pool.storedBuffers * BUFFER_BYTES
+  const live = pool.countLiveBytes()
+  const free = freeBuffers * BUFFER_BYTES
+  return {
+    regionBytes: region.header.regionBytes,
+    headerBytes: EXTENTS_START,
+    unusedBytes: region.header.regionBytes - EXTENTS_START - lines - buffers,
+    lines: { free: pool.freeMetas * LINE_BYTES, used: lines - pool.freeMetas * LINE_BYTES },
+    // Keys and values; what else is in the buffers that hold them; what is in flight.
+    buffers: { free, live, overhead: stored - live, inFlight: buffers - free - stored },
+  }
 }
