@@ -3,7 +3,8 @@
  * The measurement of scripts/peers.sh, which calls it inside fresh namespaces.
  *
  *   wrk (core 0) ── kernel TCP ── TAP ──── packrat serve (core 1)      stores durably; region on tmpfs, class process
- *                └─ kernel TCP ── veth ─┬─ nginx, 204 (core 1)         discards the body; kernel TCP, second namespace
+ *                ├─ kernel TCP ── veth ─── packrat serve (core 1)      the same over AF_XDP: packrat-xdp, if root
+ *                └─ kernel TCP ── veth ─┬─ nginx (core 1)              discards bodies, serves files of tmpfs; kernel TCP
  *                                       └─ node:http, 204 (core 1)     discards the body; kernel TCP, second namespace
  *
  * Each server has the same core, one at a time has load, all answer the same requests (scripts/wrk-put.lua). Rounds are
@@ -14,7 +15,7 @@
  * in interrupts is not in it, so it compares runs of one server rather than servers.
  */
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { availableParallelism, cpus, release, tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -35,7 +36,8 @@ const USAGE = `usage: scripts/peers.sh [flags]
   --seconds N          length of one measurement (default 2)
   --rounds N           measurements of each kind (default 3)
   --bytes N            size of a value (default 1024)
-  --only LIST          of packrat,nginx,node (default all)
+  --method PUT|GET     what is measured (default PUT); for GET each stores the values, nginx as files on tmpfs
+  --only LIST          of packrat,packrat-xdp,nginx,node (default packrat,nginx,node)
   --profile DIR        have node write a CPU profile of packrat there
   --json               print one JSON document instead of the table`
 
@@ -52,6 +54,7 @@ function readOptions() {
         seconds: { type: 'string', default: '2' },
         rounds: { type: 'string', default: '3' },
         bytes: { type: 'string', default: '1024' },
+        method: { type: 'string', default: 'PUT' },
         only: { type: 'string', default: 'packrat,nginx,node' },
         profile: { type: 'string' },
         json: { type: 'boolean', default: false },
@@ -65,7 +68,9 @@ function readOptions() {
     const numbers = [...values.connections.split(','), values.seconds, values.rounds, values.bytes].map(Number)
     if (!numbers.every((number) => Number.isInteger(number) && number > 0))
       throw new Error('numbers must be whole, above 0')
+    if (values.method !== 'PUT' && values.method !== 'GET') throw new Error('--method is PUT or GET')
     return {
+      method: values.method,
       connections: values.connections.split(',').map(Number),
       seconds: Number(values.seconds),
       rounds: Number(values.rounds),
@@ -118,6 +123,16 @@ async function makeServerNamespace() {
   return enter
 }
 
+/** A second pair for AF_XDP. What wrk's kernel sends must be finished when it leaves: no card does it on the way. */
+function makeXdpLink(enter) {
+  const namespace = enter[2]
+  ip('link', 'add', 'client1', 'type', 'veth', 'peer', 'name', 'server1', 'netns', namespace)
+  ip('address', 'add', '10.89.0.1/24', 'dev', 'client1')
+  ip('link', 'set', 'client1', 'up')
+  execFileSync(enter[0], [...enter.slice(1), 'ip', 'link', 'set', 'server1', 'up'])
+  execFileSync('ethtool', ['-K', 'client1', 'tx', 'off', 'tso', 'off', 'gso', 'off'], { stdio: 'ignore' })
+}
+
 /* --- the servers --- */
 
 /** Starts a server on its core; its output goes to a log that is shown if it does not come up. */
@@ -157,7 +172,10 @@ function isInstalled(program) {
   return ['/usr/sbin', ...process.env.PATH.split(':')].some((folder) => existsSync(join(folder, program)))
 }
 
-/** nginx with one worker. `return 204` answers at once; the body is read and discarded before the next request. */
+/**
+ * nginx with one worker. `return 204` answers at once; the body is read and discarded before the next request. For GET it
+ * serves the files that `writeValues` made.
+ */
 function nginxConfiguration() {
   const file = join(directory, 'nginx.conf')
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
@@ -170,25 +188,55 @@ events { worker_connections 1024; }
 http {
   ${temporary.join(' ')}
   access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; client_max_body_size 0;
-  server { listen 8080; location / { return 204; } }
+  open_file_cache max=10000; sendfile on; tcp_nopush off;
+  server { listen 8080; location / { ${options.method === 'GET' ? `root ${directory}/files;` : 'return 204;'} } }
 }
 `,
   )
   return file
 }
 
+/** The keys of wrk-put.lua's first thread, and the value of each. */
+const keyNames = () => Array.from({ length: KEYS }, (_, index) => `wrk-0-${String(index + 1).padStart(6, '0')}`)
+const keyValue = () => 'packrat '.repeat(Math.ceil(options.bytes / 8)).slice(0, options.bytes)
+
+/** As files, for nginx. */
+function writeValues() {
+  const folder = join(directory, 'files/kv')
+  mkdirSync(folder, { recursive: true })
+  for (const name of keyNames()) writeFileSync(join(folder, name), keyValue())
+}
+
+/** As entries. */
+async function storeValues(server) {
+  for (const name of keyNames()) {
+    const { ok, status } = await fetch(`${server.url}kv/${name}`, { method: 'PUT', body: keyValue() })
+    if (!ok) throw new Error(`${server.name} answered ${status} to a PUT`)
+  }
+}
+
+function packratCommand(name, flags) {
+  const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`] : []
+  const region = ['--pm', join(directory, `${name}.pm`), '--pm-size', '512M', '--durability', 'process']
+  return [process.execPath, ...profile, join(ROOT, 'dist/tools/packrat.js'), 'serve', ...region, ...flags]
+}
+
 async function startServers() {
   const enter = await makeServerNamespace()
   const servers = []
   if (options.only.includes('packrat')) {
-    const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${resolve(options.profile)}`] : []
-    const region = join(directory, 'peers.pm')
-    const flags = ['--pm', region, '--pm-size', '512M', '--durability', 'process']
-    const program = [process.execPath, ...profile, join(ROOT, 'dist/tools/packrat.js'), 'serve', ...flags]
+    const program = packratCommand('packrat', [])
     servers.push(await startServer('packrat', 'http://10.77.0.2/', program))
+  }
+  if (options.only.includes('packrat-xdp')) {
+    makeXdpLink(enter)
+    const flags = ['--device', 'xdp:server1', '--address', '10.89.0.2/24', '--admin', 'none']
+    const program = [...enter, ...packratCommand('packrat-xdp', flags)]
+    servers.push(await startServer('packrat-xdp', 'http://10.89.0.2/', program))
   }
   if (options.only.includes('nginx')) {
     if (isInstalled('nginx')) {
+      if (options.method === 'GET') writeValues()
       const nginx = [...enter, 'nginx', '-p', directory, '-e', 'stderr', '-c', nginxConfiguration()]
       servers.push(await startServer('nginx', 'http://10.88.0.2:8080/', nginx))
     } else {
@@ -237,7 +285,7 @@ async function measure(server, connections, seconds) {
   const cpuBefore = cpuSeconds(server.child.pid)
   const text = await output('taskset', [
     ...['--cpu-list', String(CLIENT_CORE), 'wrk', ...load, server.url],
-    ...['--', String(options.bytes), String(KEYS)],
+    ...['--', String(options.bytes), String(KEYS), options.method],
   ])
   const cpu = cpuSeconds(server.child.pid) - cpuBefore
   const result = JSON.parse(/^\{.*\}$/m.exec(text)[0])
@@ -265,7 +313,10 @@ async function main() {
   }
   const servers = await startServers()
   const say = (text) => process.stderr.isTTY && process.stderr.write(`\r\x1b[K${text}`)
-  for (const server of servers) await measure(server, options.connections.at(-1), WARM_UP_SECONDS)
+  for (const server of servers) {
+    if (options.method === 'GET' && server.name.startsWith('packrat')) await storeValues(server)
+    await measure(server, options.connections.at(-1), WARM_UP_SECONDS)
+  }
   for (let round = 1; round <= options.rounds; round++) {
     for (const connections of options.connections) {
       for (const server of servers) {
@@ -283,8 +334,10 @@ async function main() {
   }))
   for (const { servers: row } of results) {
     for (const [name, figures] of Object.entries(row)) {
-      figures.packratRatio =
-        name === 'packrat' || !row.packrat ? undefined : row.packrat.requestsPerSecond / figures.requestsPerSecond
+      const over = (other) =>
+        other && other !== figures ? figures.requestsPerSecond / other.requestsPerSecond : undefined
+      figures.packratRatio = name === 'packrat' || !row.packrat ? undefined : 1 / over(row.packrat)
+      figures.nginxRatio = over(row.nginx)
     }
   }
   await stop(servers)
@@ -312,11 +365,21 @@ async function stop(servers) {
 function print(results) {
   const cores = CLIENT_CORE === SERVER_CORE ? 'client and server on one core' : 'one core each for client and server'
   console.log(
-    `PUT of ${options.bytes} bytes, wrk, ${cores}; median of ${options.rounds} rounds of ${options.seconds} s`,
+    `${options.method} of ${options.bytes} bytes, wrk, ${cores}; median of ${options.rounds} rounds of ${options.seconds} s`,
   )
   console.log(`${cpus()[0]?.model ?? 'unknown processor'}, Linux ${release()}, Node ${process.version}\n`)
-  const columns = ['connections', 'server', 'requests/s', 'packrat is', 'p50 us', 'p99 us', 'CPU us/req', 'errors']
-  const widths = [11, 10, 10, 10, 7, 7, 10, 6]
+  const columns = [
+    'connections',
+    'server',
+    'requests/s',
+    'packrat is',
+    'of nginx',
+    'p50 us',
+    'p99 us',
+    'CPU us/req',
+    'errors',
+  ]
+  const widths = [11, 11, 10, 10, 8, 7, 7, 10, 6]
   const line = (cells) =>
     console.log(cells.map((cell, i) => String(cell)[i === 1 ? 'padEnd' : 'padStart'](widths[i])).join('  '))
   line(columns)
@@ -328,6 +391,7 @@ function print(results) {
         name,
         row.requestsPerSecond,
         ratio,
+        row.nginxRatio === undefined ? '' : `${row.nginxRatio.toFixed(2)} x`,
         row.p50Us,
         row.p99Us,
         row.cpuUsPerRequest.toFixed(2),
@@ -349,7 +413,14 @@ try {
     }
     console.log(
       JSON.stringify(
-        { machine, bytes: options.bytes, rounds: options.rounds, seconds: options.seconds, results },
+        {
+          machine,
+          method: options.method,
+          bytes: options.bytes,
+          rounds: options.rounds,
+          seconds: options.seconds,
+          results,
+        },
         null,
         2,
       ),
