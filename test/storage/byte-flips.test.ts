@@ -294,6 +294,7 @@ test('lines whose damage lies under a right CRC crash nothing', async () => {
   const file = new DamagedFile(sample)
   let images = 0
   let refused = 0
+  const reasons = new Set<string>()
   for (const meta of committedLines(sample.bytes)) {
     const start = EXTENTS_START + meta * LINE_BYTES
     for (let at = start + CRC_FIRST_WORD * 4; at < start + LINE_BYTES; at++) {
@@ -303,7 +304,7 @@ test('lines whose damage lies under a right CRC crash nothing', async () => {
         sealDamagedLine(file.bytes, meta)
         file.write(start, LINE_BYTES)
         try {
-          refused += await readAndWrite(sample, images++ % WRITE_EVERY === 0)
+          refused += await readAndWrite(sample, images++ % WRITE_EVERY === 0, reasons)
         } catch (error) {
           throw new Error(`line ${meta}, byte ${at - start} changed by 0x${mask.toString(16)}`, { cause: error })
         }
@@ -314,15 +315,22 @@ test('lines whose damage lies under a right CRC crash nothing', async () => {
   }
   console.log(`${images} lines damaged and sealed, ${refused} values refused`)
   assert.ok(refused > 0)
+  for (const reason of ['view outside its buffer', 'chain leads out of the region', 'belongs to another entry']) {
+    assert.ok(
+      [...reasons].some((given) => given.includes(reason)),
+      `no image was refused because: ${reason}`,
+    )
+  }
   file.close()
 })
 
 /** Reads every key and writes every key of a region that lies; only refusals of ours may come. @returns refused reads */
-async function readAndWrite({ values }: SampleRegion, write: boolean): Promise<number> {
+async function readAndWrite({ values }: SampleRegion, write: boolean, reasons = new Set<string>()): Promise<number> {
   let refused = 0
   const region = new Region(path, write ? { durability: 'process' } : { readOnly: true })
   try {
     const store = openStore(region)
+    for (const { reason } of store.report.corrupt) reasons.add(reason)
     for (const key of values.keys()) if (read(store, key) === 'refused') refused++
     for (const { key } of store.entries()) assert.ok(key.length <= HEADER_BYTES)
     if (!write) verifyRegion(region, true)

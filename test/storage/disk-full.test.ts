@@ -6,7 +6,16 @@
  * @timeout 120
  */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, statfsSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statfsSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { RegionError } from '../../storage/errors.ts'
@@ -130,6 +139,18 @@ test('creation under every limit on the length of files: the same', () => {
   limitFiles(2 * MIB)
   Region.create(path, { bytes: 2 * MIB })
   assert.equal(readdirSync(disk), ['region.pm'])
+})
+
+test('creation without address space to map it: nothing is left', () => {
+  mountMemory(512 * MIB)
+  const mapped = Number(/^VmSize:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * KIB
+  command('prlimit', '--pid', String(process.pid), `--as=${mapped + 128 * MIB}:unlimited`)
+  const code = codeOf(() => Region.create(path, { bytes: 256 * MIB }))
+  command('prlimit', '--pid', String(process.pid), '--as=unlimited:unlimited')
+  assert.is(code, 'ENOMEM')
+  assert.equal(readdirSync(disk), [])
+  assert.is(used(), 0)
+  Region.create(path, { bytes: 256 * MIB })
 })
 
 test('creation without a free inode, and on a read-only disk', () => {

@@ -81,9 +81,25 @@ for (let left = 0; left <= LEFT_MAX; left++) {
     if (left > 0) {
       await store.put(key, fillOf(left, 'y'))
       assert.is(store.room, 0)
+      // In the place of the key that it deletes, at once: the batch frees nothing before it is done.
+      assertFull(store, () =>
+        store.batch([
+          { op: 'delete', key },
+          { op: 'put', key: bytesOf('other '), value: fillOf(1, 'y') },
+        ]),
+      )
       assert.ok(await store.delete(key))
       await store.drain()
       assert.is(store.room, left)
+      if (left > 2) {
+        // Copies, a group, a tombstone.
+        await store.batch([
+          { op: 'put', key, value: fillOf(left - 2, 'y') },
+          { op: 'delete', key: bytesOf(keys.pop()!) },
+        ])
+        assert.ok(await store.delete(key))
+        await store.drain()
+      }
     }
     // Room for one more: exactly what a deletion gives.
     assert.ok(await store.delete(bytesOf(keys.pop()!)))
