@@ -95,10 +95,12 @@ for (let left = 0; left <= LEFT_MAX; left++) {
         // Copies, a group, a tombstone.
         await store.batch([
           { op: 'put', key, value: fillOf(left - 2, 'y') },
-          { op: 'delete', key: bytesOf(keys.pop()!) },
+          { op: 'delete', key: bytesOf(keys[0]!) },
         ])
         assert.ok(await store.delete(key))
+        await store.put(bytesOf(keys[0]!), fillOf(1, 'x'))
         await store.drain()
+        assert.is(store.room, left)
       }
     }
     // Room for one more: exactly what a deletion gives.
