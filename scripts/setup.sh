@@ -119,6 +119,7 @@ fi
 
 if [ "$for_tests" = yes ]; then
   programs='iperf3=iperf3 wrk=wrk curl=curl ethtool=ethtool tshark=tshark ip=iproute2 ping=iputils-ping nc=netcat-openbsd'
+  programs="$programs nmap=nmap hping3=hping3"
   [ "$for_peers" = no ] || programs="$programs nginx=nginx-light"
   # shellcheck disable=SC2086
   programs=$(missing_packages $programs)
