@@ -8,8 +8,10 @@ import { run } from './lab.ts'
 /** An expert's warning that is in order, and why. */
 export interface Explained {
   readonly message: RegExp
-  /** Only frames of this source; default: of either. */
-  readonly from?: string
+  /** Only frames of these sources; default: of any. */
+  readonly from?: readonly string[]
+  /** Only in a capture in which something was sent twice. */
+  readonly afterRetransmission?: true
   readonly because: string
 }
 
@@ -18,14 +20,11 @@ const WARNING = 0x600000
 const SEPARATOR = '\u001f'
 /** TCP is judged, not what it carries: payloads are random, and dissectors would find their protocols in them. */
 const NO_APPLICATIONS = ['-d', 'tcp.port==1-65535,data']
-/** As FIELDS name it, of a checksum. */
-const BAD_CHECKSUM = '0'
 const FIELDS = [
   ...['frame.number', 'ip.src', 'ipv6.src', '_ws.expert.severity', '_ws.expert.message'],
-  ...['tcp.checksum.status', 'tcp.analysis.retransmission'],
+  'tcp.analysis.retransmission',
 ]
 
-/** Explained only where something has been sent twice. */
 const DUPLICATE_SACK = /^D-SACK Sequence$/
 
 /** Nothing lost, nothing refused: what remains on an undisturbed link. */
@@ -54,17 +53,16 @@ export async function expertVerdict(file: string, explanations: readonly Explain
   const complaints: string[] = []
   const explained = new Map<string, number>()
   let duplicateSacks = 0
-  let retransmissions = 0
-  for (const [frame, source4, source6, severities = '', messages = '', sums, again] of rows) {
+  const retransmissions = rows.filter(([, , , , , again]) => again).length
+  for (const [frame, source4, source6, severities = '', messages = ''] of rows) {
     const source = source4 || source6 || ''
-    if (sums?.includes(BAD_CHECKSUM)) complaints.push(`frame ${frame} from ${source}: wrong checksum`)
-    if (again !== '') retransmissions++
     const texts = messages.split(SEPARATOR)
     for (const [index, severity] of severities.split(SEPARATOR).entries()) {
       if (Number(severity) < WARNING) continue
       const text = texts[index] ?? ''
       if (DUPLICATE_SACK.test(text)) duplicateSacks++
-      const reason = Number(severity) === WARNING && explanations.find((each) => explains(each, text, source))
+      const reason =
+        Number(severity) === WARNING && explanations.find((each) => explains(each, text, source, retransmissions))
       if (reason) explained.set(reason.because, (explained.get(reason.because) ?? 0) + 1)
       else complaints.push(`frame ${frame} from ${source}: ${text} (${severity})`)
     }
@@ -74,8 +72,10 @@ export async function expertVerdict(file: string, explanations: readonly Explain
   return { frames: rows.length, complaints, explained }
 }
 
-function explains({ message, from }: Explained, text: string, source: string): boolean {
-  return message.test(text) && (from === undefined || from === source)
+function explains(explained: Explained, text: string, source: string, retransmissions: number): boolean {
+  const { message, from, afterRetransmission } = explained
+  if (afterRetransmission === true && retransmissions === 0) return false
+  return message.test(text) && (from === undefined || from.includes(source))
 }
 
 /** The fields of every frame, in one pass. */
