@@ -38,6 +38,10 @@ const IN_FRAMES: readonly (readonly [string, number])[] = [
   ['several', 10_000],
   ['large', 300_000],
 ]
+/** One that comes over IPv6, in many frames. */
+const OVER_IPV6 = 'over-ipv6'
+const ADDRESS6 = 'fd77::2'
+const FOLLOWED = [...IN_FRAMES.map(([key]) => key), OVER_IPV6]
 const values = new Map<string, Uint8Array>()
 const arrivals = new Map<string, string>()
 
@@ -88,6 +92,14 @@ async function packets(file: string): Promise<Packet[]> {
     })
 }
 
+/** The bytes of a stream in the direction of the PUT, as tshark follows it. */
+async function follow(file: string, stream: string): Promise<Buffer> {
+  const { stdout, status, stderr } = await run('tshark', ['-r', file, '-q', '-z', `follow,tcp,raw,${stream}`])
+  assert.is(status, 0, stderr)
+  const lines = stdout.toString().split('\n')
+  return Buffer.from(lines.filter((line) => /^[0-9a-f]+$/.test(line)).join(''), 'hex')
+}
+
 const nanoseconds = (time: string): string => time.replace('.', '').replace(/^0+/, '')
 
 /** A PUT whose bytes trickle in: head in pieces, value in pieces of 40 bytes. */
@@ -108,8 +120,26 @@ async function trickle(key: string, value: Uint8Array): Promise<void> {
   socket.destroy()
 }
 
+/** A PUT over IPv6, once the kernel may speak from its address. */
+async function putOverIpv6(key: string, value: Uint8Array): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while ((await run('ip', ['-6', 'address', 'show', 'tentative'])).stdout.length > 0) {
+    assert.ok(performance.now() < deadline, 'the kernel has no IPv6 address of its own')
+    await sleep(100)
+  }
+  const socket = connect({ host: ADDRESS6, port: 80 })
+  const answered = new Promise<string>((resolve, reject) =>
+    socket.on('error', reject).on('data', (data) => resolve(`${data}`)),
+  )
+  socket.write(`PUT /kv/${key} HTTP/1.1\r\nHost: x\r\nContent-Length: ${value.length}\r\n\r\n`)
+  socket.write(value)
+  assert.match(await answered, /^HTTP\/1.1 201/)
+  socket.destroy()
+}
+
 test.before(async () => {
-  const daemon = await startDaemon({ region, flags: ['--pm-size', '16M', '--durability', 'process'] })
+  const flags = ['--pm-size', '16M', '--durability', 'process', '--address6', `${ADDRESS6}/64`]
+  const daemon = await startDaemon({ region, flags })
   for (const [key, size] of IN_FRAMES) {
     const body = randomBytes(random, size)
     assert.is((await send('PUT', keyUrl(key), { body })).status, 201)
@@ -119,6 +149,8 @@ test.before(async () => {
   assert.is((await send('PUT', keyUrl('grüße/1'), { body: values.get('grüße/1')! })).status, 201)
   values.set('trickled', randomBytes(random, 400))
   await trickle('trickled', values.get('trickled')!)
+  values.set(OVER_IPV6, randomBytes(random, 50_000))
+  await putOverIpv6(OVER_IPV6, values.get(OVER_IPV6)!)
   for (const key of values.keys()) {
     arrivals.set(key, String((await send('HEAD', keyUrl(key))).headers['packrat-arrival']))
   }
@@ -146,15 +178,17 @@ test('values followed from the TCP streams of the capture equal the stored ones,
     stream.sort((a, b) => (a.sequence - b.sequence) | 0)
     const bytes = Buffer.concat(stream.map(({ payload }) => payload))
     const key = /^PUT \/kv\/(\S+) HTTP/.exec(bytes.toString('latin1'))?.[1]
-    if (key === undefined || !IN_FRAMES.some(([name]) => name === key)) continue
+    if (key === undefined || !FOLLOWED.includes(key)) continue
     followed.add(key)
+    assert.ok(bytes.equals(await follow(capture, stream[0]!.stream)), `${key}: tshark follows another stream`)
+    assert.ok(stream.every(({ type }) => type === (key === OVER_IPV6 ? 0x86dd : 0x0800)))
     const value = bytes.subarray(bytes.indexOf('\r\n\r\n') + 4)
     const stored = await packrat('get', region, key)
     assert.ok(value.equals(stored.stdout), `${key}: the stream carries another value`)
     assert.ok(value.equals(values.get(key)!))
     assert.is(nanoseconds(stream[0]!.time), arrivals.get(key))
   }
-  assert.equal([...followed].sort(), IN_FRAMES.map(([key]) => key).sort())
+  assert.equal([...followed].sort(), [...FOLLOWED].sort())
 })
 
 test('the comments say where each value lies, copied bytes included', async () => {
@@ -212,17 +246,30 @@ test('imported into a new region the values, their times and their very frames a
   }
 })
 
-test('a prefix and times choose records', async () => {
+test('a prefix and times choose records: their frames, and no others', async () => {
   const chosen = join(directory, 'chosen.pcapng')
-  const records = async (...flags: string[]): Promise<number> => {
+  const nextNs = (key: string): string => String(BigInt(arrivals.get(key)!) + 1n)
+  /** The keys of the records that are exported, by the comments of their frames. */
+  const keys = async (...flags: string[]): Promise<string[]> => {
     const { stdout, status, stderr } = await packrat('export', region, '--out', chosen, ...flags)
     assert.is(status, 0, stderr)
-    return Number(/^(\d+) records/.exec(stdout.toString())?.[1])
+    const found = new Set<string>()
+    for (const { comment } of await frames(chosen))
+      for (const [, key] of comment.matchAll(/key=(\S+) .*?value=/g)) found.add(decodeURIComponent(key!))
+    assert.is(Number(/^(\d+) records/.exec(stdout.toString())?.[1]), found.size)
+    return [...found].sort()
   }
-  assert.is(await records('--prefix', 's'), 2)
-  const several = arrivals.get('several')!
-  assert.is(await records('--since', several, '--until', String(BigInt(several) + 1n)), 1)
-  assert.is(await records('--until', arrivals.get('one')!), 0)
+  const between = (from: bigint, to: bigint): string[] =>
+    [...values.keys()].filter((key) => from <= BigInt(arrivals.get(key)!) && BigInt(arrivals.get(key)!) < to).sort()
+  assert.equal(await keys('--prefix', 's'), ['several', 'small'])
+  assert.equal(await keys('--prefix', 'over'), [OVER_IPV6])
+  assert.equal(await keys('--prefix', 'no such'), [])
+  const [several, large] = ['several', 'large'].map((key) => BigInt(arrivals.get(key)!))
+  assert.equal(await keys('--since', String(several), '--until', nextNs('several')), ['several'])
+  assert.equal(await keys('--since', String(several)), between(several!, 1n << 63n))
+  assert.equal(await keys('--until', String(large)), between(0n, large!))
+  assert.equal(await keys('--prefix', 's', '--since', String(several)), ['several'])
+  assert.equal(await keys('--until', arrivals.get('one')!), [])
   assert.is((await packets(chosen)).length, 0)
 })
 
