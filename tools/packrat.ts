@@ -47,6 +47,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: "packetdrill's scripts against the stack, in virtual time",
     load: async () => (await import('./packetdrill/packetdrill.ts')).packetdrill,
   },
+  bench: {
+    summary: "the paper's measurements, repeated on this machine",
+    load: async () => (await import('./bench/command.ts')).bench,
+  },
   doctor: {
     summary: 'what this machine offers, and what packrat would choose',
     load: async () => (await import('./doctor.ts')).doctor,

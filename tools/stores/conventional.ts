@@ -65,11 +65,11 @@ export interface ConventionalSteps {
   readonly prepare: boolean
   readonly checksum: boolean
   readonly copy: boolean
-  /** Allocation of cells and insertion; without it every record is written to the same place. */
+  /** Allocation of cells and insertion; without it every record is written to the same place, and all must be of one size. */
   readonly insert: boolean
 }
 
-export const ALL_STEPS: ConventionalSteps = { prepare: true, checksum: true, copy: true, insert: true }
+const ALL_STEPS: ConventionalSteps = { prepare: true, checksum: true, copy: true, insert: true }
 
 export class ConventionalEngine implements Engine {
   readonly name = 'conventional'
@@ -81,8 +81,11 @@ export class ConventionalEngine implements Engine {
   private readonly words: Int32Array
   private readonly arena: Arena
   private readonly index: ConventionalIndex
-  private readonly steps: ConventionalSteps
+  /** Measurements leave steps out, once every key was written with all of them. */
+  steps = ALL_STEPS
   private version = 1
+  /** Where records go while `insert` is left out; 0: nowhere yet. */
+  private unindexed = 0
 
   /** The request being prepared: a record's header and key. */
   private readonly request = new Uint8Array(RECORD_HEADER_BYTES + KEY_LENGTH_MAX)
@@ -98,10 +101,9 @@ export class ConventionalEngine implements Engine {
   private retiredCount = 0
 
   /** Opens what the area holds. @throws PackratError BASELINE_AREA if it is another store's, or damaged */
-  constructor(area: Area, random: () => number, steps = ALL_STEPS) {
+  constructor(area: Area, random: () => number) {
     this.area = area
     this.words = area.words
-    this.steps = steps
     this.promise = `class ${area.region.durability.class}`
     this.arena = new Arena(area.words)
     this.index = new ConventionalIndex(area, random)
@@ -127,7 +129,7 @@ export class ConventionalEngine implements Engine {
     const value = valueLength(pool, head)
     if (steps.prepare) this.prepare(pool, head, key, start, length, value)
     const bytes = RECORD_HEADER_BYTES + length + value
-    const record = steps.insert ? this.arena.allocate(bytes) : CELLS_START
+    const record = steps.insert ? this.arena.allocate(bytes) : this.unindexedCell(bytes)
     if (record === 0) return PUT_FULL
     if (steps.copy) {
       const from = RECORD_HEADER_BYTES + length
@@ -139,6 +141,11 @@ export class ConventionalEngine implements Engine {
     }
     this.area.flush(record, bytes)
     return steps.insert ? this.stageRecord(key, start, length, record, pool.get(head, W_KEY_PREFIX)) : PUT_REPLACED
+  }
+
+  private unindexedCell(bytes: number): number {
+    if (this.unindexed === 0) this.unindexed = this.arena.allocate(bytes)
+    return this.unindexed
   }
 
   private prepare(pool: Pool, head: number, key: Uint8Array, start: number, length: number, value: number): void {

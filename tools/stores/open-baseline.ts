@@ -4,7 +4,7 @@
  */
 import type { DurabilityRequest } from '../../storage/durability.ts'
 import { Area } from './area.ts'
-import { ALL_STEPS, ConventionalEngine, type ConventionalSteps } from './conventional.ts'
+import { ConventionalEngine } from './conventional.ts'
 import { CopyEngine } from './copy.ts'
 import { DiscardEngine } from './discard.ts'
 import type { BaselineName, Engine } from './engine.ts'
@@ -19,7 +19,6 @@ export interface BaselineOptions {
   readonly random: () => number
   /** Measurements only. */
   readonly cachesPersist?: boolean
-  readonly steps?: ConventionalSteps
 }
 
 /** @throws RegionError, PackratError BASELINE_CLASS, BASELINE_AREA, BASELINE_LEVELDB */
@@ -35,7 +34,7 @@ export async function openBaseline(options: BaselineOptions): Promise<Engine> {
   const { fileBytes, durability, cachesPersist = false } = options
   const area = new Area({ path, fileBytes, durability, cachesPersist })
   try {
-    return name === 'copy' ? new CopyEngine(area) : new ConventionalEngine(area, random, options.steps ?? ALL_STEPS)
+    return name === 'copy' ? new CopyEngine(area) : new ConventionalEngine(area, random)
   } catch (error) {
     area.close()
     throw error

@@ -1,0 +1,58 @@
+/**
+ * `packrat bench figure2` at its smallest size: daemons on TAPs, loaded by wrk, in the private network that the command
+ * makes for itself.
+ *
+ * @timeout 100
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'uvu'
+import * as assert from 'uvu/assert'
+import { lacks, PACKRAT_PROGRAM, run, scratchDirectory } from '../support/lab.ts'
+import { unshareArguments } from '../support/netns.ts'
+
+const STORES = ['discard', 'copy', 'conventional', 'packet']
+const TIMEOUT_MS = 90_000
+
+interface Figure2Document {
+  readonly environment: Readonly<Record<string, string>>
+  readonly points: readonly {
+    store: string
+    connections: number
+    requestsPerSecond: number
+    meanLatencyUs: number
+    p99LatencyUs: number
+    failedRounds: number
+  }[]
+}
+
+const missing = unshareArguments() === undefined ? 'no private network' : lacks('wrk', 'taskset')()
+if (missing !== undefined) console.error(`SKIPPED test/e2e/bench.test.ts: ${missing}`)
+const orSkip = missing === undefined ? test : test.skip
+
+orSkip('figure2 prints a point for each store and number of connections, and draws them', async () => {
+  const pictures = scratchDirectory()
+  const size = ['--rounds', '1', '--seconds', '1', '--connections', '1,8', '--stores', STORES.join(',')]
+  const command = [PACKRAT_PROGRAM, 'bench', 'figure2', '--json', '--svg', pictures, ...size]
+  const { status, stdout, stderr } = await run(process.execPath, command, { timeoutMs: TIMEOUT_MS })
+  assert.is(status, 0, stderr)
+  const { points, environment } = JSON.parse(stdout.toString()) as Figure2Document
+  assert.equal(
+    points.map(({ store, connections }) => `${store} ${connections}`),
+    STORES.flatMap((store) => [`${store} 1`, `${store} 8`]),
+  )
+  for (const point of points) {
+    assert.ok(point.requestsPerSecond > 10, `${point.store}: ${point.requestsPerSecond} requests/s`)
+    assert.ok(point.meanLatencyUs > 0 && point.p99LatencyUs >= point.meanLatencyUs / 10)
+    assert.is(point.failedRounds, 0)
+  }
+  assert.is(environment.device, 'tap')
+  const files = readdirSync(pictures).sort()
+  assert.equal(files, ['figure2-latency.svg', 'figure2-relative.svg', 'figure2-throughput.svg'])
+  for (const file of files) {
+    const svg = readFileSync(join(pictures, file), 'utf8')
+    for (const store of STORES) assert.match(svg, `>${store}</text>`)
+  }
+})
+
+test.run()

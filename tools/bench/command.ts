@@ -1,0 +1,156 @@
+/**
+ * `packrat bench NAME`: measurements that anybody can repeat. docs/bench.md.
+ *
+ * Called by: packrat.ts. Calls: table1.ts, figure2.ts, report.ts, the charts.
+ */
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PackratError } from '../../storage/errors.ts'
+import { count, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
+import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
+import { describeEnvironment } from './environment.ts'
+import { type Figure2, figure2Lacks, measureFigure2, STORES } from './figure2.ts'
+import { drawFigure2, drawTable1 } from './pictures.ts'
+import { formatFigure2, formatTable1 } from './report.ts'
+import { measureTable1 } from './table1.ts'
+
+const CONNECTIONS_MAX = 1024
+/** A request fits one segment. */
+const VALUE_BYTES_MAX = 1200
+/** The client of table1 keeps the request of every key. */
+const KEYS_MAX = 3000
+
+const COMMAND = {
+  name: 'packrat bench',
+  summary: "the paper's measurements, repeated on this machine",
+  operands: [
+    { name: 'NAME', help: 'table1: what a write costs, by operation; figure2: load, with and without a store' },
+  ],
+  flags: {
+    json: toggle('print one JSON document'),
+    svg: text('DIR', 'write pictures into this directory'),
+    rounds: count('N', 'rounds, interleaved; 0: 100 of table1, 5 of figure2', { default: 0, maximum: 100_000 }),
+    requests: count('N', 'table1: requests of one round and variant', { default: 600, minimum: 1 }),
+    seconds: count('N', 'figure2: length of one measurement', { default: 2, minimum: 1, maximum: 3600 }),
+    connections: text('LIST', 'figure2: numbers of connections', { default: '1,4,16,64,256' }),
+    stores: text('LIST', 'figure2: of discard, copy, conventional, leveldb, packet', { default: STORES.join(',') }),
+    keys: count('N', 'keys that are written round and round', { default: 1000, minimum: 1, maximum: KEYS_MAX }),
+    bytes: count('N', 'size of a value', { default: 1024, minimum: 1, maximum: VALUE_BYTES_MAX }),
+  },
+} as const
+
+type Flags = Parameters<Parameters<typeof runCommand<typeof COMMAND.flags>>[2]>[0]
+
+export const bench = (argv: string[]): number | Promise<number> =>
+  runCommand(COMMAND, argv, async (flags, [name]) => {
+    if (name !== 'table1' && name !== 'figure2') {
+      throw new UsageError(`there is no benchmark '${name}'; one of table1, figure2`)
+    }
+    if (flags.svg !== undefined) makeDirectory(flags.svg)
+    return name === 'table1' ? runTable1(flags) : runFigure2(flags)
+  })
+
+async function runTable1(flags: Flags): Promise<number> {
+  const environment = describeEnvironment('a link in memory', 'process')
+  const table = await inScratchDirectory((directory) =>
+    measureTable1({
+      directory,
+      rounds: flags.rounds || 100,
+      requests: flags.requests,
+      keys: flags.keys,
+      valueBytes: flags.bytes,
+      progress: showProgress,
+    }),
+  )
+  const result = { environment, valueBytes: flags.bytes, ...table }
+  writePictures(flags.svg, { 'table1.svg': drawTable1(table) })
+  console.log(flags.json ? JSON.stringify(result, undefined, 2) : formatTable1(table, environment))
+  return EXIT_OK
+}
+
+async function runFigure2(flags: Flags): Promise<number> {
+  const connections = readConnections(flags.connections)
+  const stores = readStores(flags.stores)
+  if (!inPrivateNetwork()) {
+    const status = runInPrivateNetwork()
+    if (status !== undefined) return status
+  }
+  const lack = figure2Lacks()
+  if (lack !== undefined) throw new PackratError('BENCH', `figure2 cannot run here: ${lack}`)
+  const environment = describeEnvironment('tap', 'process')
+  const figure: Figure2 = await inScratchDirectory((directory) =>
+    measureFigure2({
+      directory,
+      stores,
+      connections,
+      rounds: flags.rounds || 5,
+      seconds: flags.seconds,
+      valueBytes: flags.bytes,
+      keys: flags.keys,
+      progress: showProgress,
+    }),
+  )
+  writePictures(flags.svg, drawFigure2(figure))
+  console.log(
+    flags.json
+      ? JSON.stringify({ environment, valueBytes: flags.bytes, ...figure }, undefined, 2)
+      : formatFigure2(figure, environment),
+  )
+  return EXIT_OK
+}
+
+/** @throws UsageError */
+function readConnections(list: string): number[] {
+  const numbers = list.split(',').map((word) => (/^\d+$/.test(word) ? Number(word) : 0))
+  if (numbers.every((number) => number >= 1 && number <= CONNECTIONS_MAX)) return numbers
+  throw new UsageError(`--connections '${list}': write whole numbers from 1 to ${CONNECTIONS_MAX}, such as 1,16,64`)
+}
+
+/** @throws UsageError */
+function readStores(list: string): (typeof STORES)[number][] {
+  return list.split(',').map((word) => {
+    const store = STORES.find((name) => name === word)
+    if (store === undefined) throw new UsageError(`--stores '${list}': '${word}' is none of ${STORES.join(', ')}`)
+    return store
+  })
+}
+
+/** Runs with a directory in memory, where there is one; it is gone afterwards. */
+async function inScratchDirectory<T>(run: (directory: string) => Promise<T>): Promise<T> {
+  const directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'packrat-bench-'))
+  const remove = (): void => rmSync(directory, { recursive: true, force: true })
+  process.on('exit', remove)
+  try {
+    return await run(directory)
+  } finally {
+    process.off('exit', remove)
+    remove()
+  }
+}
+
+/** On standard error, and only where somebody looks. */
+function showProgress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+}
+
+/** Before anything is measured: an hour of figures is not lost to a typing error. @throws PackratError */
+function makeDirectory(directory: string): void {
+  try {
+    mkdirSync(directory, { recursive: true })
+  } catch (error) {
+    throw new PackratError('BENCH', `cannot make the directory ${directory}: ${(error as Error).message}`)
+  }
+}
+
+function writePictures(directory: string | undefined, pictures: Readonly<Record<string, string>>): void {
+  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K')
+  if (directory === undefined) return
+  for (const [name, picture] of Object.entries(pictures)) {
+    try {
+      writeFileSync(join(directory, name), picture)
+    } catch (error) {
+      throw new PackratError('BENCH', `cannot write ${name} into ${directory}: ${(error as Error).message}`)
+    }
+  }
+}

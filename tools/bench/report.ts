@@ -1,0 +1,61 @@
+/** Results as people read them. Called by: command.ts. */
+import type { Environment } from './environment.ts'
+import type { Figure2 } from './figure2.ts'
+import type { Figure, Table1 } from './table1.ts'
+
+export function formatTable1({ rows, dataManagementUs }: Table1, environment: Environment): string {
+  const spread = ({ bestUs, medianUs }: Figure): string => `${bestUs.toFixed(2)} / ${medianUs.toFixed(2)}`
+  const table = rows.map((row) => [
+    row.operation,
+    row.paperUs.toFixed(2),
+    row.conventionalUs.toFixed(2),
+    spread(row.conventionalSpread),
+    row.packetUs.toFixed(2),
+    spread(row.packetSpread),
+  ])
+  const head = ['µs', 'paper', 'conventional', 'best / median', 'packet', 'best / median']
+  const { paper, conventional, packet } = dataManagementUs
+  return [
+    ...align([head, ...table]),
+    '',
+    `data management: ${paper} in the paper, ${conventional.toFixed(2)} conventional, ${packet.toFixed(2)} packet`,
+    ...describe(environment),
+  ].join('\n')
+}
+
+export function formatFigure2({ points }: Figure2, environment: Environment): string {
+  const discard = new Map(
+    points.filter(({ store }) => store === 'discard').map((point) => [point.connections, point.requestsPerSecond]),
+  )
+  const table = points.map((point) => {
+    const alone = discard.get(point.connections)
+    return [
+      point.store,
+      String(point.connections),
+      String(point.requestsPerSecond),
+      `${point.worstRequestsPerSecond}–${point.bestRequestsPerSecond}`,
+      alone ? `${((100 * point.requestsPerSecond) / alone).toFixed(1)} %` : '',
+      point.meanLatencyUs.toFixed(0),
+      point.p99LatencyUs.toFixed(0),
+      point.serverCpuUs.toFixed(1),
+      point.failedRounds > 0 ? `${point.failedRounds} rounds with errors` : '',
+    ]
+  })
+  const head = ['store', 'connections', 'requests/s', 'worst–best', 'of discard', 'mean µs', 'p99 µs', 'CPU µs', '']
+  return [...align([head, ...table]), ...describe(environment)].join('\n')
+}
+
+function describe(environment: Environment): string[] {
+  return ['', ...Object.entries(environment).map(([name, value]) => `${name.padEnd(11)} ${value}`)]
+}
+
+/** The first column to the left, all others to the right. */
+function align(rows: readonly (readonly string[])[]): string[] {
+  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
+  return rows.map((row) =>
+    row
+      .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
+      .join('  ')
+      .trimEnd(),
+  )
+}
