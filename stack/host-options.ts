@@ -45,6 +45,9 @@ export interface TcpOptions {
   fastOpen?: boolean
   /** Takes it without a cookie, too: for networks where no address is forged (RFC 7413 5.1 says why not elsewhere). Default false. */
   fastOpenWithoutCookie?: boolean
+  /** Lets connects open so that ask for it; default true. And all of them without a cookie; default false. */
+  fastOpenClient?: boolean
+  fastOpenClientWithoutCookie?: boolean
   /** 16 bytes that cookies are made with: the same for all hosts behind one address (RFC 7413 4.1.2); default from the secret. */
   fastOpenKey?: Uint8Array
   /** SYN cookies: 0 never, 1 when a backlog is full, the default, 2 for every SYN. */

@@ -97,6 +97,10 @@ export const FIN_WAIT_2_MS = 60_000
 export const LISTEN_BACKLOG = 1024 // Linux tcp_max_syn_backlog's order
 /** Connections of one listener that Fast Open has accepted and whose handshakes are not over (RFC 7413 5.1). */
 export const FAST_OPEN_PENDING_MAX = 64
+/** Servers whose cookies a client remembers. */
+export const FAST_OPEN_SERVERS_MAX = 256
+/** Where SYNs with data are lost no more are sent for this time, twice as long with every loss (RFC 7413 4.1.3.1); as Linux once had it. */
+export const FAST_OPEN_LOSS_PAUSE_MS = 60_000
 /** A listener believes cookies for so long after it sent the last one; Linux TCP_SYNCOOKIE_VALID. */
 export const SYN_COOKIES_BELIEVED_MS = 120_000
 export const RECEIVE_LIMIT_BYTES = 4 << 20

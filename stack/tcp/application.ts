@@ -89,4 +89,11 @@ export interface ListenOptions extends ConnectionOptions {
 export interface ConnectOptions extends ConnectionOptions {
   /** 0 or absent: an ephemeral port. */
   localPort?: number
+  /**
+   * RFC 7413: what is sent before this burst ends goes with the SYN if the server has given a cookie before (`synDataLimit`
+   * says how much); else the SYN asks for one. Only for requests that may arrive twice (RFC 7413 2.1). Default false.
+   */
+  fastOpen?: boolean
+  /** With `fastOpen`: data goes with the SYN even if the server has given no cookie (default the host's). */
+  fastOpenWithoutCookie?: boolean
 }

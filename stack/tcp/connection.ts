@@ -174,6 +174,8 @@ export class Connection {
   /* Fast Open (fast-open.ts). */
   /** FAST_OPEN_: what our SYN or SYN-ACK says about cookies. */
   fastOpenOption = 0
+  /** Bytes that may go with our SYN (fast-open-client.ts); what was queued when it left did. */
+  synDataLimit = 0
   /** 1: all the data of the SYN, the peer's or ours, was taken. */
   synDataTaken = 0
   /** 1: accepted by the SYN, whose ACK is awaited. */

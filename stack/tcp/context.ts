@@ -24,6 +24,7 @@ import { createCookieConnection } from './cookie-handshake.ts'
 import { Delivery } from './delivery.ts'
 import { Demux } from './demux.ts'
 import { FastOpenCookies } from './fast-open.ts'
+import { FastOpenCache } from './fast-open-cache.ts'
 import type { InitialSequence } from './isn.ts'
 import type { Listener } from './listen.ts'
 import type { MtuProbing } from './path-mtu.ts'
@@ -78,6 +79,7 @@ export class TcpContext {
   readonly synCookies: SynCookies
   readonly cookieConnection: Connection
   readonly fastOpen: FastOpenCookies
+  readonly fastOpenCache = new FastOpenCache()
   readonly congestion: CongestionControl
   readonly recovery: Recovery
   readonly scoreboard: Scoreboard

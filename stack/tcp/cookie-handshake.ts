@@ -2,7 +2,7 @@
  * The handshake without memory: SYN-ACKs with cookies go out while a listener's backlog is full, and the ACK that brings
  * one back makes the connection, as if its SYN had just been seen (RFC 4987 3.6). A SYN costs no buffer, no slot, no timer.
  *
- * Called by: listen.ts. Calls: syn-cookies.ts, handshake.ts, output.ts.
+ * Called by: listen.ts. Calls: syn-cookies.ts, handshake.ts, syn.ts.
  */
 import { MSS_DEFAULT, SYN_COOKIES_BELIEVED_MS } from '../limits.ts'
 import { FLAG_CWR, FLAG_ECE, FLAG_SYN } from '../wire/tcp.ts'
@@ -12,11 +12,11 @@ import type { TcpContext } from './context.ts'
 import { copyEndpoints } from './demux.ts'
 import { initializeConnection, negotiate, setInitialSequence } from './handshake.ts'
 import type { Listener } from './listen.ts'
-import { writeSyn } from './output.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { STATE_SYN_RECEIVED } from './states.ts'
+import { writeSyn } from './syn.ts'
 import { COOKIES_OFF, type CookieOptions, cookieTime, readCookieTime } from './syn-cookies.ts'
 
 const NOBODY: Application = { onAccept() {}, onReceive() {}, onSendSpace() {}, onClose() {} }

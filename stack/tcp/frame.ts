@@ -14,6 +14,7 @@ import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { PROTOCOL_TCP } from '../wire/ipv4.ts'
 import { TCP_ACKNOWLEDGEMENT, TCP_CHECKSUM, TCP_HEADER_BYTES, TCP_OFFSET_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts'
+import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
 import { ECN_CAPABLE } from './ecn.ts'
@@ -72,4 +73,9 @@ export function finishSegment(
 /** Whether the checksum of a received segment is right (RFC 9293 3.1). */
 export function segmentSumIsRight(packet: ReceivedPacket): boolean {
   return addSums(foldSum(packet.addressSum + PROTOCOL_TCP + packet.length), packet.sum) === 0xffff
+}
+
+/** TSval: milliseconds, with an offset of the connection's own (RFC 7323 5.4). */
+export function timestampNow(context: TcpContext, c: Connection): number {
+  return (context.nowMs + c.tsOffset) | 0
 }

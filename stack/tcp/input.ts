@@ -20,6 +20,8 @@ import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { receiveData } from './data.ts'
 import { reportDuplicate } from './dsack.ts'
+import { FAST_OPEN_NONE } from './fast-open.ts'
+import { endSynData } from './fast-open-client.ts'
 import { segmentSumIsRight } from './frame.ts'
 import { establish, negotiate } from './handshake.ts'
 import { listenInput } from './listen.ts'
@@ -28,7 +30,7 @@ import { Segment } from './segment.ts'
 import { seqAdd, seqDiff, seqInWindow, seqLess } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { sendResetFor, sendTimeWaitAck } from './stateless.ts'
-import { ACK_NOW, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import { ACK_NOW, STATE_ESTABLISHED, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
 import { heardPeer } from './timer-arming.ts'
 
 const segment = new Segment()
@@ -120,8 +122,8 @@ function noConnection(context: TcpContext): void {
 function synSentInput(context: TcpContext, c: Connection): void {
   const flags = segment.flags
   const acknowledged = (flags & FLAG_ACK) !== 0
-  // First: the ACK. Only our SYN can be acknowledged.
-  if (acknowledged && segment.acknowledgement !== c.sndNxt) {
+  // First: the ACK. Only our SYN can be acknowledged, and data that went with it.
+  if (acknowledged && !acknowledgesSyn(c)) {
     context.counters.dropAck++
     sendResetFor(context, segment)
     return
@@ -142,7 +144,8 @@ function synSentInput(context: TcpContext, c: Connection): void {
   negotiate(context, c, segment)
   c.lastHeardMs = context.nowMs
   if (!acknowledged) {
-    // Simultaneous open: our SYN again, now with an ACK.
+    // Simultaneous open: our SYN again, now with an ACK, and without what it said of Fast Open.
+    c.fastOpenOption = FAST_OPEN_NONE
     c.state = STATE_SYN_RECEIVED
     c.synPending = 1
     context.queueOutput(c)
@@ -150,12 +153,22 @@ function synSentInput(context: TcpContext, c: Connection): void {
   }
   const echoMs = segment.hasTimestamps !== 0 ? (context.nowMs + c.tsOffset - segment.timestampEcho) | 0 : -1
   sampleHandshake(c, context.nowUs32, echoMs)
-  c.sndUna = segment.acknowledgement
+  c.sndUna = seqAdd(c.iss, 1)
   c.bytesAcked = 1
   establish(context, c)
+  endSynData(context, c, segment)
   c.ackPending = ACK_NOW
   context.queueOutput(c)
   c.application.onAccept(c)
+  if (c.state !== STATE_ESTABLISHED) return
+  // RFC 9293 3.10.7.3, fifth: what came with the SYN-ACK.
+  segment.sequence = c.rcvNxt
+  segment.flags &= ~FLAG_SYN
+  if (segment.payloadLength > 0 || (segment.flags & FLAG_FIN) !== 0) receiveData(context, c, segment)
+}
+
+function acknowledgesSyn(c: Connection): boolean {
+  return seqDiff(segment.acknowledgement, c.iss) > 0 && !seqLess(c.sndMax, segment.acknowledgement)
 }
 
 /** RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. */

@@ -40,7 +40,9 @@ const SECOND_MS = 1000
 const SECONDS_MAX = 86_400
 
 /* Bits of tcp_fastopen. Others mean nothing here: no listener has to ask, as Linux's have to without 0x400. */
+const FAST_OPEN_CLIENT = 1
 const FAST_OPEN_SERVER = 2
+const FAST_OPEN_CLIENT_WITHOUT_COOKIE = 4
 const FAST_OPEN_WITHOUT_COOKIE = 0x200
 
 /** Linux reads the key as four words and keeps them in little-endian order. */
@@ -77,6 +79,8 @@ const KNOBS: readonly Knob[] = [
       const bits = /^(0x[\da-f]{1,3}|\d{1,4})$/i.test(text) ? Number(text) : -1
       if (bits < 0 || bits > 0x7ff) return false
       options.fastOpen = (bits & FAST_OPEN_SERVER) !== 0
+      options.fastOpenClient = (bits & FAST_OPEN_CLIENT) !== 0
+      options.fastOpenClientWithoutCookie = (bits & FAST_OPEN_CLIENT_WITHOUT_COOKIE) !== 0
       options.fastOpenWithoutCookie = (bits & FAST_OPEN_WITHOUT_COOKIE) !== 0
       return true
     },

@@ -2,7 +2,7 @@
  * What a connection sends: SYN, data, FIN, ACK, probes. Called once a burst for every connection in the output list;
  * what is allowed to go is decided by windows, Nagle, the scoreboard and the fields that recovery and timers have set.
  *
- *   outputConnection ─► sendSyn
+ *   outputConnection ─► sendSyn                syn.ts
  *                    ─► upkeepPathMtu          what was learned of the path
  *                    ─► sendTailProbe          tailProbeDue
  *                    ─► sendLost               what the scoreboard says is lost, in order of sequence
@@ -14,32 +14,25 @@
  * Calls: send-queue.ts (gather), scoreboard.ts, frame.ts, timer-arming.ts. Does not know recovery.ts.
  */
 import { SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
-import { FLAG_ACK, FLAG_FIN, FLAG_PSH, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { FLAG_ACK, FLAG_FIN, FLAG_PSH, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { ecnFlags, synEcnFlags } from './ecn.ts'
-import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE } from './fast-open.ts'
-import { beginSegment, finishSegment, markCapable } from './frame.ts'
+import { ecnFlags } from './ecn.ts'
+import { beginSegment, finishSegment, markCapable, timestampNow } from './frame.ts'
 import {
-  FAST_OPEN_COOKIE_BYTES,
-  fastOpenLength,
   SACK_PADDED_BYTES,
   sackBlocksMax,
   sackOptionLength,
-  synOptionsLength,
   TIMESTAMPS_PADDED_BYTES,
-  writeFastOpen,
   writeSack,
-  writeSynOptions,
   writeTimestamps,
 } from './options.ts'
 import { paceAllows, paceSent } from './pacing.ts'
 import { probePayload, probeSent, upkeepPathMtu } from './path-mtu.ts'
 import { collectSackBlocks } from './reassembly.ts'
-import { WINDOW_FIELD_MAX, windowField } from './receive-queue.ts'
+import { windowField } from './receive-queue.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
-import { maximumSegmentSize } from './segment-size.ts'
 import { mayFill, maySendSmall, noteSent } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
@@ -55,6 +48,7 @@ import {
   STATE_SYN_RECEIVED,
   STATE_SYN_SENT,
 } from './states.ts'
+import { sendSyn } from './syn.ts'
 import {
   armCork,
   armDelayedAck,
@@ -108,54 +102,6 @@ function sendWaiting(context: TcpContext, c: Connection): void {
   const sndNxt = c.sndNxt
   if (sendLost(context, c)) sendData(context, c)
   if (c.sndNxt !== sndNxt || c.congestionLimited !== 0) noteWindowUse(c)
-}
-
-/** SYN of an active open, SYN-ACK of a passive one; first time and again. */
-function sendSyn(context: TcpContext, c: Connection): void {
-  c.synPending = 0
-  armRetransmission(context, c)
-  if (!writeSyn(context, c)) return // no buffer: the timer tries again
-  c.segmentsOut++
-  if (c.backoff > 0) countRetransmission(context, c, 0)
-  c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
-  c.synSentUs32 = context.nowUs32
-  c.lastAckSent = c.rcvNxt
-  c.ackPending = ACK_NONE
-}
-
-/** The segment itself. @returns false if there was no buffer for it */
-export function writeSyn(context: TcpContext, c: Connection): boolean {
-  const passive = c.state === STATE_SYN_RECEIVED
-  // A SYN-ACK carries what the SYN asked for (RFC 7323 2.2, 3.2; RFC 2018 2).
-  const timestamps = passive ? c.timestampsOn !== 0 : context.timestamps
-  const scale = !context.windowScaling || (passive && c.sendScale < 0) ? -1 : c.receiveScale
-  const sack = passive ? c.sackOn !== 0 : context.sack
-  const usual = synOptionsLength(scale, sack, timestamps)
-  const cookieBytes = FAST_OPEN_COOKIE_BYTES
-  const experimental = c.fastOpenOption === FAST_OPEN_EXPERIMENTAL
-  const options = usual + (c.fastOpenOption !== FAST_OPEN_NONE ? fastOpenLength(cookieBytes, experimental) : 0)
-  const at = beginSegment(context, c, TCP_HEADER_BYTES + options)
-  if (at < 0) return false
-  const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
-  writeSynOptions(
-    context.transmitter.view,
-    at + TCP_HEADER_BYTES,
-    maximumSegmentSize(context, c),
-    scale,
-    sack,
-    timestamps,
-    timestampNow(context, c),
-    passive ? c.tsRecent : 0,
-  )
-  if (c.fastOpenOption !== FAST_OPEN_NONE) {
-    const { fastOpen, transmitter } = context
-    fastOpen.compute(c)
-    writeFastOpen(transmitter.view, at + TCP_HEADER_BYTES + usual, fastOpen.cookie, cookieBytes, experimental)
-  }
-  const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
-  finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, 0, 0)
-  context.ip.end()
-  return true
 }
 
 /** Everything that windows and Nagle let go. */
@@ -419,9 +365,4 @@ function isBeyondWindow(c: Connection, end: number): boolean {
 
 function hasUnsent(c: Connection): boolean {
   return seqDiff(seqAdd(c.sendEnd, c.finQueued), c.sndNxt) > 0
-}
-
-/** TSval: milliseconds, with an offset of the connection's own (RFC 7323 5.4). */
-function timestampNow(context: TcpContext, c: Connection): number {
-  return (context.nowMs + c.tsOffset) | 0
 }

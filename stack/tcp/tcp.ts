@@ -16,6 +16,7 @@ import { abortConnection, endConnection, finishLingering } from './close.ts'
 import type { Connection } from './connection.ts'
 import { TcpContext, type TcpContextParts } from './context.ts'
 import type { Endpoints } from './demux.ts'
+import { beginFastOpen, knowsCookie } from './fast-open-client.ts'
 import { initializeConnection } from './handshake.ts'
 import { tcpInput } from './input.ts'
 import { createConnection, Listener } from './listen.ts'
@@ -78,10 +79,18 @@ export class Tcp implements TransportErrors {
     initializeConnection(context, c, options)
     c.state = STATE_SYN_SENT
     c.rcvAdvertised = Math.min(availableBytes(context, c), WINDOW_FIELD_MAX)
+    if (options.fastOpen === true)
+      beginFastOpen(context, c, options.fastOpenWithoutCookie ?? context.tuning.fastOpenClientWithoutCookie)
     c.synPending = 1
     context.counters.activeOpens++
     context.queueOutput(c)
     return c
+  }
+
+  /** Whether connecting there could open with data: a cookie is known (RFC 7413). */
+  knowsCookie(address: string): boolean {
+    const ends = new Ends()
+    return this.context.ip.setEnds(ends, parseAddress(address)) && knowsCookie(this.context, ends)
   }
 
   /* --- for the host --- */

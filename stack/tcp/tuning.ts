@@ -25,6 +25,8 @@ export interface Tuning {
   readonly synCookies: number
   readonly fastOpen: boolean
   readonly fastOpenWithoutCookie: boolean
+  readonly fastOpenClient: boolean
+  readonly fastOpenClientWithoutCookie: boolean
   readonly synBacklog: number
   readonly synRetries: number
   readonly synAckRetries: number
@@ -46,6 +48,8 @@ export function tuningOf(options: TcpOptions): Tuning {
     synCookies: options.synCookies ?? COOKIES_UNDER_PRESSURE,
     fastOpen: options.fastOpen ?? false,
     fastOpenWithoutCookie: options.fastOpenWithoutCookie ?? false,
+    fastOpenClient: options.fastOpenClient ?? true,
+    fastOpenClientWithoutCookie: options.fastOpenClientWithoutCookie ?? false,
     synBacklog: options.synBacklog ?? LISTEN_BACKLOG,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,

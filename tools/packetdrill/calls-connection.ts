@@ -101,7 +101,10 @@ export function close(process: ScriptProcess, call: Call): Attempt {
 
 /** An address of a script: `...` or a structure with sin_port and sin_addr; '' and 0 where it does not say. */
 function address(call: Call, index: number): { host: string; port: number } {
-  const value = call.argument(index)
+  return addressOf(call, call.argument(index))
+}
+
+export function addressOf(call: Call, value: Value): { host: string; port: number } {
   if (value.kind === 'ellipsis') return { host: '', port: 0 }
   const fields = call.structOf(value)
   const family = fields.get('sa_family')

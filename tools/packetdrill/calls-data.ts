@@ -1,6 +1,6 @@
 /** Calls that read and write: read, readv, recv, recvfrom, recvmsg, write, writev, send, sendto, sendmsg. */
 import { type Attempt, type Call, type CallResult, done, failed } from './call.ts'
-import { withSocket } from './calls-connection.ts'
+import { addressOf, withSocket } from './calls-connection.ts'
 import { CONSTANTS } from './numbers.ts'
 import type { ScriptProcess } from './process.ts'
 import type { Value } from './script.ts'
@@ -14,7 +14,8 @@ const MSG_NOSIGNAL = CONSTANTS.get('MSG_NOSIGNAL')!
 /** What reading and writing know; the others make a script unsupported. */
 export const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
 const MSG_MORE = CONSTANTS.get('MSG_MORE')!
-export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE
+const MSG_FASTOPEN = CONSTANTS.get('MSG_FASTOPEN')!
+export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_FASTOPEN
 
 /** read(fd, buffer, length) */
 export function read(process: ScriptProcess, call: Call): Attempt {
@@ -104,14 +105,41 @@ function reading(process: ScriptProcess, call: Call, bytes: number, flags: numbe
 
 function writing(process: ScriptProcess, call: Call, bytes: number, flags: number): Attempt {
   if ((flags & ~WRITE_FLAGS) !== 0) call.unsupported(`these flags of ${call.action.name}`)
+  const place = (flags & MSG_FASTOPEN) !== 0 ? destination(call) : undefined
   let left = bytes
+  let opening = false
   return withSocket(process, call, (socket) => {
+    const opens = opening ? undefined : (socket.takeDeferred() ?? (socket.isOpen ? undefined : place))
+    if (opens !== undefined) {
+      process.current = socket
+      const opened = socket.openWith(bytes, opens.address, opens.port, !mayNotWait(socket, flags))
+      if (opened.value < 0) return opened
+      left -= opened.value
+      opening = true
+      if (mayNotWait(socket, flags)) return opened.value > 0 ? opened : failed('EINPROGRESS')
+    }
+    // All of it may have gone with the SYN; the call returns when that was answered (Linux does so).
+    if (opening) {
+      const connected = socket.connected()
+      if (connected === undefined || connected.value < 0 || left === 0)
+        return connected === undefined || connected.value < 0 ? connected : done(bytes)
+    }
     const result = socket.write(left, (flags & MSG_MORE) !== 0)
     if (result === undefined) return left === bytes ? wouldBlock(socket, flags) : undefined
     if (result.value < 0) return left === bytes ? result : done(bytes - left)
     left -= result.value
     return left === 0 || mayNotWait(socket, flags) ? done(bytes - left) : undefined
   })
+}
+
+/** Where MSG_FASTOPEN connects to: an argument of sendto, a field of a message. */
+function destination(call: Call): { readonly address: string; readonly port: number } {
+  const value =
+    call.action.name === 'sendmsg'
+      ? (call.structOf(call.argument(1)).get('msg_name') ?? { kind: 'ellipsis' as const })
+      : call.argument(4)
+  const { host, port } = addressOf(call, value)
+  return { address: host, port }
 }
 
 function mayNotWait(socket: ScriptSocket, flags: number): boolean {

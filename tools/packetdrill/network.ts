@@ -16,6 +16,7 @@ import type { Settings } from './settings.ts'
 const BUFFERS = 32_768
 const LINES_PER_BUFFER = 2
 const CONNECTIONS_MAX = 64
+const FIRST_PORT = 49_152
 /** Time zero of every script. Not zero, so that what is "never" cannot be mistaken for "just now". */
 const START_US = 1_000_000_000
 /** Turns at one moment before something is going in circles. */
@@ -28,6 +29,10 @@ export class ScriptNetwork {
   readonly device: ScriptDevice
   readonly pool: Pool
   readonly fastOpenUnasked: boolean
+  readonly fastOpenClient: boolean
+  readonly fastOpenNeedsNoCookie: boolean
+  /** Port of the next connection that is opened from here. */
+  nextPort = FIRST_PORT
   nowUs = START_US
   /** Address that the script's peer has. */
   readonly remote: string
@@ -38,6 +43,8 @@ export class ScriptNetwork {
     // All scripts of a run share the memory: each gives back what it took.
     pool ??= createPool()
     this.pool = pool
+    this.fastOpenClient = settings.tcp.fastOpenClient !== false
+    this.fastOpenNeedsNoCookie = settings.tcp.fastOpenClientWithoutCookie === true
     this.fastOpenUnasked = settings.fastOpenUnasked && settings.tcp.fastOpen === true
     this.remote = NETWORKS[settings.ipVersion].remote
     this.device = new ScriptDevice(pool, settings.mtu)

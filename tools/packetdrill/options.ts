@@ -106,6 +106,8 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
       return socket.role === 'connected' ? connection.sendMss : maximumSegmentSize(connection.context, connection)
     },
   },
+  TCP_FASTOPEN_CONNECT: SWITCH,
+  TCP_FASTOPEN_NO_COOKIE: SWITCH,
   TCP_FASTOPEN: {
     set(socket, value) {
       socket.setFastOpen(value)

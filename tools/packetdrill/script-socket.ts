@@ -23,8 +23,6 @@ import { LOCAL_PORT, REMOTE_PORT } from './addresses.ts'
 import { type CallResult, done, failed } from './call.ts'
 import type { ScriptNetwork } from './network.ts'
 
-const FIRST_PORT = 49_152
-
 /** Why a connection ended, as the socket's error. */
 const ERRNO: Readonly<Record<number, string>> = {
   [CLOSE_RESET]: 'ECONNRESET',
@@ -63,6 +61,8 @@ export class ScriptSocket implements Application {
   private readClosed = false
   private writeClosed = false
   private closed = false
+  /** connect has returned, and waits for data (TCP_FASTOPEN_CONNECT). */
+  private deferred: { readonly address: string; readonly port: number } | undefined
   private corked = false
 
   constructor(network: ScriptNetwork, options: ConnectionOptions) {
@@ -142,6 +142,11 @@ export class ScriptSocket implements Application {
     return this.accepted.shift()
   }
 
+  /** Connected, about to be, or over: no write opens it any more. */
+  get isOpen(): boolean {
+    return this.role === 'connected' || this.role === 'over'
+  }
+
   get isListening(): boolean {
     return this.role === 'listening'
   }
@@ -153,15 +158,55 @@ export class ScriptSocket implements Application {
   /** Starts to connect. */
   connect(address: string, port: number): CallResult {
     if (this.role === 'connected') return failed('EISCONN')
-    if (this.role === 'connecting') return failed('EALREADY')
-    this.localPort ||= FIRST_PORT
-    this.connection = this.network.host.tcp.connect(address || this.network.remote, port || REMOTE_PORT, this, {
+    if (this.role === 'connecting' || this.deferred !== undefined) return failed('EALREADY')
+    const fastOpen = this.options.get('TCP_FASTOPEN_CONNECT') === 1
+    const { tcp } = this.network.host
+    if (fastOpen && (this.needsNoCookie || tcp.knowsCookie(address || this.network.remote))) {
+      this.deferred = { address, port }
+      return done(0)
+    }
+    this.open(address, port, fastOpen)
+    return failed('EINPROGRESS')
+  }
+
+  private open(address: string, port: number, fastOpen: boolean): Connection {
+    this.localPort ||= this.network.nextPort++
+    const connection = this.network.host.tcp.connect(address || this.network.remote, port || REMOTE_PORT, this, {
       ...this.connectionOptions,
       localPort: this.localPort,
+      fastOpen,
+      ...(this.options.get('TCP_FASTOPEN_NO_COOKIE') === 1 ? { fastOpenWithoutCookie: true } : {}),
     })
-    this.lastConnection = this.connection
+    this.connection = connection
+    this.lastConnection = connection
     this.role = 'connecting'
-    return failed('EINPROGRESS')
+    return connection
+  }
+
+  private get needsNoCookie(): boolean {
+    return this.options.get('TCP_FASTOPEN_NO_COOKIE') === 1 || this.network.fastOpenNeedsNoCookie
+  }
+
+  /**
+   * MSG_FASTOPEN, or the first write behind TCP_FASTOPEN_CONNECT: connects, and sends what goes with the SYN.
+   * @param waits the call blocks: what does not go with the SYN is queued behind it
+   * @returns how many bytes were taken; 0: none, the handshake comes first
+   */
+  openWith(bytes: number, address: string, port: number, waits: boolean): CallResult {
+    if (this.role === 'connecting') return failed('EALREADY')
+    if (!this.network.fastOpenClient) return failed('EOPNOTSUPP')
+    const connection = this.open(address, port, true)
+    const taken = Math.min(bytes, waits ? connection.sendSpace : connection.synDataLimit)
+    if (taken > 0) connection.send(this.zeros(taken))
+    this.network.flush()
+    return done(taken)
+  }
+
+  /** Where the first write connects to; it does so no more. */
+  takeDeferred(): { readonly address: string; readonly port: number } | undefined {
+    const { deferred } = this
+    this.deferred = undefined
+    return deferred
   }
 
   /** How connecting ended; undefined: it goes on. */
