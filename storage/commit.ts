@@ -12,8 +12,9 @@
  *  1. A head is sealed only behind a fence that made its payload and its fragments durable. (Its own fields, the
  *     level-0 successor among them, need no earlier flush: they share the cache line with the commit word and were
  *     stored before it. Links that lead to the head are stored only behind fence 2.)
- *  2. Every program has exactly two fences if it publishes, three with an atomic batch, one if it only settles; one that
- *     only flushes a large value early has none, or one where barriers are asynchronous.
+ *  2. Every program has exactly two fences if it publishes, three with an atomic batch, one if it only settles, or only
+ *     deletes while no superseded entry waits to be cleared; one that only flushes a large value early has none, or one
+ *     where barriers are asynchronous.
  *  3. After a failed program nothing is published or released any more: `poisoned`. What is staged then is answered
  *     with that error, never left waiting.
  */
@@ -322,12 +323,17 @@ export class Commit {
     const { program } = batch
     const publishes = batch.count > 0
     const settles = this.hasDebts
-    this.reclamation.addTo(batch)
+    const clearsHeads = this.reclamation.addTo(batch)
     for (let i = 0; i < this.list.dirtyLinkCount; i++) program.flushLine(this.list.dirtyLinks[i]!)
     this.list.clearDirtyLinks()
     if (publishes) {
-      for (let change = 0; change < batch.count; change++) this.prepareChange(batch, change)
-      program.fence()
+      let publishesHeads = false
+      for (let change = 0; change < batch.count; change++) {
+        this.prepareChange(batch, change)
+        if (batch.head[change] !== NO_META) publishesHeads = true
+      }
+      // Plain deletions depend on nothing that came before them, but for older versions of their keys.
+      if (publishesHeads || clearsHeads) program.fence()
       if (batch.group !== NO_META) sealMembers(this.pool, batch)
       for (let change = 0; change < batch.count; change++) this.sealChange(batch, change)
       if (batch.group !== NO_META) sealGroup(this.pool, this.versions, batch)

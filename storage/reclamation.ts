@@ -125,9 +125,13 @@ export class Reclamation {
     if (this.retiredWhilePinned.delete(head)) this.releaseEntry(head)
   }
 
-  /** Adds what is owed to a batch's program, ahead of its first fence. */
-  addTo(batch: Batch): void {
+  /**
+   * Adds what is owed to a batch's program, ahead of its first fence.
+   * @returns whether it clears superseded heads: before a newer version is deleted, that must be durable
+   */
+  addTo(batch: Batch): boolean {
     const { program } = batch
+    const clearsHeads = this.heads.length > 0
     for (let i = 0; i < this.members.length; i++) {
       const head = this.members.lines[i]!
       const state = this.pool.get(head, W_STATE)
@@ -147,6 +151,7 @@ export class Reclamation {
       program.clearLine(meta)
       batch.releasable.push(meta)
     }
+    return clearsHeads
   }
 
   /** The batch's program has run: releases what it made free, and queues what may follow. */

@@ -207,12 +207,13 @@ async function unsettled(): Promise<{ image: Uint8Array; groups: number[]; membe
   await store.drain()
   const groups: number[] = []
   const members: number[] = []
-  region.skip = (op, _index, program, at) => {
-    if (op !== OP_SEAL_LINE) return false
-    const state = program[at + 2]!
-    if (stateKind(state) === KIND_GROUP) groups.push(program[at + 1]!)
-    else if (stateKind(state) === KIND_HEAD && stateFlags(state) !== 0) members.push(program[at + 1]!)
-    return false
+  region.rewrite = (steps) => {
+    for (const { op, a: meta, b: state } of steps) {
+      if (op !== OP_SEAL_LINE) continue
+      if (stateKind(state) === KIND_GROUP) groups.push(meta)
+      else if (stateKind(state) === KIND_HEAD && stateFlags(state) !== 0) members.push(meta)
+    }
+    return steps
   }
   await store.batch([put('a', '1'), del('b'), put('c', '3')])
   return { image: region.durableImage(), groups, members }
