@@ -5,6 +5,7 @@ import { accountSpace, type SpaceAccount } from '../../storage/accounting.ts'
 import { EXTENTS_START, LINE_BYTES } from '../../storage/layout.ts'
 import { Packer } from '../../storage/packing.ts'
 import { Store } from '../../storage/store.ts'
+import { crashImages } from '../crash/images.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { TracingRegion } from '../support/tracing-region.ts'
 
@@ -47,7 +48,7 @@ test('under random work and behind crashes', async () => {
     region.onFence = () => {
       if (upTo(8) !== 0) return
       images++
-      const image = region.crashImage(region.dirtyLines().filter(() => random() & 1))
+      const image = [...crashImages(region, random, 3)].at(-1)!.bytes()
       const crashed = new Store(new TracingRegion({ regionBytes: EXTENT_BYTES, image }), { random: seededRandom(1) })
       const space = check(crashed)
       assert.equal([space.lines.held, space.buffers.held], [0, 0])
