@@ -47,6 +47,8 @@ export interface Flag<T> {
   /** Reads the text; undefined if it is not one of the allowed values, which `expects` describes. */
   readonly read: (text: string) => T | undefined
   readonly expects: string
+  /** One letter that stands for the flag's name. */
+  readonly letter?: string
   /** For a flag that may be given again: what both together mean. Without it the last one counts. */
   combine?(before: T, next: T): T
 }
@@ -80,6 +82,11 @@ interface Default<T> {
 /** On if given. */
 export function toggle(help: string): Flag<boolean> {
   return { placeholder: '', help, shownDefault: '', absent: false, read: () => true, expects: 'no value' }
+}
+
+/** A flag that can be written with one dash and one letter, too. */
+export function lettered<T>(letter: string, flag: Flag<T>): Flag<T> {
+  return { ...flag, letter }
 }
 
 /** Any text that `accepts` accepts; `expects` completes the sentence "it must be …". */
@@ -166,7 +173,8 @@ export function parseCommand<F extends Flags>(
     help: { type: 'boolean', short: 'h' },
   }
   for (const [name, flag] of Object.entries(command.flags)) {
-    known[name] = { type: flag.placeholder === '' ? 'boolean' : 'string' }
+    const type = flag.placeholder === '' ? 'boolean' : 'string'
+    known[name] = flag.letter === undefined ? { type } : { type, short: flag.letter }
   }
   // Lax, so that the errors below are in this program's own words; every deviation is then found in the tokens.
   const { tokens } = parseArgs({ args: [...argv], options: known, strict: false, allowPositionals: true, tokens: true })
@@ -262,7 +270,8 @@ export function helpText<F extends Flags>(command: Command<F>): string {
   lines.push('')
   for (const [name, flag] of Object.entries(command.flags)) {
     const shownDefault = flag.shownDefault === '' ? '' : ` (default ${flag.shownDefault})`
-    lines.push(helpLine(`--${name} ${flag.placeholder}`.trimEnd(), `${flag.help}${shownDefault}`))
+    const letter = flag.letter === undefined ? '' : `-${flag.letter}, `
+    lines.push(helpLine(`${letter}--${name} ${flag.placeholder}`.trimEnd(), `${flag.help}${shownDefault}`))
   }
   lines.push(helpLine('--help', 'print this text'))
   return lines.join('\n')

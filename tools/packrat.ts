@@ -39,6 +39,10 @@ const COMMANDS: Readonly<Record<string, CommandEntry>> = {
     summary: 'two TAP interfaces joined by an impaired link',
     load: async () => (await import('./wire.ts')).wire,
   },
+  iperf3: {
+    summary: 'throughput to an iperf3 server',
+    load: async () => (await import('./iperf3/command.ts')).iperf3,
+  },
   scenario: {
     summary: 'scripted loss and reordering: what TCP makes of it',
     load: async () => (await import('./scenario/command.ts')).scenario,

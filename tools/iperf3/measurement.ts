@@ -29,7 +29,10 @@ export interface CpuShares {
 }
 
 export interface MeasurementOptions {
+  /** 0: only the whole test. */
   readonly intervalMs: number
+  /** The client sends no more than the test's bytes; the server goes on until the client says that they have come. */
+  readonly isClient: boolean
   /** Told of each interval when it is over. */
   readonly onInterval?: (interval: Interval) => void
 }
@@ -79,13 +82,14 @@ export class Measurement {
     this.before = this.omitted
   }
 
-  /** Starts every sender. @param onTimeUp called after the test's seconds, if it has any */
+  /**
+   * Starts every sender. What receivers got before is counted, too: the peer may have begun a moment earlier.
+   * @param onTimeUp called after the test's seconds, if it has any
+   */
   start(onTimeUp: () => void): void {
     const { parameters } = this
-    this.restart()
-    this.before = this.streams.map((stream) => stream.totals())
-    this.omitted = this.before
     this.isOmitting = parameters.omitSeconds > 0
+    this.restart()
     if (this.isOmitting) this.set('omit', parameters.omitSeconds * 1000, () => this.endOmission())
     if (parameters.seconds > 0) this.set('end', (parameters.omitSeconds + parameters.seconds) * 1000, onTimeUp)
     this.scheduleInterval()
@@ -125,7 +129,8 @@ export class Measurement {
     this.startedUs = this.environment.clock.nowUs()
     this.intervalUs = this.startedUs
     this.cpuBefore = this.environment.cpuUs()
-    if (this.parameters.bytes > 0) this.goal.bytesLeft = this.parameters.bytes
+    const { bytes } = this.parameters
+    if (this.options.isClient && bytes > 0 && !this.isOmitting) this.goal.bytesLeft = bytes
   }
 
   private endOmission(): void {

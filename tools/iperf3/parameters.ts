@@ -53,12 +53,12 @@ export function readParameters(json: string, defaultDatagramBytes: number): Test
     const value = document[name] ?? absent
     return typeof value === 'number' && value >= 0 ? value : Number.NaN
   }
-  const blockBytes = number('len') || (isUdp ? defaultDatagramBytes : TCP_BLOCK_BYTES)
+  const blockBytes = number('len', isUdp ? defaultDatagramBytes : TCP_BLOCK_BYTES)
   const parameters: TestParameters = {
     protocol: isUdp ? 'udp' : 'tcp',
     seconds: number('time'),
     omitSeconds: number('omit'),
-    bytes: number('num') || number('blockcount') * blockBytes,
+    bytes: document.num === undefined || document.num === 0 ? number('blockcount') * blockBytes : number('num'),
     parallel: number('parallel', 1),
     reverse: document.reverse === true,
     bidirectional: document.bidirectional === true,

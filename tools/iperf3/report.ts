@@ -1,9 +1,11 @@
 /**
  * What a test has measured, as text in iperf3's columns.
  *
- * Called by: session.ts (for --get-server-output), command.ts.
+ * Called by: session.ts (for --get-server-output), command.ts, json-report.ts (sums).
  */
+import type { ClientOutcome } from './client.ts'
 import type { Interval, Measurement, StreamFigures } from './measurement.ts'
+import { bothSides } from './results.ts'
 
 const HEADS = {
   tcp: '[ ID][Role] Interval           Transfer     Bitrate         Retr',
@@ -34,11 +36,37 @@ export function measurementText(measurement: Measurement): string {
   ].join('\n')
 }
 
-export function figuresText(figures: readonly StreamFigures[], protocol: 'tcp' | 'udp'): string[] {
-  const lines = figures.map((f) => line(String(f.stream.id).padStart(3), role(f.stream.isSender), f, protocol))
+/** The end of a client's report: what senders have counted, and what receivers have. */
+export function outcomeText({ measurement, peer }: ClientOutcome): string {
+  const { figures, parameters } = measurement
+  const { protocol } = parameters
+  const pairs = figures.map((f) => bothSides(f, peer))
+  const lines = [
+    '- - - - - - - - - - - - - - - - - - - - - - - - -',
+    headText(protocol),
+    ...figuresText(
+      pairs.map(({ sent }) => sent),
+      protocol,
+      true,
+    ).map((text) => `${text}  sender`),
+    ...figuresText(
+      pairs.map(({ received }) => received),
+      protocol,
+      false,
+    ).map((text) => `${text}  receiver`),
+  ]
+  if (peer.outputText !== undefined) lines.push('', 'Server output:', peer.outputText)
+  return lines.join('\n')
+}
+
+/** @param countsSent whether these are a sender's numbers; default what the stream is here */
+function figuresText(figures: readonly StreamFigures[], protocol: 'tcp' | 'udp', countsSent?: boolean): string[] {
+  const lines: string[] = []
   for (const isSender of [true, false]) {
     const same = figures.filter((f) => f.stream.isSender === isSender)
-    if (same.length > 1) lines.push(line('SUM', role(isSender), sum(same), protocol))
+    const counted = countsSent ?? isSender
+    for (const f of same) lines.push(line(String(f.stream.id).padStart(3), f, protocol, counted))
+    if (same.length > 1) lines.push(line('SUM', sum(same), protocol, counted))
   }
   return lines
 }
@@ -62,15 +90,12 @@ export function bitsPerSecond(f: { bytes: number; startSeconds: number; endSecon
   return seconds > 0 ? (f.bytes * 8) / seconds : 0
 }
 
-function role(isSender: boolean): string {
-  return isSender ? '[TX]' : '[RX]'
-}
-
-function line(id: string, which: string, f: StreamFigures, protocol: 'tcp' | 'udp'): string {
+function line(id: string, f: StreamFigures, protocol: 'tcp' | 'udp', countsSent: boolean): string {
+  const role = f.stream.isSender ? '[TX]' : '[RX]'
   const times = `${f.startSeconds.toFixed(2).padStart(6)}-${f.endSeconds.toFixed(2).padEnd(6)} sec`
-  const columns = `[${id}]${which} ${times}  ${bytesText(f.bytes)}  ${bitsText(bitsPerSecond(f))}`
-  if (protocol === 'tcp') return f.stream.isSender ? `${columns}  ${f.retransmits}` : columns
-  if (f.stream.isSender) return `${columns}  ${f.packets}`
+  const columns = `[${id}]${role} ${times}  ${bytesText(f.bytes)}  ${bitsText(bitsPerSecond(f))}`
+  if (protocol === 'tcp') return countsSent ? `${columns}  ${f.retransmits}` : columns
+  if (countsSent) return `${columns}  ${f.packets}`
   const percent = f.packets === 0 ? 0 : (f.lost / f.packets) * 100
   return `${columns}  ${(f.jitterSeconds * 1000).toFixed(3)} ms  ${f.lost}/${f.packets} (${percent.toPrecision(2)}%)`
 }

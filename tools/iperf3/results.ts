@@ -3,7 +3,7 @@
  *
  * Called by: session.ts, client.ts.
  */
-import type { Measurement } from './measurement.ts'
+import type { Measurement, StreamFigures } from './measurement.ts'
 import { parseObject } from './parameters.ts'
 
 /** What the peer has counted of one stream. */
@@ -80,6 +80,22 @@ export function readResults(json: string): PeerResults | undefined {
     streams,
     outputText: typeof document.server_output_text === 'string' ? document.server_output_text : undefined,
   }
+}
+
+/** One stream as its sender and as its receiver has counted it. A peer that says nothing of it has counted nothing. */
+export function bothSides(own: StreamFigures, peer: PeerResults): { sent: StreamFigures; received: StreamFigures } {
+  const theirs = peer.streams.get(own.stream.id)
+  const other: StreamFigures = {
+    ...own,
+    bytes: theirs?.bytes ?? 0,
+    retransmits: theirs?.retransmits ?? 0,
+    jitterSeconds: theirs?.jitterSeconds ?? 0,
+    lost: theirs?.lost ?? 0,
+    packets: theirs?.packets ?? 0,
+    startSeconds: 0,
+    endSeconds: theirs?.seconds ?? 0,
+  }
+  return own.stream.isSender ? { sent: own, received: other } : { sent: other, received: own }
 }
 
 function numberOf(value: unknown): number {

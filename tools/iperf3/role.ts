@@ -4,6 +4,7 @@
  */
 import type { Application } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
+import { STATE_CLOSED } from '../../stack/tcp/states.ts'
 import type { Cancel, Environment } from './environment.ts'
 
 export interface Role {
@@ -17,8 +18,10 @@ const ENDING_MS = 15_000
 
 /** Ends a connection in order: what comes is dropped until the peer has closed, too, or its time is up. */
 export function endConnection(environment: Environment, c: Connection): void {
+  if (c.state === STATE_CLOSED && c.lingering === 0) return
   c.user = new Ending(environment.after(ENDING_MS, () => c.abort()))
   c.shutdown()
+  c.context.pool.releaseChain(c.takeReceived())
 }
 
 class Ending implements Role {
@@ -41,7 +44,7 @@ class Ending implements Role {
 
 /** Connections whose first role is given by `onAccept`. */
 export abstract class RoleApplication implements Application {
-  abstract onAccept(connection: Connection): void
+  abstract readonly onAccept: (connection: Connection) => void
 
   onReceive(c: Connection): void {
     ;(c.user as Role).onReceive(c)

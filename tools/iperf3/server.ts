@@ -58,7 +58,7 @@ export class IperfServer extends RoleApplication {
     })
   }
 
-  onAccept(c: Connection): void {
+  readonly onAccept = (c: Connection): void => {
     c.user = new Newcomer(c, this.environment, (cookie, rest) => this.assign(c, cookie, rest))
   }
 

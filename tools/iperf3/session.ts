@@ -102,7 +102,6 @@ export class Session implements Role {
       id: streamId(index),
       isSender: this.isSender(index),
       blockBytes: parameters.blockBytes,
-      onProgress: idle,
       onLost: () => this.onStreamLost(),
     })
     c.user = stream
@@ -194,6 +193,7 @@ export class Session implements Role {
     if (this.streams.length < parallel * (bidirectional ? 2 : 1)) return
     this.measurement = new Measurement(this.environment, this.parameters!, this.streams, {
       intervalMs: this.parameters!.serverOutput ? INTERVAL_MS : 0,
+      isClient: false,
     })
     this.enter(TEST_START)
     this.enter(TEST_RUNNING)

@@ -17,8 +17,6 @@ export interface TcpStreamOptions {
   readonly isSender: boolean
   /** Bytes of a write: what is smaller than a segment is sent as it is. */
   readonly blockBytes: number
-  /** Told after data came. */
-  readonly onProgress: () => void
   /** Told when the connection is gone, unless by `close`. */
   readonly onLost: () => void
 }
@@ -104,7 +102,6 @@ export class TcpStream implements Stream, Role {
 
   onReceive(c: Connection): void {
     this.environment.host.pool.releaseChain(c.takeReceived())
-    this.options.onProgress()
     if (c.receiveFinished !== 0) c.shutdown()
   }
 

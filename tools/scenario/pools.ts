@@ -1,4 +1,4 @@
-/** Pools in plain memory. Called by: simulation.ts, linux-run.ts. */
+/** Pools in plain memory. Called by: simulation.ts, linux-run.ts, and iperf3/command.ts. */
 import { BUFFER_BYTES, LINE_BYTES } from '../../storage/layout.ts'
 import { Pool } from '../../storage/pool.ts'
 
