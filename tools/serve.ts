@@ -60,6 +60,13 @@ const command = {
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
     'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
+    'pm-lines': choice(
+      ['1', '2', '4', '8'],
+      'metadata lines a buffer when it is created; small values need more of them',
+      {
+        default: '2',
+      },
+    ),
     durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
     integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
       default: 'tcp',
@@ -119,7 +126,7 @@ function openRegion(flags: ServeFlags): Region {
   } catch (error) {
     if (!(error instanceof RegionError) || error.code !== 'ENOENT') throw error
   }
-  Region.create(flags.pm, { bytes: flags['pm-size'] })
+  Region.create(flags.pm, { bytes: flags['pm-size'], linesPerBuffer: Number(flags['pm-lines']) })
   return new Region(flags.pm, options)
 }
 
