@@ -1,5 +1,5 @@
 /**
- * `packrat bench figure2` at its smallest size: daemons on TAPs, loaded by wrk, in the private network that the command
+ * `packrat bench figure2` and `table1 --tap` at their smallest size: daemons on TAPs, loaded by wrk, in the private network that the command
  * makes for itself.
  *
  * @timeout 100
@@ -24,6 +24,11 @@ interface Figure2Document {
     p99LatencyUs: number
     failedRounds: number
   }[]
+}
+
+interface Table1Document {
+  readonly rows: readonly object[]
+  readonly roundTripsUs: readonly { store: string; medianUs: number; fastRoundUs: number; p99Us: number }[]
 }
 
 const missing = unshareArguments() === undefined ? 'no private network' : lacks('wrk', 'taskset')()
@@ -52,6 +57,25 @@ orSkip('figure2 prints a point for each store and number of connections, and dra
   for (const file of files) {
     const svg = readFileSync(join(pictures, file), 'utf8')
     for (const store of STORES) assert.match(svg, `>${store}</text>`)
+  }
+})
+
+orSkip('table1 --tap adds the round trips of each store', async () => {
+  const size = ['--rounds', '2', '--requests', '20', '--keys', '20']
+  const command = [PACKRAT_PROGRAM, 'bench', 'table1', '--tap', '--json', ...size]
+  const { status, stdout, stderr } = await run(process.execPath, command, { timeoutMs: TIMEOUT_MS })
+  assert.is(status, 0, stderr)
+  const { roundTripsUs, rows } = JSON.parse(stdout.toString()) as Table1Document
+  assert.is(rows.length, 8)
+  assert.equal(
+    roundTripsUs.map(({ store }) => store),
+    STORES,
+  )
+  for (const { store, medianUs, fastRoundUs, p99Us } of roundTripsUs) {
+    assert.ok(
+      fastRoundUs > 5 && fastRoundUs <= medianUs && medianUs <= p99Us,
+      `${store}: ${fastRoundUs} ${medianUs} ${p99Us}`,
+    )
   }
 })
 

@@ -10,9 +10,10 @@ import { PackratError } from '../../storage/errors.ts'
 import { count, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
 import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
 import { describeEnvironment } from './environment.ts'
-import { type Figure2, figure2Lacks, measureFigure2, STORES } from './figure2.ts'
+import { type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
 import { drawFigure2, drawTable1 } from './pictures.ts'
 import { formatFigure2, formatTable1 } from './report.ts'
+import { measureRoundTrips } from './round-trip.ts'
 import { measureTable1 } from './table1.ts'
 
 const CONNECTIONS_MAX = 1024
@@ -32,6 +33,7 @@ const COMMAND = {
     svg: text('DIR', 'write pictures into this directory'),
     rounds: count('N', 'rounds, interleaved; 0: 100 of table1, 5 of figure2', { default: 0, maximum: 100_000 }),
     requests: count('N', 'table1: requests of one round and variant', { default: 600, minimum: 1 }),
+    tap: toggle('table1: measure round trips over TAP, too'),
     seconds: count('N', 'figure2: length of one measurement', { default: 2, minimum: 1, maximum: 3600 }),
     connections: text('LIST', 'figure2: numbers of connections', { default: '1,4,16,64,256' }),
     stores: text('LIST', 'figure2: of discard, copy, conventional, leveldb, packet', { default: STORES.join(',') }),
@@ -52,32 +54,43 @@ export const bench = (argv: string[]): number | Promise<number> =>
   })
 
 async function runTable1(flags: Flags): Promise<number> {
-  const environment = describeEnvironment('a link in memory', 'process')
-  const table = await inScratchDirectory((directory) =>
-    measureTable1({
-      directory,
-      rounds: flags.rounds || 100,
-      requests: flags.requests,
-      keys: flags.keys,
-      valueBytes: flags.bytes,
-      progress: showProgress,
-    }),
-  )
-  const result = { environment, valueBytes: flags.bytes, ...table }
+  if (flags.tap) {
+    const status = enterPrivateNetwork('table1 --tap', ['taskset', 'ip'])
+    if (status !== undefined) return status
+  }
+  const environment = describeEnvironment(flags.tap ? 'a link in memory; tap' : 'a link in memory', 'process')
+  const { requests, keys, bytes } = flags
+  const options = { rounds: flags.rounds || 100, requests, keys, valueBytes: bytes, progress: showProgress }
+  const table = await inScratchDirectory((directory) => measureTable1({ ...options, directory }))
+  const roundTripsUs = flags.tap
+    ? await inScratchDirectory((directory) => measureRoundTrips({ ...options, directory }))
+    : undefined
+  const result = { environment, valueBytes: bytes, ...table, roundTripsUs }
   writePictures(flags.svg, { 'table1.svg': drawTable1(table) })
-  console.log(flags.json ? JSON.stringify(result, undefined, 2) : formatTable1(table, environment))
+  console.log(flags.json ? JSON.stringify(result, undefined, 2) : formatTable1(table, roundTripsUs, environment))
   return EXIT_OK
+}
+
+/**
+ * Goes on only inside a private network.
+ * @returns the exit status of the whole command, if it ran in there instead
+ * @throws PackratError BENCH if it cannot
+ */
+function enterPrivateNetwork(what: string, programs?: string[]): number | undefined {
+  if (!inPrivateNetwork()) {
+    const status = runInPrivateNetwork()
+    if (status !== undefined) return status
+  }
+  const lack = tapBenchLacks(programs)
+  if (lack !== undefined) throw new PackratError('BENCH', `${what} cannot run here: ${lack}`)
+  return undefined
 }
 
 async function runFigure2(flags: Flags): Promise<number> {
   const connections = readConnections(flags.connections)
   const stores = readStores(flags.stores)
-  if (!inPrivateNetwork()) {
-    const status = runInPrivateNetwork()
-    if (status !== undefined) return status
-  }
-  const lack = figure2Lacks()
-  if (lack !== undefined) throw new PackratError('BENCH', `figure2 cannot run here: ${lack}`)
+  const status = enterPrivateNetwork('figure2')
+  if (status !== undefined) return status
   const environment = describeEnvironment('tap', 'process')
   const figure: Figure2 = await inScratchDirectory((directory) =>
     measureFigure2({

@@ -53,8 +53,8 @@ export interface Figure2 {
   readonly points: readonly Figure2Point[]
 }
 
-/** What is missing to run it; undefined: nothing. */
-export function figure2Lacks(): string | undefined {
+/** What is missing to measure over TAP with these programs; undefined: nothing. */
+export function tapBenchLacks(programs = PROGRAMS): string | undefined {
   if (!inPrivateNetwork()) return 'no private network: unshare(1) is missing, or needs root or user namespaces'
   try {
     accessSync('/dev/net/tun', constants.R_OK | constants.W_OK)
@@ -62,7 +62,7 @@ export function figure2Lacks(): string | undefined {
     return '/dev/net/tun cannot be opened: no TAP interfaces here'
   }
   const folders = (process.env.PATH ?? '').split(delimiter)
-  const missing = PROGRAMS.filter((program) => !folders.some((folder) => existsSync(join(folder, program))))
+  const missing = programs.filter((program) => !folders.some((folder) => existsSync(join(folder, program))))
   return missing.length > 0 ? `not installed: ${missing.join(', ')} (scripts/setup.sh --for-tests)` : undefined
 }
 

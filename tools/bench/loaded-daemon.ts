@@ -1,6 +1,6 @@
 /**
  * `packrat serve` on a TAP of its own and on a core of its own, and wrk on the other core to load it. Called by:
- * figure2.ts, inside a private network.
+ * figure2.ts and round-trip.ts, inside a private network.
  *
  * Invariant: the daemon does not outlive this process, however it ends short of SIGKILL.
  */
@@ -13,7 +13,7 @@ import { PackratError } from '../../storage/errors.ts'
 
 const PACKRAT = fileURLToPath(new URL('../packrat.js', import.meta.url))
 const WRK_SCRIPT = fileURLToPath(new URL('../../../scripts/wrk-put.lua', import.meta.url))
-const CLIENT_CORE = 0
+export const CLIENT_CORE = 0
 const SERVER_CORE = availableParallelism() > 1 ? 1 : 0
 const REGION_SIZE = '128M'
 const READY_TIMEOUT_MS = 20_000
@@ -49,7 +49,8 @@ interface WrkReport {
 export class LoadedDaemon<Store extends string = string> {
   readonly store: Store
   private readonly child: ChildProcess
-  private readonly address: string
+  /** Packrat's own. */
+  readonly address: string
   private readonly killAtExit = (): void => void this.child.kill('SIGKILL')
 
   /**

@@ -1,9 +1,14 @@
 /** Results as people read them. Called by: command.ts. */
 import type { Environment } from './environment.ts'
 import type { Figure2 } from './figure2.ts'
+import type { RoundTrips } from './round-trip.ts'
 import type { Figure, Table1 } from './table1.ts'
 
-export function formatTable1({ rows, dataManagementUs }: Table1, environment: Environment): string {
+export function formatTable1(
+  { rows, dataManagementUs }: Table1,
+  roundTrips: readonly RoundTrips[] | undefined,
+  environment: Environment,
+): string {
   const spread = ({ bestUs, medianUs }: Figure): string => `${bestUs.toFixed(2)} / ${medianUs.toFixed(2)}`
   const table = rows.map((row) => [
     row.operation,
@@ -19,8 +24,15 @@ export function formatTable1({ rows, dataManagementUs }: Table1, environment: En
     ...align([head, ...table]),
     '',
     `data management: ${paper} in the paper, ${conventional.toFixed(2)} conventional, ${packet.toFixed(2)} packet`,
+    ...(roundTrips === undefined ? [] : ['', ...align([ROUND_TRIP_HEAD, ...roundTrips.map(roundTripCells)])]),
     ...describe(environment),
   ].join('\n')
+}
+
+const ROUND_TRIP_HEAD = ['round trips over TAP, µs', 'median', 'fastest round', 'p99']
+
+function roundTripCells({ store, medianUs, fastRoundUs, p99Us }: RoundTrips): string[] {
+  return [store, medianUs.toFixed(1), fastRoundUs.toFixed(1), p99Us.toFixed(0)]
 }
 
 export function formatFigure2({ points }: Figure2, environment: Environment): string {
