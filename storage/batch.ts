@@ -59,8 +59,6 @@ export class Batch {
   hash = new Int32Array(INITIAL_CHANGES)
   /** The committed entry that this change supersedes, as of `epoch`. */
   existing = new Int32Array(INITIAL_CHANGES)
-  /** Levels the node has or will have. */
-  height = new Uint8Array(INITIAL_CHANGES)
   /** Skip-list epoch at which `existing` and the place were right. */
   epoch = new Int32Array(INITIAL_CHANGES)
   /** Place of a key that is new: the node before it. */
@@ -131,7 +129,6 @@ export class Batch {
     this.keyView = widen(this.keyView, new Int32Array(capacity))
     this.hash = widen(this.hash, new Int32Array(capacity))
     this.existing = widen(this.existing, new Int32Array(capacity))
-    this.height = widen(this.height, new Uint8Array(capacity))
     this.epoch = widen(this.epoch, new Int32Array(capacity))
     this.predecessor = widen(this.predecessor, new Int32Array(capacity))
     this.table = new Int32Array(capacity * 2)

@@ -295,11 +295,10 @@ export class Commit {
     if (batch.kind[change] === CHANGE_DELETE) this.pool.releaseBuffer(batch.keyBuffer[change]!)
   }
 
-  /** The place where a new key will go, and the height its node will have. */
+  /** The place where a new key will go. */
   private findPlace(batch: Batch, change: number, bytes: Uint8Array, start: number, length: number): void {
     const { list } = this
     list.locate(bytes, start, length)
-    batch.height[change] = list.drawHeight()
     batch.predecessor[change] = list.predecessor
   }
 
@@ -413,7 +412,7 @@ export class Commit {
       }
       this.verified[head] = 1 // its TCP checksum held, or it was written from memory
       if (existing === NO_META) {
-        this.insertNew(batch, change, head)
+        list.insert(head)
       } else {
         const order = compareVersions(this.pool, existing, head)
         // What a damaged line says of its version means nothing.
@@ -435,18 +434,6 @@ export class Commit {
       if (atomic) this.reclamation.defer(batch.head[change]!)
       this.pool.releaseBuffer(batch.keyBuffer[change]!)
     }
-  }
-
-  private insertNew(batch: Batch, change: number, head: number): void {
-    const pool = this.pool
-    const buffer = batch.keyBuffer[change]!
-    const view = batch.keyView[change]!
-    const start = pool.bufferStart(buffer) + viewOffset(view)
-    const height = batch.height[change]!
-    const bytes = pool.bytes[buffer >>> EXTENT_BUFFERS_SHIFT]!
-    // The batch's earlier changes may stand between the place found and this key.
-    this.list.relocate(batch.predecessor[change]!, height, bytes, start, viewLength(view))
-    this.list.insert(head, height)
   }
 
   private retire(head: number, cleared: boolean, moved: boolean): void {

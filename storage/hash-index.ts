@@ -30,6 +30,8 @@ export class HashIndex {
   /** Number of slots, less one. */
   private mask = INITIAL_SLOTS - 1
   private size = 0
+  /** Where loads end that are made for the cache's sake: without a use the compiler would leave them out. */
+  touched = 0
 
   constructor(pool: Pool) {
     this.pool = pool
@@ -84,7 +86,7 @@ export class HashIndex {
    * in a loop that does nothing else lets the processor wait for many at a time.
    * @param listed by line index, not 0: the lines to add
    */
-  insertAll(listed: Uint8Array, count: number): void {
+  insertAll(listed: Int32Array, count: number): void {
     let slots = this.mask + 1
     while (slots < (this.size + count) * 2) slots *= 2
     if (slots > this.mask + 1) this.resize(slots)
@@ -104,12 +106,12 @@ export class HashIndex {
     this.size += count
   }
 
-  /** Brings the slots of a block into the cache. Returns what they hold, only so that the loads are not left out. */
-  private touch(hashes: Int32Array): number {
+  /** Brings the slots of a block into the cache. */
+  private touch(hashes: Int32Array): void {
     const { slots, mask } = this
     let seen = 0
     for (let i = 0; i < BLOCK_ENTRIES; i++) seen |= slots[(hashes[i]! & mask) << SLOT_SHIFT]!
-    return seen
+    this.touched = seen
   }
 
   private hasKey(meta: number, bytes: Uint8Array, start: number, length: number): boolean {

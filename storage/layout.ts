@@ -83,7 +83,7 @@ export const NO_FRAME = 0xffff
 export const KIND_FREE = 0
 export const KIND_HEAD = 1
 export const KIND_FRAGMENT = 2
-/** An extra line for a tall skip-list tower; reserved, towers are volatile in version 1. */
+/** An extra line for a tall skip-list tower; reserved: the upper levels are volatile in version 1. */
 export const KIND_TOWER = 3
 export const KIND_ANCHOR = 4
 /** Commits an atomic batch: the members whose versions it covers are part of the store from its seal on. */

@@ -95,7 +95,7 @@ export class KeyValueStore {
     try {
       this.store = new Store(region, {
         integrity: options.integrity ?? 'tcp',
-        random: () => (Math.random() * 2 ** 32) | 0, // heights of towers only
+        random: () => (Math.random() * 2 ** 32) | 0, // the shape of the index only
       })
       if (!this.readOnly) region.markOpen()
     } catch (error) {

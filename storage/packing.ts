@@ -123,7 +123,7 @@ export class Packer {
     let left = budgetBytes
     while (left > 0 && this.next < pool.metaIndexEnd) {
       const meta = this.next
-      if (store.list.heights[meta] === 0) {
+      if (!store.list.has(meta)) {
         left -= LINE_SKIP_BYTES
       } else {
         left -= LINE_BYTES

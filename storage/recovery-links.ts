@@ -1,6 +1,6 @@
 /**
  * Recovery, steps 2 and 3: the list. The level-0 links are followed from the anchor, passing through lines that are not
- * committed (any more), and the towers are built on the way; heads that the walk did not meet are inserted.
+ * committed (any more), and the upper levels are built on the way; heads that the walk did not meet are inserted.
  *
  *   links ──► a run of heads, as the links have them ──► ascendingRun ──► list.appendRebuilt
  *             4 bytes a step, each depends on the last    keys compared    lines are in a cache now
@@ -97,8 +97,7 @@ function insertUnmet(state: RecoveryState, list: SkipList, head: number): void {
   const bytes = pool.dataBytes(head)
   const other = list.find(bytes, keyStart(pool, head), keyLength(pool, head))
   if (other === NO_META) {
-    list.locate(bytes, keyStart(pool, head), keyLength(pool, head))
-    list.insert(head, list.drawHeight())
+    list.insert(head)
     state.report.inserted++
   } else if (compareRank(state, head, other) < 0) {
     list.replace(other, head)

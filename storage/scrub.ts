@@ -178,10 +178,10 @@ export class Scrubber {
   private entryOf(meta: number): number {
     const { pool, store } = this
     if (meta === ANCHOR_META || !pool.isMeta(meta)) return NO_META
-    if (store.list.heights[meta]! > 0) return meta
+    if (store.list.has(meta)) return meta
     if (stateKind(pool.get(meta, W_STATE)) !== KIND_FRAGMENT) return NO_META
     const head = pool.get(meta, W_VERSION_LOW)
-    if (head === ANCHOR_META || !pool.isMeta(head) || store.list.heights[head] === 0) return NO_META
+    if (head === ANCHOR_META || !pool.isMeta(head) || !store.list.has(head)) return NO_META
     return stateKind(pool.get(head, W_STATE)) === KIND_HEAD ? head : NO_META
   }
 

@@ -49,7 +49,7 @@ const SETTLES_MAX = 4
 
 export interface StoreOptions {
   readonly integrity?: IntegrityMode
-  /** Uniform int32 source for tower heights; seed it to replay a run. */
+  /** Uniform int32 source for the shape of the index; seed it to replay a run. */
   readonly random: () => number
   /** Wall clock, ns since the epoch, for entries written through the library interface. */
   readonly clock?: () => bigint

@@ -32,7 +32,7 @@ export function verifyRegion(persistence: Persistence, clean: boolean): Verifica
   const { pool } = persistence
   const links = new LinkAudit(persistence, clean)
   links.run()
-  // Heights of towers only: any source will do.
+  // The shape of the index only: any source will do.
   const store = new Store(persistence, { random: () => 1 })
   const corrupt = [...links.findings, ...store.report.corrupt]
   if (clean) {

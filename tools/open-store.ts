@@ -4,7 +4,7 @@ import { SeededRandom } from '../stack/random.ts'
 import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 
-/** Heights of towers only: any seed will do. */
+/** The shape of the index only: any seed will do. */
 const SEED = 1
 
 export interface OpenedStore {

@@ -106,7 +106,7 @@ const command = {
       default: 200,
       maximum: 10_000_000,
     }),
-    seed: count('N', 'seed of ports, timestamps and tower heights; 0: drawn and printed', {
+    seed: count('N', 'seed of ports, timestamps and the shape of the index; 0: drawn and printed', {
       default: 0,
       maximum: SEED_MAX,
     }),

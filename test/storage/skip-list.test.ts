@@ -6,7 +6,7 @@ import { HashIndex } from '../../storage/hash-index.ts'
 import { hashKey } from '../../storage/key.ts'
 import { ANCHOR_META, NO_META, W_NEXT } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import { HEIGHT_MAX, SkipList } from '../../storage/skip-list.ts'
+import { SkipList } from '../../storage/skip-list.ts'
 import { poolOf } from '../support/pools.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
@@ -30,7 +30,7 @@ class Workload {
     return (this.random() >>> 0) % bound
   }
 
-  /** Short keys over few letters, so that prefixes are shared beyond what towers carry (16 bytes). */
+  /** Short keys over few letters, so that prefixes are shared beyond what blocks carry (16 bytes). */
   key(): Buffer {
     const stem = ['', 'common-prefix-of-17', '\xff\xff\xff\xff', '\0'][this.below(4)]!
     return Buffer.from(
@@ -56,7 +56,7 @@ function check(list: SkipList, pool: Pool, model: readonly Node[], context: stri
   for (const node of model) {
     assert.is(meta, node.meta, `${context}: order at ${node.key.toString('latin1')}`)
     assert.is(list.before(meta), before, `${context}: back link`)
-    assert.ok(list.heights[meta]! >= 1 && list.heights[meta]! <= HEIGHT_MAX)
+    assert.ok(list.has(meta))
     assert.is(list.find(node.key, 0, node.key.length), node.meta, `${context}: find`)
     before = meta
     meta = list.next(meta)
@@ -81,14 +81,13 @@ test('insertions, replacements and removals keep the order and the places of a s
       const epoch = list.epoch
       if (at === -1 && model.length < 900) {
         const node = work.node(key)
-        list.locate(key, 0, key.length)
-        list.insert(node.meta, list.drawHeight())
+        list.insert(node.meta)
         model.push(node)
         model.sort(compare)
       } else if (at !== -1 && work.below(2) === 0) {
         const node = work.node(key)
         list.replace(model[at]!.meta, node.meta)
-        assert.is(list.heights[model[at]!.meta], 0)
+        assert.not(list.has(model[at]!.meta))
         pool.release(model[at]!.meta)
         model[at] = node
       } else if (at !== -1) {
@@ -112,34 +111,6 @@ test('insertions, replacements and removals keep the order and the places of a s
   }
 })
 
-test('a place found earlier is brought up to date after other changes', () => {
-  for (let run = 0; run < 300; run++) {
-    const work = new Workload(SEED + 1000 + run, 64)
-    const list = new SkipList(work.pool, work.random)
-    const keys = [...new Set(Array.from({ length: 20 }, () => work.key().toString('latin1')))]
-    const nodes = keys.map((key) => work.node(Buffer.from(key, 'latin1')))
-    const late = nodes.pop()!
-    const half = nodes.splice(0, nodes.length >> 1)
-    for (const node of half) {
-      list.locate(node.key, 0, node.key.length)
-      list.insert(node.meta, list.drawHeight())
-    }
-    list.locate(late.key, 0, late.key.length)
-    const { predecessor } = list
-    const height = list.drawHeight()
-    for (const node of nodes) {
-      list.locate(node.key, 0, node.key.length)
-      list.insert(node.meta, list.drawHeight())
-    }
-    const removed = half.filter(() => work.below(2) === 0)
-    for (const node of removed) list.remove(node.meta)
-    list.relocate(predecessor, height, late.key, 0, late.key.length)
-    list.insert(late.meta, height)
-    const model = [...half.filter((node) => !removed.includes(node)), ...nodes, late].sort(compare)
-    check(list, work.pool, model, `run ${run}`)
-  }
-})
-
 test('a rebuild from a sorted sequence gives the same list, and it can go on changing', () => {
   const work = new Workload(SEED + 5000, 512)
   const { pool } = work
@@ -153,8 +124,7 @@ test('a rebuild from a sorted sequence gives the same list, and it can go on cha
   const gone = model.splice(3, 5)
   for (const node of gone) list.remove(node.meta)
   for (const node of gone) {
-    list.locate(node.key, 0, node.key.length)
-    list.insert(node.meta, list.drawHeight())
+    list.insert(node.meta)
     model.push(node)
   }
   check(list, pool, model.sort(compare), 'changed behind a rebuild')
@@ -168,8 +138,7 @@ test('every changed level-0 link is remembered once until it is flushed, and no 
   let before = Array.from({ length: lines }, (_, meta) => pool.get(meta, W_NEXT))
   for (let step = 0; step < 40; step++) {
     const node = work.node(Buffer.from(`key ${work.below(1000)} ${step}`))
-    list.locate(node.key, 0, node.key.length)
-    list.insert(node.meta, list.drawHeight())
+    list.insert(node.meta)
     if (step % 3 === 2) list.remove(list.first())
     if (step % 5 !== 4) continue
     const dirty = [...list.dirtyLinks.subarray(0, list.dirtyLinkCount)]
@@ -184,16 +153,6 @@ test('every changed level-0 link is remembered once until it is flushed, and no 
     list.setLink(node.meta, list.next(node.meta))
     assert.is(list.dirtyLinkCount, 0, 'storing what stands there costs nothing')
   }
-})
-
-test('heights are geometric with one node in four rising, and bounded', () => {
-  const list = new SkipList(poolOf(2, 32), seededRandom(SEED))
-  const heights = Array.from({ length: 40_000 }, () => list.drawHeight())
-  const share = (least: number): number => heights.filter((height) => height >= least).length / heights.length
-  assert.ok(Math.abs(share(2) - 1 / 4) < 0.01, `${share(2)} rise`)
-  assert.ok(Math.abs(share(3) - 1 / 16) < 0.006, `${share(3)} rise twice`)
-  const steepest = new SkipList(poolOf(2, 32), () => 0)
-  assert.is(steepest.drawHeight(), HEIGHT_MAX)
 })
 
 test('the exact index finds what a map does, through growth, replacement and removal', () => {
@@ -240,7 +199,7 @@ test('the exact index takes any number of entries at once, beside those it has',
     const before = Array.from({ length: 10 }, (_, i) => node(`before-${i}`))
     for (const { meta } of before) index.insert(meta)
     const bulk = Array.from({ length: count }, (_, i) => node(`bulk-${i}`))
-    const listed = new Uint8Array(work.pool.metaIndexEnd)
+    const listed = new Int32Array(work.pool.metaIndexEnd)
     for (const { meta } of bulk) listed[meta] = 1
     index.insertAll(listed, count)
     const after = Array.from({ length: 10 }, (_, i) => node(`after-${i}`))

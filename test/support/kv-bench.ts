@@ -81,8 +81,8 @@ export class KvBench {
   constructor(options: KvBenchOptions = {}) {
     const region = options.region ?? new TracingRegion({ regionBytes: 2 << 20 })
     this.region = region
-    const heights = new SeededRandom(1)
-    this.store = new Store(region, { random: () => heights.next(), integrity: options.integrity ?? 'tcp' })
+    const shape = new SeededRandom(1)
+    this.store = new Store(region, { random: () => shape.next(), integrity: options.integrity ?? 'tcp' })
     this.clientPool = createPool(options.clientBuffers ?? 2048)
     this.pair = new MemoryPair({
       poolA: this.clientPool,

@@ -28,7 +28,7 @@ const command = {
     file: text('FILE', 'region to create, measure and remove', { default: '/dev/shm/packrat-bench.pm' }),
     batch: count('N', 'changes a commit', { default: 64 }),
     sequential: toggle('write the keys in ascending order'),
-    seed: count('N', 'seed of keys and heights', { default: 1 }),
+    seed: count('N', 'seed of the keys read and of the shape of the index', { default: 1 }),
     reopen: toggle('only open FILE, once more, and leave it'),
     json: toggle('one JSON document'),
   },

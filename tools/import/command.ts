@@ -11,7 +11,7 @@ import { CaptureImport } from './capture.ts'
 import { LinesImport } from './lines.ts'
 import { Progress } from './progress.ts'
 
-/** Heights of towers only: any seed will do. */
+/** The shape of the index only: any seed will do. */
 const SEED = 1
 
 const command = {

@@ -23,8 +23,8 @@ const VALUE_BYTES_MAX = 32 << 20
 export async function createKv(scenario: Scenario, parent = tmpdir()): Promise<KvHost | undefined> {
   const loads = scenario.traffic.flatMap(({ http }) => http ?? [])
   if (loads.length === 0) return undefined
-  const towers = new SeededRandom(scenario.seed)
-  const kv = new KvHost(parent, () => towers.next())
+  const shape = new SeededRandom(scenario.seed)
+  const kv = new KvHost(parent, () => shape.next())
   for (const load of loads) if (load.method === 'GET') await kv.fill(load)
   return kv
 }
@@ -34,7 +34,7 @@ export class KvHost {
   readonly region: Region
   private readonly directory: string
 
-  /** @param random heights of towers */
+  /** @param random shape of the index */
   constructor(parent: string, random: () => number) {
     this.directory = mkdtempSync(join(parent, 'packrat-scenario-'))
     const path = join(this.directory, 'scenario.pm')

@@ -1,0 +1,354 @@
+/**
+ * The upper levels of the ordered index: blocks of keys in DRAM above the persistent list of lines. A search goes down
+ * through them and ends beside the place of a key without touching a line or a frame, unless keys share their first 16
+ * bytes.
+ *
+ * These are the volatile levels of a deterministic skip list (Munro, Papadakis & Sedgewick 1992), a node's steps to the
+ * right laid side by side in memory: which makes them a B+-tree. Towers of single nodes (Pugh 1990) cost a cache miss for
+ * every step; docs/results.md has both figures.
+ *
+ *   level 1   [ ·  c ─┐  m ─┐ … ]                      a block: up to 60 entries
+ *   level 0   [ a b ] [ c d … ] [ m … ]                each entry of the list has one here
+ *   list      a ► b ► c ► d …                          the lines, PM (skip-list.ts)
+ *
+ *   block     [ count | next free | 0 | 0 | 60 references | 60 × 4 key words ]     int32 each, 19 cache lines
+ *             reference: line index at level 0, block number above       key words: big-endian, top bit flipped, so that
+ *                                                                        they compare as signed; the first 16 bytes
+ *
+ * Called by: skip-list.ts, which owns the list itself.
+ *
+ * Invariants:
+ *  1. Keys ascend along each level; those below the reference i of an upper block are not less than its key i, and less
+ *     than its key i + 1. Key 0 of the leftmost block of a level stands for "less than everything".
+ *  2. `blockOf[meta]` is the level-0 block of each entry, 0 of every other line.
+ *  3. No block but the root is empty; a root above level 0 has two references at least.
+ *  4. `path` and `pathIndex` lead to the place that `locate` or `locateEnd` found, until the next change.
+ */
+import { compareKey, keyWord } from './key.ts'
+import { viewLength, viewOffset, W_BUFFER, W_KEY } from './layout.ts'
+import type { Pool } from './pool.ts'
+
+/** Entries of a block: the largest number that makes it 19 whole cache lines. */
+export const BLOCK_ENTRIES = 60
+const KEY_WORDS = 4
+const KEY_BYTES = KEY_WORDS * 4
+const B_COUNT = 0
+const B_NEXT_FREE = 1
+const B_REFERENCES = 4
+const B_KEYS = B_REFERENCES + BLOCK_ENTRIES
+const BLOCK_WORDS = B_KEYS + BLOCK_ENTRIES * KEY_WORDS
+/** Blocks are allocated 256 at a time, so that growing copies nothing. */
+const CHUNK_SHIFT = 8
+const CHUNK_MASK = (1 << CHUNK_SHIFT) - 1
+/** Blocks are half full at least but for removals: 30^8 entries. */
+const LEVELS_MAX = 8
+const NO_BLOCK = 0
+/** Two neighbours with fewer entries together become one, once one of them has fewer than a quarter. */
+const MERGED_ENTRIES_MAX = (BLOCK_ENTRIES * 3) / 4
+const SPARSE_ENTRIES = BLOCK_ENTRIES / 4
+const SIGN = 1 << 31
+const CACHE_LINE_WORDS = 16
+
+export class KeyBlocks {
+  private readonly pool: Pool
+  private readonly random: () => number
+  private readonly chunks: Int32Array[] = []
+  /** One more than the highest block number in use. */
+  private end = NO_BLOCK + 1
+  private freeBlock = NO_BLOCK
+  private root = NO_BLOCK
+  private levels = 0
+  /** Level-0 block of each entry. By line index. */
+  readonly blockOf: Int32Array
+  /** Block of each level, and the reference in it: the one that leads down, at level 0 the place of the key. */
+  private readonly path = new Int32Array(LEVELS_MAX)
+  private readonly pathIndex = new Int32Array(LEVELS_MAX)
+  /** First words of the key that was located. */
+  private readonly sought = new Int32Array(KEY_WORDS)
+  /** Where loads end that are made for the cache's sake: without a use the compiler would leave them out. */
+  touched = 0
+
+  /** @param random uniform int32 source for the places where full blocks are cut */
+  constructor(pool: Pool, random: () => number) {
+    this.pool = pool
+    this.random = random
+    this.blockOf = new Int32Array(pool.metaIndexEnd)
+    this.clear()
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.blockOf.fill(NO_BLOCK)
+    this.end = NO_BLOCK + 1
+    this.freeBlock = NO_BLOCK
+    this.root = this.allocate()
+    this.levels = 1
+  }
+
+  /* --- looking --- */
+
+  /** Goes to the place of a key: behind all entries that are less. */
+  locate(bytes: Uint8Array, start: number, length: number): void {
+    this.seek(bytes, start, length)
+    let block = this.root
+    for (let level = this.levels - 1; ; level--) {
+      this.path[level] = block
+      if (level === 0) break
+      // The last key that is not greater; key 0 is not looked at.
+      const index = this.bound(block, level, 1, bytes, start, length) - 1
+      this.pathIndex[level] = index
+      block = this.reference(block, index)
+    }
+    this.touch(block)
+    this.pathIndex[0] = this.bound(block, 0, 0, bytes, start, length)
+  }
+
+  /** Goes behind the last entry, with an entry that will follow it. */
+  locateEnd(meta: number): void {
+    const { pool } = this
+    const view = pool.get(meta, W_KEY)
+    const start = pool.bufferStart(pool.get(meta, W_BUFFER)) + viewOffset(view)
+    this.seek(pool.dataBytes(meta), start, Math.min(viewLength(view), KEY_BYTES))
+    let block = this.root
+    for (let level = this.levels - 1; ; level--) {
+      const count = this.count(block)
+      this.path[level] = block
+      this.pathIndex[level] = level === 0 ? count : count - 1
+      if (level === 0) return
+      block = this.reference(block, count - 1)
+    }
+  }
+
+  /** The entry at the place, or behind it; 0 if it is the end of its block. */
+  get here(): number {
+    const block = this.path[0]!
+    return this.pathIndex[0]! < this.count(block) ? this.reference(block, this.pathIndex[0]!) : 0
+  }
+
+  /** The entry before the place; 0 if it is the beginning of its block. */
+  get before(): number {
+    return this.pathIndex[0]! > 0 ? this.reference(this.path[0]!, this.pathIndex[0]! - 1) : 0
+  }
+
+  /* --- changing --- */
+
+  /** Puts an entry, whose key was located, at the place. */
+  insert(meta: number): void {
+    this.place(0, meta, this.sought, 0)
+  }
+
+  /** Puts `meta` where `old` is, which has the same key. Needs no search. */
+  replace(old: number, meta: number): void {
+    const block = this.blockOf[old]!
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    let at = (block & CHUNK_MASK) * BLOCK_WORDS + B_REFERENCES
+    while (words[at] !== old) at++
+    words[at] = meta
+    this.blockOf[meta] = block
+    this.blockOf[old] = NO_BLOCK
+  }
+
+  /** Removes the entry at the place. */
+  remove(): void {
+    this.blockOf[this.here] = NO_BLOCK
+    this.take(0)
+  }
+
+  /* --- blocks --- */
+
+  private count(block: number): number {
+    return this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_COUNT]!
+  }
+
+  private reference(block: number, index: number): number {
+    return this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_REFERENCES + index]!
+  }
+
+  private allocate(): number {
+    let block = this.freeBlock
+    if (block === NO_BLOCK) {
+      block = this.end++
+      if (block >>> CHUNK_SHIFT === this.chunks.length) this.chunks.push(new Int32Array(BLOCK_WORDS << CHUNK_SHIFT))
+    }
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    if (block === this.freeBlock) this.freeBlock = words[base + B_NEXT_FREE]!
+    words[base + B_COUNT] = 0
+    return block
+  }
+
+  private release(block: number): void {
+    this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_NEXT_FREE] = this.freeBlock
+    this.freeBlock = block
+  }
+
+  /** Asks for all cache lines of a block at once; the search would ask for one behind the other. */
+  private touch(block: number): void {
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    let seen = 0
+    for (let at = base; at < base + BLOCK_WORDS; at += CACHE_LINE_WORDS) seen |= words[at]!
+    this.touched = seen
+  }
+
+  private seek(bytes: Uint8Array, start: number, length: number): void {
+    for (let i = 0; i < KEY_WORDS; i++) this.sought[i] = keyWord(bytes, start, length, 4 * i) ^ SIGN
+  }
+
+  /** Level 0: the first index whose key is not less than the sought one. Above: the first from 1 on whose key is greater. */
+  private bound(block: number, level: number, first: 0 | 1, bytes: Uint8Array, start: number, length: number): number {
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const { sought } = this
+    let low: number = first
+    let high = words[base + B_COUNT]!
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const at = base + B_KEYS + middle * KEY_WORDS
+      let word = 0
+      while (word < KEY_WORDS && words[at + word] === sought[word]) word++
+      const order =
+        word < KEY_WORDS
+          ? words[at + word]! < sought[word]!
+            ? -1
+            : 1
+          : this.compareWhole(level, words[base + B_REFERENCES + middle]!, bytes, start, length)
+      if (order < first) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  /** Keys that share their first words: by the first entry below the reference. */
+  private compareWhole(level: number, reference: number, bytes: Uint8Array, start: number, length: number): number {
+    let entry = reference
+    for (; level > 0; level--) entry = this.reference(entry, 0)
+    return compareKey(this.pool, entry, bytes, start, length, this.sought[0]! ^ SIGN)
+  }
+
+  /** Inserts a reference with the key words at `from[key]` at the place of its level. */
+  private place(level: number, reference: number, from: Int32Array, key: number): void {
+    let block = this.path[level]!
+    let index = this.pathIndex[level]!
+    if (this.count(block) === BLOCK_ENTRIES) {
+      const cut = this.chooseCut(index)
+      const right = this.split(level, block, cut)
+      if (index > cut) {
+        block = right
+        index -= cut
+      }
+    }
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const count = words[base + B_COUNT]!
+    const references = base + B_REFERENCES
+    const keys = base + B_KEYS
+    words.copyWithin(references + index + 1, references + index, references + count)
+    words.copyWithin(keys + (index + 1) * KEY_WORDS, keys + index * KEY_WORDS, keys + count * KEY_WORDS)
+    words[references + index] = reference
+    for (let i = 0; i < KEY_WORDS; i++) words[keys + index * KEY_WORDS + i] = from[key + i]!
+    words[base + B_COUNT] = count + 1
+    if (level === 0) this.blockOf[reference] = block
+  }
+
+  /**
+   * Where a full block is cut: somewhere in its middle third, or, if keys arrive in order, in its last quarter. If all
+   * blocks were equally full behind a rebuild, all would be cut at the same time (Glombiewski, Seeger & Graefe 2019,
+   * "Waves of misery after index creation").
+   */
+  private chooseCut(index: number): number {
+    const drawn = this.random() >>> 0
+    if (index === BLOCK_ENTRIES) return (BLOCK_ENTRIES * 3) / 4 + (drawn % (BLOCK_ENTRIES / 4))
+    return BLOCK_ENTRIES / 3 + (drawn % (BLOCK_ENTRIES / 3))
+  }
+
+  /** Moves the entries from `cut` on to a new block on the right. The path of the level above leads to the new block then. */
+  private split(level: number, block: number, cut: number): number {
+    const right = this.allocate()
+    this.append(level, block, cut, right)
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    words[(block & CHUNK_MASK) * BLOCK_WORDS + B_COUNT] = cut
+    if (level + 1 === this.levels) this.raise(block)
+    this.pathIndex[level + 1]!++
+    this.place(level + 1, right, this.chunks[right >>> CHUNK_SHIFT]!, (right & CHUNK_MASK) * BLOCK_WORDS + B_KEYS)
+    return right
+  }
+
+  /** A new root above the old one. */
+  private raise(block: number): void {
+    this.root = this.allocate()
+    const words = this.chunks[this.root >>> CHUNK_SHIFT]!
+    const base = (this.root & CHUNK_MASK) * BLOCK_WORDS
+    words[base + B_COUNT] = 1
+    words[base + B_REFERENCES] = block
+    this.path[this.levels] = this.root
+    this.pathIndex[this.levels] = 0
+    this.levels++
+  }
+
+  /** Appends the entries of one block, from `first` on, to another. */
+  private append(level: number, from: number, first: number, to: number): void {
+    const source = this.chunks[from >>> CHUNK_SHIFT]!
+    const sourceBase = (from & CHUNK_MASK) * BLOCK_WORDS
+    const target = this.chunks[to >>> CHUNK_SHIFT]!
+    const targetBase = (to & CHUNK_MASK) * BLOCK_WORDS
+    const end = source[sourceBase + B_COUNT]!
+    let count = target[targetBase + B_COUNT]!
+    for (let index = first; index < end; index++, count++) {
+      const reference = source[sourceBase + B_REFERENCES + index]!
+      target[targetBase + B_REFERENCES + count] = reference
+      for (let i = 0; i < KEY_WORDS; i++) {
+        target[targetBase + B_KEYS + count * KEY_WORDS + i] = source[sourceBase + B_KEYS + index * KEY_WORDS + i]!
+      }
+      if (level === 0) this.blockOf[reference] = to
+    }
+    target[targetBase + B_COUNT] = count
+  }
+
+  /** Removes the reference that the path of its level leads to. */
+  private take(level: number): void {
+    const block = this.path[level]!
+    const index = this.pathIndex[level]!
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const count = words[base + B_COUNT]! - 1
+    const references = base + B_REFERENCES
+    const keys = base + B_KEYS
+    words.copyWithin(references + index, references + index + 1, references + count + 1)
+    words.copyWithin(keys + index * KEY_WORDS, keys + (index + 1) * KEY_WORDS, keys + (count + 1) * KEY_WORDS)
+    words[base + B_COUNT] = count
+    if (block === this.root) {
+      this.lower()
+    } else if (count === 0) {
+      this.release(block)
+      this.take(level + 1)
+    } else if (count < SPARSE_ENTRIES) {
+      this.merge(level)
+    }
+  }
+
+  /** A root that leads to one block only is none. */
+  private lower(): void {
+    while (this.levels > 1 && this.count(this.root) === 1) {
+      const { root } = this
+      this.root = this.reference(root, 0)
+      this.levels--
+      this.release(root)
+    }
+  }
+
+  /** Joins a sparse block with a neighbour below the same block, if they fit. */
+  private merge(level: number): void {
+    const parent = this.path[level + 1]!
+    const index = this.pathIndex[level + 1]!
+    const left = index + 1 < this.count(parent) ? index : index - 1
+    if (left < 0) return
+    const kept = this.reference(parent, left)
+    const emptied = this.reference(parent, left + 1)
+    if (this.count(kept) + this.count(emptied) > MERGED_ENTRIES_MAX) return
+    this.append(level, emptied, 0, kept)
+    this.release(emptied)
+    this.pathIndex[level + 1] = left + 1
+    this.take(level + 1)
+  }
+}
