@@ -362,7 +362,7 @@ export class Bench implements Expectation {
   private checkUpgrades(): void {
     const { region, store } = this
     for (const { meta, version, fences } of this.upgraded) {
-      if (region.counters.fences === fences || store.list.heights[meta] === 0) continue
+      if (region.counters.fences === fences || !store.list.has(meta)) continue
       if (versionNumber(store.pool, meta) !== version) continue
       if (region.durableWord(meta, W_PAYLOAD_CRC) === 0 && region.durableWord(meta, W_PAYLOAD_CRC_COMPLEMENT) === 0)
         this.fault = `the upgrade of line ${meta} is not durable behind a fence`
