@@ -91,11 +91,12 @@ export class TcpContext {
   readonly mtuProbing: MtuProbing
   readonly connectionsMax: number
   readonly reserveBuffers: number
-  readonly timestamps: boolean
-  readonly windowScaling: boolean
-  readonly sack: boolean
+  /* What connections to come follow: Tcp.retune. */
+  timestamps: boolean
+  windowScaling: boolean
+  sack: boolean
   readonly tailProbes: boolean
-  readonly tuning: Tuning
+  tuning: Tuning
 
   readonly demux: Demux
   readonly timeWaits: TimeWaitTable

@@ -50,6 +50,11 @@ export class FastOpenCache {
     return NO_ROW
   }
 
+  clear(): void {
+    this.used = 0
+    this.oldest = 0
+  }
+
   /** Bytes of the cookie; 0: there is none. */
   cookieLength(row: number): number {
     return row === NO_ROW ? 0 : this.cookieLengths[row]!

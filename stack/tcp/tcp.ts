@@ -8,6 +8,7 @@
  */
 import { PackratError } from '../../storage/errors.ts'
 import { Ends, parseAddress } from '../address.ts'
+import type { TcpOptions } from '../host-options.ts'
 import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, EPHEMERAL_PORTS_TRIED, FAST_OPEN_PENDING_MAX } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
@@ -29,6 +30,7 @@ import { seqLess, seqLessEqual } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { NEWS_RECEIVE, NEWS_SEND_SPACE, STATE_SYN_SENT } from './states.ts'
 import { connectionTimer } from './timers.ts'
+import { tuningOf } from './tuning.ts'
 
 export class Tcp implements TransportErrors {
   private readonly context: TcpContext
@@ -85,6 +87,23 @@ export class Tcp implements TransportErrors {
     context.counters.activeOpens++
     context.queueOutput(c)
     return c
+  }
+
+  /**
+   * Other options from now on, for what is read while segments flow (tuning.ts) and for what SYNs offer; connections that
+   * exist keep what they have agreed on. The other options are fixed when the host is made.
+   */
+  retune(options: TcpOptions): void {
+    const { context } = this
+    context.tuning = tuningOf(options)
+    context.timestamps = options.timestamps ?? true
+    context.windowScaling = options.windowScaling ?? true
+    context.sack = options.sack ?? true
+  }
+
+  /** Forgets what servers have said of Fast Open: the way there is another one (Linux `ip tcp_metrics flush`). */
+  forgetServers(): void {
+    this.context.fastOpenCache.clear()
   }
 
   /** Whether connecting there could open with data: a cookie is known (RFC 7413). */

@@ -72,6 +72,9 @@ export function accept(process: ScriptProcess, call: Call): Attempt {
 
 /** connect(fd, address, length) */
 export function connect(process: ScriptProcess, call: Call): Attempt {
+  const family = call.argument(1)
+  if (family.kind === 'symbol' && family.name === 'AF_UNSPEC')
+    return withSocket(process, call, (socket) => socket.disconnect())
   const { host, port } = address(call, 1)
   let started = false
   return withSocket(process, call, (socket) => {

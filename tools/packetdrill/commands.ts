@@ -3,11 +3,11 @@
  * settings; any other makes the script unsupported, by its name.
  */
 import { ScriptUnsupported } from './errors.ts'
-import type { Settings } from './settings.ts'
+import { FIXED_AT_START, type Settings } from './settings.ts'
 
-/** Commands that prepare what does not exist here: devices, queues that lose nothing, old metrics, the restoring of sysctls. */
+/** Commands that prepare what does not exist here: devices, queues that lose nothing, the restoring of sysctls. */
 const WITHOUT_EFFECT =
-  /^(?:ip tcp_metrics flush|ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
+  /^(?:ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
 const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
 /** As the scripts among Linux's self-tests name theirs; Google's lie one folder up or more. */
 const LINUX_DEFAULTS = './defaults.sh'
@@ -28,6 +28,10 @@ export function runCommands(text: string, line: number, settings: Settings, star
 }
 
 function runCommand(command: string, line: number, settings: Settings, started: boolean): void {
+  if (/^ip tcp_metrics flush/.test(command)) {
+    settings.onFlush()
+    return
+  }
   if (WITHOUT_EFFECT.test(command)) return
   const [program, ...words] = splitWords(command)
   if (DEFAULTS.test(program!)) {
@@ -54,7 +58,9 @@ function setSysctl(setting: string, line: number, settings: Settings, started: b
   if (path.startsWith('net.core.')) return
   if (equals < 0 || name === undefined || !settings.apply(name, value))
     throw new ScriptUnsupported(line, `the setting '${setting}'`)
-  if (started) throw new ScriptUnsupported(line, `the setting '${setting}' while the script runs`)
+  if (!started) return
+  if (FIXED_AT_START.has(name)) throw new ScriptUnsupported(line, `the setting '${setting}' while the script runs`)
+  settings.onChange()
 }
 
 /** `ip link set dev tun0 mtu 1400`. */

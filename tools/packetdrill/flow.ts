@@ -1,9 +1,9 @@
 /**
  * One connection's numbers, the script's and the live ones. A script counts from its own initial sequence numbers and
- * timestamps; the stack draws its own. The peer's SYN has the number that the script gives it; whatever comes behind a SYN
- * is counted from it, in both directions, so that data begins at 1 whatever the SYN's number was.
+ * timestamps; the stack draws its own. SYNs, and what they acknowledge, have the numbers that the script gives them;
+ * whatever comes behind a SYN is counted from it, in both directions, so that data begins at 1 whatever the SYN's number was.
  *
- *   script 1:1001 ack 1   ◄─ localShift ─►   live 3735928560:3735929560 ack 1
+ *   script 1:1001 ack 1   ◄─ liveIsn ─►   live 3735928560:3735929560 ack 1
  *
  * Called by: peer.ts.
  */
@@ -19,8 +19,7 @@ export class Flow {
   /** The number of the peer's first SYN. */
   private remoteIsn = 0
   private remoteSynSeen = false
-  /** Live minus script, of everything that the stack numbers; undefined until the stack's SYN was seen. */
-  private localShift: number | undefined
+  /** The number of the stack's first SYN, live and in the script. */
   private liveIsn: number | undefined
   private scriptIsn: number | undefined
   /** Script's timestamps to live ones, as expected packets showed them. */
@@ -36,27 +35,22 @@ export class Flow {
 
   /** The stack sent a SYN. */
   seeSyn(tcp: LiveTcp): void {
-    if (this.liveIsn === undefined) {
-      this.liveIsn = tcp.sequence
-      this.localShift = tcp.sequence
-    }
+    this.liveIsn ??= tcp.sequence
     for (const option of tcp.options) if (option.kind === 'mss') this.announcedMss = option.value
   }
 
   /** The script expects a SYN: the number of the first is the script's initial one. */
   expectSyn(scriptSequence: number): void {
-    if (this.liveIsn === undefined || this.scriptIsn !== undefined) return
-    this.scriptIsn = scriptSequence
-    this.localShift = (this.liveIsn - scriptSequence) >>> 0
+    if (this.liveIsn !== undefined) this.scriptIsn ??= scriptSequence
   }
 
   /** A live packet in the script's numbers. */
   toScript(tcp: LiveTcp): LiveTcp {
-    const shift = this.localShift ?? 0
     const isn = this.remoteIsn
+    const syn = (tcp.flags & SYN) !== 0
     return {
       ...tcp,
-      sequence: (tcp.sequence - shift) >>> 0,
+      sequence: (tcp.sequence - this.shift(syn)) >>> 0,
       // Beside a SYN all numbers are absolute.
       acknowledgement: (tcp.flags & (ACK | SYN)) === ACK ? (tcp.acknowledgement - isn) >>> 0 : tcp.acknowledgement,
       options: tcp.options.map((option) =>
@@ -65,9 +59,14 @@ export class Flow {
     }
   }
 
-  /** The stack's number for one of the script's. */
-  toLive(sequence: number): number {
-    return (sequence + (this.localShift ?? 0)) >>> 0
+  /** The stack's number for one of the script's. @param syn it stands beside a SYN */
+  toLive(sequence: number, syn = false): number {
+    return (sequence + this.shift(syn)) >>> 0
+  }
+
+  /** Live minus script, of what the stack numbers. */
+  private shift(syn: boolean): number {
+    return ((this.liveIsn ?? 0) - (syn ? (this.scriptIsn ?? 0) : 0)) >>> 0
   }
 
   /** A segment of the peer's, in live numbers. */
@@ -82,7 +81,7 @@ export class Flow {
       destinationPort: spec.destinationPort || this.localPort,
       flags: spec.flags,
       sequence: syn ? spec.sequence : (spec.sequence + this.remoteIsn) >>> 0,
-      acknowledgement: spec.acknowledgement < 0 ? 0 : this.toLive(spec.acknowledgement),
+      acknowledgement: spec.acknowledgement < 0 ? 0 : this.toLive(spec.acknowledgement, syn),
       window: Math.max(spec.window, 0),
       urgent: spec.urgent,
       options: (spec.options ?? []).map((option) => this.inboundOption(option)),

@@ -28,9 +28,7 @@ export class ScriptNetwork {
   readonly host: Host
   readonly device: ScriptDevice
   readonly pool: Pool
-  readonly fastOpenUnasked: boolean
-  readonly fastOpenClient: boolean
-  readonly fastOpenNeedsNoCookie: boolean
+  private readonly settings: Settings
   /** Port of the next connection that is opened from here. */
   nextPort = FIRST_PORT
   nowUs = START_US
@@ -38,14 +36,14 @@ export class ScriptNetwork {
   readonly remote: string
   /** Called after each turn: calls that wait look again. */
   onTurn: () => void = () => {}
+  /** Called before a connection is opened from here: it is the one under test. */
+  onOpen: (localPort: number, remotePort: number) => void = () => {}
 
   constructor(settings: Settings) {
     // All scripts of a run share the memory: each gives back what it took.
     pool ??= createPool()
     this.pool = pool
-    this.fastOpenClient = settings.tcp.fastOpenClient !== false
-    this.fastOpenNeedsNoCookie = settings.tcp.fastOpenClientWithoutCookie === true
-    this.fastOpenUnasked = settings.fastOpenUnasked && settings.tcp.fastOpen === true
+    this.settings = settings
     this.remote = NETWORKS[settings.ipVersion].remote
     this.device = new ScriptDevice(pool, settings.mtu)
     this.host = new Host(
@@ -69,7 +67,23 @@ export class ScriptNetwork {
       },
       this.nowUs,
     )
+    settings.onChange = () => this.host.tcp.retune(settings.tcp)
+    settings.onFlush = () => this.host.tcp.forgetServers()
     this.turn()
+  }
+
+  /* tcp_fastopen: listeners need not ask; connects may; and they need no cookie. */
+
+  get fastOpenUnasked(): boolean {
+    return this.settings.fastOpenUnasked && this.settings.tcp.fastOpen === true
+  }
+
+  get fastOpenClient(): boolean {
+    return this.settings.tcp.fastOpenClient !== false
+  }
+
+  get fastOpenNeedsNoCookie(): boolean {
+    return this.settings.tcp.fastOpenClientWithoutCookie === true
   }
 
   /** Microseconds since the script began. */

@@ -60,6 +60,7 @@ export class Peer {
   constructor(network: ScriptNetwork, options: PeerOptions) {
     this.network = network
     this.options = options
+    network.onOpen = (localPort, remotePort) => this.begin(localPort, remotePort)
   }
 
   /* --- inbound --- */

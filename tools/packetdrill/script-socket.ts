@@ -169,8 +169,24 @@ export class ScriptSocket implements Application {
     return failed('EINPROGRESS')
   }
 
+  /** connect to AF_UNSPEC: ends the connection, with RST, and the socket can begin anew. */
+  disconnect(): CallResult {
+    const { connection } = this
+    this.connection = undefined
+    connection?.abort()
+    this.role = 'fresh'
+    this.localPort = 0
+    this.unreadBytes = 0
+    this.queuedBytes = 0
+    this.endOfData = false
+    this.error = ''
+    this.network.flush()
+    return done(0)
+  }
+
   private open(address: string, port: number, fastOpen: boolean): Connection {
     this.localPort ||= this.network.nextPort++
+    this.network.onOpen(this.localPort, port || REMOTE_PORT)
     const connection = this.network.host.tcp.connect(address || this.network.remote, port || REMOTE_PORT, this, {
       ...this.connectionOptions,
       localPort: this.localPort,

@@ -20,6 +20,9 @@ const FAST_OPEN_BOTH_SIDES = 3
 const FAST_OPEN_UNASKED = 0x400
 
 export class Settings {
+  /** Told of a setting that has changed while the script runs, and when old metrics are to be forgotten. */
+  onChange: () => void = () => {}
+  onFlush: () => void = () => {}
   /** What the packets of the script are. */
   ipVersion: IpVersion = 4
   /** What its sockets are: IPv6 ones may speak IPv4, too (mapped addresses). */
@@ -69,6 +72,19 @@ export class Settings {
     return setKnob(this.tcp, 'tcp_fastopen', String(bits & FAST_OPEN_BITS)) === 'set'
   }
 }
+
+/** Settings that are fixed when the host is made. */
+export const FIXED_AT_START = new Set([
+  'tcp_rmem',
+  'tcp_wmem',
+  'tcp_congestion_control',
+  'tcp_early_retrans',
+  'tcp_fastopen_key',
+  'tcp_frto',
+  'tcp_max_tw_buckets',
+  'tcp_mtu_probing',
+  'tcp_recovery',
+])
 
 /** Any value: it changes nothing that a script can see of this stack. */
 const ANY = null

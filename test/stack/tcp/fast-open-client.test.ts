@@ -197,6 +197,15 @@ test('switched off, or not asked for, a SYN is what it always was', () => {
   assert.is(peer.sent[0]!.options.includes(34), false)
 })
 
+test('what was learned of servers can be forgotten, and other options hold for connections to come', () => {
+  const client = new Client()
+  client.warm()
+  client.peer.host.tcp.forgetServers()
+  assert.equal(optionsOfSyn(client, 100).slice(-4), [34, 2, 1, 1])
+  client.peer.host.tcp.retune({ fastOpenClient: false, timestamps: false, sack: false, windowScaling: false })
+  assert.equal(optionsOfSyn(client, 100), [2, 4, 5, 180])
+})
+
 test('both sides open at once: the data waits for the ACK', () => {
   const client = new Client()
   client.warm()
