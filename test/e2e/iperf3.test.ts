@@ -217,6 +217,15 @@ test('a second client hears that the server is busy, and the first goes on', asy
   assert.is((await stats()).iperf.busy, 1)
 })
 
+test('a connection with another cookie is no stream of the test that waits for its streams', async () => {
+  const first = connect(PORT, PACKRAT_ADDRESS)
+  first.on('error', () => {}) // the server resets it when it is destroyed below
+  first.write(Buffer.concat([cookie('g'), document('{"tcp":true}')]))
+  await sleep(300)
+  assert.equal([...(await exchange([cookie('h')]))], [0xff])
+  first.destroy()
+})
+
 test('bad parameters are answered with the reason', async () => {
   // iperf3 itself refuses them; so they are said by hand.
   const answer = await exchange([cookie('a'), document(JSON.stringify({ tcp: true, parallel: 500 }))])

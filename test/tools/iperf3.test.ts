@@ -175,6 +175,13 @@ test('a test by time: what arrives is what was sent, less what is on its way', (
   }
 })
 
+test('a test may take longer than any other state may', () => {
+  const lab = new Lab()
+  const { measurement } = lab.measured({ seconds: 40, bitsPerSecond: 1e5 })
+  assert.ok(measurement.figures[0]!.endSeconds >= 40)
+  lab.assertIdle()
+})
+
 test('what is omitted is not counted, and does not count for a test by bytes', () => {
   const lab = new Lab()
   const byTime = lab.measured({ seconds: 1, omitSeconds: 2, bitsPerSecond: 8e6 })
