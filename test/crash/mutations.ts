@@ -12,7 +12,8 @@
  * What earlier batches owe (clears of what they superseded, links, members that become plain heads) needs to be durable only
  * when the program ends, because only then something is released. So these are moved behind the last fence. The one order
  * inside a program that they have a part in, an older version is cleared before a newer one is deleted, is tried by leaving
- * out the fence between the two.
+ * out the fence between the two. Likewise the fragments of an upload that goes on: they have to be durable only ahead of their
+ * head, so a program that publishes no head has no order for them.
  */
 import {
   FLAG_MEMBER,
@@ -110,7 +111,10 @@ function changesOf(steps: readonly Step[], at: number): Change[] {
   const isOwed =
     !isBehindFence &&
     (op === OP_CLEAR_LINE || op === OP_FLUSH_LINE || (op === OP_SEAL_LINE && stateKind(b) === KIND_HEAD))
-  if (steps.slice(at + 1).some((step) => step.op === OP_FENCE))
+  const isFragment =
+    stateKind(b) === KIND_FRAGMENT || (op === OP_FLUSH_VIEW && stateKind(steps[at + 1]?.b ?? 0) === KIND_FRAGMENT)
+  const isAwaited = !isFragment || steps.filter((step) => step.op === OP_FENCE).length > 1
+  if (isAwaited && steps.slice(at + 1).some((step) => step.op === OP_FENCE))
     changes.push(isOwed ? 'moved behind the last fence' : 'moved behind the next fence')
   if (isBehindFence) changes.push('moved before the fence')
   return changes

@@ -3,7 +3,8 @@
  * byte, after the restart. What was under way may be there or not, but whole.
  *
  * Each client owns its keys and has one request under way, so that for every key the state told last and at most one
- * change not told yet are known.
+ * change not told yet are known. Others share their keys, with atomic batches and scans among their requests: what they saw
+ * of each key must be linearizable (shared-keys.ts).
  *
  * @timeout 280
  */
@@ -29,8 +30,13 @@ import {
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
+import { SharedKeys } from '../support/shared-keys.ts'
 
-const ROUNDS = 50
+/** PACKRAT_KILLS=N kills more often; give the file the time that this takes with PACKRAT_KILLS_TIMEOUT_MS. */
+const ROUNDS = Number(process.env.PACKRAT_KILLS ?? 60)
+const TIMEOUT_MS = Number(process.env.PACKRAT_KILLS_TIMEOUT_MS ?? 280_000)
+/** Clients that use the same keys, beside those that own theirs. */
+const SHARING_CLIENTS = 4
 /** With barriers on a disk: a batch is on its way to it at nearly every kill, so fewer do. */
 const ROUNDS_MSYNC = 8
 const CLIENTS = 8
@@ -38,10 +44,12 @@ const KEYS_PER_CLIENT = 40
 const VALUE_BYTES_MAX = 8000
 const LOAD_MS_MIN = 10
 const LOAD_MS_SPREAD = 250
+/** Little more than the keys need, so that what is freed is soon used again. */
+const REGION_SIZE = '16M'
 const RECORDS = 100_000
 const RESTART_MS_MAX = 1000
 
-const test = privateNetworkSuite('kill', import.meta.url, { timeoutMs: 280_000, missing: lacks() })
+const test = privateNetworkSuite('kill', import.meta.url, { timeoutMs: TIMEOUT_MS, missing: lacks() })
 
 const seed = announceSeed('kill', 4242)
 
@@ -122,12 +130,13 @@ class Client {
 
 const newClients = (): Client[] => Array.from({ length: CLIENTS }, (_, number) => new Client(number))
 let clients = newClients()
+let sharing = new SharedKeys(seed)
 let durability = 'process'
 let daemon: Daemon
 let region = ''
 
 function start(): Promise<Daemon> {
-  return startDaemon({ region, flags: ['--pm-size', '256M', '--durability', durability] })
+  return startDaemon({ region, flags: ['--pm-size', REGION_SIZE, '--durability', durability] })
 }
 
 test.before(() => {
@@ -138,8 +147,12 @@ test.after(async () => {
   if (daemon?.alive) await daemon.kill()
 })
 
+function startLoads(): Promise<void>[] {
+  return [sharing.load(SHARING_CLIENTS), ...clients.map((client) => client.load())]
+}
+
 async function verifyAll(round: string): Promise<void> {
-  const wrong = (await Promise.all(clients.map((client) => client.verify()))).flat()
+  const wrong = (await Promise.all([sharing, ...clients].map((client) => client.verify()))).flat()
   assert.equal(wrong, [], `seed ${seed}, ${round}`)
 }
 
@@ -148,27 +161,27 @@ async function killRounds(rounds: number): Promise<void> {
   const random = seededRandom(seed)
   daemon = await start()
   for (let round = 1; round <= rounds; round++) {
-    const loads = clients.map((client) => client.load())
+    const loads = startLoads()
     await sleep(LOAD_MS_MIN + below(random, LOAD_MS_SPREAD))
     assert.ok(daemon.alive, `daemon died by itself in round ${round}`)
     await daemon.kill()
-    for (const client of clients) client.disconnect()
+    for (const client of [sharing, ...clients]) client.disconnect()
     await within(10_000, Promise.all(loads), 'clients did not end after the kill')
     daemon = await start()
     await verifyAll(`round ${round}`)
   }
   const acknowledged = clients.reduce((sum, client) => sum + client.acknowledged, 0)
-  console.log(`${acknowledged} acknowledged writes`)
-  assert.ok(acknowledged > rounds * CLIENTS, `too few writes to prove anything: ${acknowledged}`)
+  console.log(`${rounds} kills, ${acknowledged} acknowledged writes, ${sharing.answered} requests on shared keys`)
+  assert.ok(acknowledged + sharing.answered > rounds * CLIENTS, `too few writes to prove anything: ${acknowledged}`)
 }
 
 test(`after each of ${ROUNDS} kills every acknowledged write is there, byte for byte`, () => killRounds(ROUNDS))
 
 test('SIGTERM under load ends with status 0 and loses nothing', async () => {
-  const loads = clients.map((client) => client.load())
+  const loads = startLoads()
   await sleep(200)
   assert.equal(await daemon.stop(), { status: 0, signal: null })
-  for (const client of clients) client.disconnect()
+  for (const client of [sharing, ...clients]) client.disconnect()
   await within(10_000, Promise.all(loads), 'clients did not end after the stop')
   daemon = await start()
   await verifyAll('after SIGTERM')
@@ -182,6 +195,7 @@ test('the same in the msync class, also for a stop under load', async () => {
   }
   durability = 'msync'
   clients = newClients()
+  sharing = new SharedKeys(seed)
   region = join(scratchDirectory(tmpdir()), 'msync.pm')
   try {
     await killRounds(ROUNDS_MSYNC)
@@ -190,10 +204,10 @@ test('the same in the msync class, also for a stop under load', async () => {
     console.log('SKIP: the temporary directory is in memory, msync persists nothing there')
     return
   }
-  const loads = clients.map((client) => client.load())
+  const loads = startLoads()
   await sleep(200)
   assert.equal(await daemon.stop(), { status: 0, signal: null })
-  for (const client of clients) client.disconnect()
+  for (const client of [sharing, ...clients]) client.disconnect()
   await within(10_000, Promise.all(loads), 'clients did not end after the stop')
   daemon = await start()
   await verifyAll('after SIGTERM')
