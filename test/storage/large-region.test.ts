@@ -11,6 +11,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { statfsSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -120,6 +121,21 @@ async function assertTools(path: string, bytes: number, written: ReadonlyMap<str
   await run('rm', [capture])
 }
 
+/** Where the bytes are, said by the file itself: each value but the last begins in the third buffer from its extent's end. */
+async function assertPlaces(path: string, prefix: string): Promise<void> {
+  const region = new Region(path, { readOnly: true })
+  const { extents, linesPerBuffer } = region.header
+  region.close()
+  const file = await open(path)
+  for (const [extent, { offset, buffers }] of extents.slice(0, -1).entries()) {
+    const place = offset + buffers * linesPerBuffer * LINE_BYTES + (buffers - 3) * BUFFER_BYTES
+    const key = crossingKey(prefix, extent)
+    const { buffer } = await file.read(Buffer.alloc(key.length), 0, key.length, place)
+    assert.is(buffer.toString(), key, `at byte ${place}`)
+  }
+  await file.close()
+}
+
 function expect(written: Map<string, Buffer>, prefix: string, extents: number): void {
   for (let extent = 0; extent < extents; extent++)
     written.set(crossingKey(prefix, extent), crossingValue(prefix, extent))
@@ -132,6 +148,7 @@ test(`a region of ${LARGE_BYTES / GIB} GiB: values in each extent survive a kill
   const extents = await writeAndKill(path, process.env.PACKRAT_LARGE_DIRECTORY ? 'process' : 'msync', 'large')
   assert.is(extents, Math.ceil(LARGE_BYTES / (EXTENT_BUFFERS_MAX * (BUFFER_BYTES + 2 * LINE_BYTES))))
   expect(written, 'large', extents)
+  await assertPlaces(path, 'large')
   await assertRecovers(path, written)
   await assertTools(path, LARGE_BYTES, written)
   await run('rm', [path])
