@@ -9,7 +9,7 @@
 
 /* Four int32 an operation: [operation, a, b, c]. Numbers are those of storage/pmem.ts. */
 #define OPERATION_WORDS 4u
-#define OPERATIONS_MAX (1u << 20)
+#define OPERATIONS_MAX (1u << 23) /* a value of 4 GiB takes three operations for each of its 2^21 buffers */
 
 enum operation {
   OP_FLUSH_VIEW = 1, /* buffer, offset, length */
