@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PackratError } from '../../storage/errors.ts'
-import { count, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
+import { count, EXIT_CANNOT, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
 import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
 import { describeEnvironment } from './environment.ts'
 import { type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
@@ -133,10 +133,16 @@ function readStores(list: string): (typeof STORES)[number][] {
 async function inScratchDirectory<T>(run: (directory: string) => Promise<T>): Promise<T> {
   const directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'packrat-bench-'))
   const remove = (): void => rmSync(directory, { recursive: true, force: true })
+  // Without a handler a signal ends the process past `exit`, where this and the daemons are cleaned up.
+  const stop = (): void => process.exit(EXIT_CANNOT)
   process.on('exit', remove)
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
   try {
     return await run(directory)
   } finally {
+    process.off('SIGINT', stop)
+    process.off('SIGTERM', stop)
     process.off('exit', remove)
     remove()
   }
