@@ -121,8 +121,11 @@ export const UNREAD_LINES_UNDER_PRESSURE = 16
 /** Out-of-order lines one connection may hold, and never more than this part of the pool's. */
 export const REASSEMBLY_LINES_MAX = 32_768
 export const REASSEMBLY_POOL_SHARE = 4
-/** Of a connection's lines, waiting to be read: beyond so many, small segments are copied together. */
-export const COALESCE_LINES = 64
+/**
+ * Lines that wait for one connection's application before small segments are copied together: more than one burst can
+ * bring, so that whoever reads what each burst brings has nothing copied.
+ */
+export const COALESCE_LINES = 160
 /** Below this part of the pool's buffers free, they always are. */
 export const COALESCE_POOL_SHARE = 8
 /** A small segment: copying it costs less than the buffer it would hold. */

@@ -31,6 +31,7 @@ const directory = scratchDirectory()
 const region = join(directory, 'export.pm')
 const capture = join(directory, 'stored.pcapng')
 const random = seededRandom(41)
+const NO_FRAME_TYPE = 0x88b5
 /** Sizes in bytes of values that arrive in frames alone: one segment, several, many. */
 const IN_FRAMES: readonly (readonly [string, number])[] = [
   ['one', 1],
@@ -173,12 +174,20 @@ test('values followed from the TCP streams of the capture equal the stored ones,
   for (const packet of all) {
     if (packet.stream !== '') streams.set(packet.stream, [...(streams.get(packet.stream) ?? []), packet])
   }
+  // On a busy machine small segments may have waited and been copied together: their bytes are in no frame then.
+  const copied = new Set(
+    all
+      .filter(({ type }) => type === NO_FRAME_TYPE)
+      .flatMap(({ comment }) => [...comment.matchAll(/key=(\S+) /g)].map(([, key]) => decodeURIComponent(key!)))
+      .filter((key) => FOLLOWED.includes(key)),
+  )
+  for (const key of copied) console.log(`${key}: some of its segments were copied together`)
   const followed = new Set<string>()
   for (const stream of streams.values()) {
     stream.sort((a, b) => (a.sequence - b.sequence) | 0)
     const bytes = Buffer.concat(stream.map(({ payload }) => payload))
     const key = /^PUT \/kv\/(\S+) HTTP/.exec(bytes.toString('latin1'))?.[1]
-    if (key === undefined || !FOLLOWED.includes(key)) continue
+    if (key === undefined || !FOLLOWED.includes(key) || copied.has(key)) continue
     followed.add(key)
     assert.ok(bytes.equals(await follow(capture, stream[0]!.stream)), `${key}: tshark follows another stream`)
     assert.ok(stream.every(({ type }) => type === (key === OVER_IPV6 ? 0x86dd : 0x0800)))
@@ -188,7 +197,8 @@ test('values followed from the TCP streams of the capture equal the stored ones,
     assert.ok(value.equals(values.get(key)!))
     assert.is(nanoseconds(stream[0]!.time), arrivals.get(key))
   }
-  assert.equal([...followed].sort(), [...FOLLOWED].sort())
+  assert.equal([...followed, ...copied].sort(), [...FOLLOWED].sort())
+  assert.ok(followed.size >= 2)
 })
 
 test('the comments say where each value lies, copied bytes included', async () => {

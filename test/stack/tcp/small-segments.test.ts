@@ -5,6 +5,7 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { COALESCE_LINES } from '../../../stack/limits.ts'
 import { seqDiff } from '../../../stack/tcp/seq.ts'
 import { RawPeer } from '../../support/raw-peer.ts'
 import { consumeChain, StreamApplication } from '../../support/stream-application.ts'
@@ -12,7 +13,7 @@ import { consumeChain, StreamApplication } from '../../support/stream-applicatio
 const BURST = 64
 const BUFFERS = 4096
 /** Lines that wait before copying begins, and one burst. */
-const UNCOPIED = 64 + 64
+const UNCOPIED = COALESCE_LINES + BURST
 
 /** Place of the n-th segment in the stream. */
 type Order = (n: number) => number
@@ -93,9 +94,9 @@ test('a connection that ends gives its shared buffer back', () => {
   server.reading = false
   peer.host.tcp.listen(80, server)
   peer.establish()
-  for (let n = 0; n < 200; n++) peer.send('PA', { seq: 1 + n, ack: 1, payload: new Uint8Array(1) })
+  for (let n = 0; n < 400; n++) peer.send('PA', { seq: 1 + n, ack: 1, payload: new Uint8Array(1) })
   assert.ok(peer.host.counters.tcp.coalescedBytes > 100)
-  peer.send('RA', { seq: 201, ack: 1 })
+  peer.send('RA', { seq: 401, ack: 1 })
   assert.is(peer.pool.freeBuffers, peer.pool.totalBuffers)
 })
 
