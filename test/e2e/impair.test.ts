@@ -62,7 +62,8 @@ test('5 MB in and out over a link that loses 2 % and delays by 5 ms arrive byte-
 test('a ping takes the delay both ways, and little more', async () => {
   const { stdout } = await run('ping', ['-c', '20', '-i', '0.05', '-W', '1', '10.77.0.2'])
   const shortest = Number(/= ([\d.]+)\//.exec(stdout.toString())?.[1])
-  assert.ok(shortest >= 2 * DELAY_MS && shortest < 2 * DELAY_MS + 3, `shortest round trip ${shortest} ms`)
+  // The time of a turn is read before its frames are taken: a frame may be some microseconds younger than that.
+  assert.ok(shortest > 2 * DELAY_MS - 0.3 && shortest < 2 * DELAY_MS + 3, `shortest round trip ${shortest} ms`)
 })
 
 test('afterwards every buffer is free or stored', async () => {
