@@ -154,11 +154,11 @@ export function setRegionGeometry(handle: RegionHandle, geometry: native.Geometr
   translated('cannot lay out the region', () => native.setGeometry(handle, geometry))
 }
 
-/** Chooses how fences make stores durable. @throws RegionError ENOTSUP (no such instruction), EINVAL, EBUSY */
+/** Chooses how fences make stores durable, and how slow a medium they feign. @throws RegionError ENOTSUP (no such instruction), EINVAL, EBUSY */
 export function setRegionBarrier(
   handle: RegionHandle,
   barrier: native.Barrier,
-  options: { flush?: native.Flush } = {},
+  options: { flush?: native.Flush; lineLatencyNs?: number } = {},
 ): void {
   translated(`cannot use the barrier ${barrier}`, () => native.setBarrier(handle, barrier, options))
 }

@@ -23,6 +23,8 @@ import * as pmem from './pmem.ts'
 import { Pool } from './pool.ts'
 
 export const DEFAULT_LINES_PER_BUFFER = 2
+/** What the native side takes for `lineLatencyNs`. */
+export const LINE_LATENCY_NS_MAX = 100_000
 /** Smaller than this there is no room for a network beside the store. */
 export const REGION_BYTES_MIN = 1 << 20
 
@@ -38,6 +40,8 @@ export interface OpenOptions {
   readonly readOnly?: boolean
   /** For measurements: no cache line is written back, as if caches were persistent (eADR). What it tells is what flushing costs. */
   readonly cachesPersist?: boolean
+  /** For measurements: a medium that takes so long for each cache line written back, in nanoseconds. */
+  readonly lineLatencyNs?: number
 }
 
 export class Region implements Persistence {
@@ -99,7 +103,7 @@ export class Region implements Persistence {
 
   /**
    * Opens a region: locks it, reads its header, maps it, and chooses the durability class.
-   * @throws RegionError ELOCKED, NOT_A_REGION, FORMAT_VERSION, LENGTH, HEADER, FILE_SYSTEM, DURABILITY …
+   * @throws RegionError ELOCKED, NOT_A_REGION, FORMAT_VERSION, LENGTH, HEADER, FILE_SYSTEM, DURABILITY, LATENCY …
    */
   constructor(path: string, options: OpenOptions = {}) {
     this.path = path
@@ -127,7 +131,15 @@ export class Region implements Persistence {
       })
       this.asynchronous = this.durability.class === 'msync' && !this.readOnly
       const cachesPersist = this.durability.eadr || (options.cachesPersist ?? false)
-      pmem.setRegionBarrier(this.handle, this.asynchronous ? 'sync' : cachesPersist ? 'cpu-no-flush' : 'cpu')
+      const { lineLatencyNs = 0 } = options
+      if (lineLatencyNs > 0 && (this.asynchronous || cachesPersist)) {
+        throw new RegionError(
+          'LATENCY',
+          `${path}: a slower medium can be emulated where cache lines are flushed; class ${this.durability.class} ${this.asynchronous ? 'syncs pages' : 'has persistent caches'} here: leave the latency out, or ask for --durability process on /dev/shm`,
+        )
+      }
+      const barrier = this.asynchronous ? 'sync' : cachesPersist ? 'cpu-no-flush' : 'cpu'
+      pmem.setRegionBarrier(this.handle, barrier, { lineLatencyNs })
       this.pool = new Pool(
         this.header.extents.map(({ offset, buffers }) => ({
           memory: pmem.wrapRegion(this.handle, offset, extentBytes(buffers, this.header.linesPerBuffer)),

@@ -11,7 +11,7 @@ import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
 import { PackratError, RegionError } from '../storage/errors.ts'
 import type { CorruptEntry } from '../storage/recovery.ts'
-import { Region } from '../storage/region.ts'
+import { LINE_LATENCY_NS_MAX, Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
 import { impairDevice, impairment } from './impairment.ts'
@@ -68,6 +68,14 @@ const command = {
       },
     ),
     durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
+    'pm-latency-ns': count(
+      'N',
+      'emulate slower memory: each fence waits so long for every cache line flushed before it',
+      {
+        default: 0,
+        maximum: LINE_LATENCY_NS_MAX,
+      },
+    ),
     integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
       default: 'tcp',
     }),
@@ -120,7 +128,7 @@ export const serve = (argv: string[]): number | Promise<number> =>
 
 /** The region, created first if there is none. */
 function openRegion(flags: ServeFlags): Region {
-  const options = { durability: flags.durability }
+  const options = { durability: flags.durability, lineLatencyNs: flags['pm-latency-ns'] }
   try {
     return new Region(flags.pm, options)
   } catch (error) {
@@ -292,8 +300,14 @@ class Daemon {
   private async openBaseline(store: Store, random: () => number): Promise<BaselineStore | undefined> {
     const { flags } = this
     if (flags.store === 'packet') return undefined
-    const options = { path: flags.pm, fileBytes: flags['pm-size'], durability: flags.durability, random }
-    const engine = await openBaseline({ ...options, name: flags.store })
+    const engine = await openBaseline({
+      name: flags.store,
+      path: flags.pm,
+      fileBytes: flags['pm-size'],
+      durability: flags.durability,
+      lineLatencyNs: flags['pm-latency-ns'],
+      random,
+    })
     this.closers.push(() => engine.close())
     return new BaselineStore(engine, store.pool, () => store.idleBuffers())
   }
@@ -326,12 +340,14 @@ class Daemon {
   ): void {
     const { flags } = this
     const kept = baseline === undefined ? '' : ` store=${flags.store} (${baseline.engine.promise})`
+    const latencyNs = flags['pm-latency-ns']
+    const slowed = latencyNs === 0 ? '' : ` medium=emulated (${latencyNs} ns a cache line)`
     const ip = flags.address.split('/')[0]
     const port = flags['http-port'] === 80 ? '' : `:${flags['http-port']}`
     const { durability } = region
     console.log(
       `packrat ready http://${ip}${port}/${address6 === undefined ? '' : ` http://[${address6}]${port}/`} device=${flags.device}${mode === undefined ? '' : ` (${mode})`} pm=${flags.pm} records=${store.records} ` +
-        `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity}${kept} seed=${seed}`,
+        `durability=${durability.class} (${durability.evidence.join('; ')}) integrity=${flags.integrity}${slowed}${kept} seed=${seed}`,
     )
     const url = `http://${ip}${port}/kv`
     console.log(

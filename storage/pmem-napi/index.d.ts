@@ -86,8 +86,13 @@ export type Flush = 'clwb' | 'clflushopt' | 'clflush' | 'dc cvap' | 'dc cvac'
  * 'sync': a fence is one msync over the hull of everything flushed since the last; use `executeAsync`.
  */
 export type Barrier = 'cpu' | 'cpu-no-flush' | 'sync'
-/** ENOTSUP if the processor lacks the flush instruction. Default: 'cpu' with the best one. */
-export function setBarrier(handle: Handle, barrier: Barrier, options?: { flush?: Flush }): void
+/**
+ * ENOTSUP if the processor lacks the flush instruction. Default: 'cpu' with the best one.
+ *
+ * `lineLatencyNs` (0 to 100,000; default 0) emulates a slower medium behind 'cpu': each fence of a program spins so long
+ * for every line that was written back before it.
+ */
+export function setBarrier(handle: Handle, barrier: Barrier, options?: { flush?: Flush; lineLatencyNs?: number }): void
 /**
  * Brings the pages of a range into memory and into the page table, so that first touches do not fault: call it after
  * `setBarrier`. Blocks (0.4 s a GiB on tmpfs here; touching page by page takes 2 to 8 times as long). False: this

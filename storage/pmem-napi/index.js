@@ -44,7 +44,7 @@ export function setGeometry(handle, geometry) {
 }
 
 export function setBarrier(handle, barrier, options = {}) {
-  native.setBarrier(handle, barrier, options.flush ?? '')
+  native.setBarrier(handle, barrier, options.flush ?? '', options.lineLatencyNs ?? 0)
 }
 
 export function crc32c(bytes, offset = 0, length = bytes.length - offset, seed = 0) {

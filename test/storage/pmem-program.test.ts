@@ -417,6 +417,30 @@ test('every flush instruction of this processor runs; others are refused', () =>
   assert.throws(() => pmem.setRegionBarrier(handle, 'none' as 'cpu'), /barrier must be/)
 })
 
+test('an emulated medium keeps each fence waiting for the lines written back before it, and for no others', () => {
+  const latencyNs = 50_000
+  const lines = 2048 / layout.LINE_BYTES
+  const microseconds = (...ops: number[][]): number => {
+    const start = process.hrtime.bigint()
+    assert.is(run(...ops), 0)
+    return Number(process.hrtime.bigint() - start) / 1000
+  }
+  pmem.setRegionBarrier(handle, 'cpu', { lineLatencyNs: latencyNs })
+  const waitUs = (lines * latencyNs) / 1000
+  assert.ok(microseconds([OP_FLUSH_VIEW, 1, 0, 2048], [OP_FENCE]) >= waitUs)
+  assert.is(run([OP_FLUSH_VIEW, 1, 0, 2048]), 0)
+  assert.ok(microseconds([OP_FENCE]) >= waitUs, 'the next program waits for what the last one left unfenced')
+  // Of several: a machine with other work makes a fence slow too, but not every one.
+  const alone = Array.from({ length: 20 }, () => microseconds([OP_FENCE]))
+  assert.ok(Math.min(...alone) < waitUs, 'a fence with nothing before it does not wait')
+  pmem.setRegionBarrier(handle, 'cpu')
+  const unslowed = Array.from({ length: 20 }, () => microseconds([OP_FLUSH_VIEW, 1, 0, 2048], [OP_FENCE]))
+  assert.ok(Math.min(...unslowed) < waitUs, 'without the emulation there is no wait')
+  for (const lineLatencyNs of [-1, 0.5, 100_001]) {
+    assert.throws(() => pmem.setRegionBarrier(handle, 'cpu', { lineLatencyNs }), /latency/)
+  }
+})
+
 /** KiB of dirty pages in the mapping of the region, as the kernel counts them; undefined on file systems without write-back. */
 function dirtyKib(): number | undefined {
   if (!['ext4', 'xfs', 'btrfs'].includes(pmem.regionFileInfo(handle).fsName)) return undefined

@@ -233,4 +233,15 @@ function overwrite(file: string, positions: number[], bytes: number[]): void {
   closeSync(descriptor)
 }
 
+test('a slower medium is emulated only where cache lines are flushed', ({ path }) => {
+  Region.create(path, { bytes: 4 * MIB })
+  new Region(path, { durability: 'process', lineLatencyNs: 300 }).close()
+  const refused = { durability: 'process', lineLatencyNs: 300, cachesPersist: true } as const
+  assert.is(
+    codeOf(() => new Region(path, refused)),
+    'LATENCY',
+  )
+  new Region(path, { durability: 'process' }).close() // the refusal has let the file go
+})
+
 test.run()

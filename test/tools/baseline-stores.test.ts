@@ -129,6 +129,27 @@ test('conventional: when its area is full it answers 507, and goes on when somet
   await engine.close()
 })
 
+test('conventional: a GET for which the network has no buffers is answered with 503, and works when it has', async () => {
+  const engine = await open('conventional')
+  const bench = new KvBench({ engine })
+  const value = 'w'.repeat(200_000)
+  bench.one(put('large', value))
+  const client = bench.connect()
+  const held: number[] = []
+  while (bench.pool.freeBuffers > 64) held.push(bench.pool.allocateBuffer())
+  assert.equal(
+    client.exchange(get('large')).map(({ status }) => status),
+    [503],
+  )
+  for (const buffer of held) bench.pool.releaseBuffer(buffer)
+  const [response] = client.exchange(get('large'))
+  assert.is(response!.status, 200)
+  assert.is(response!.body.toString(), value)
+  client.close()
+  assert.is(bench.leaks(), '')
+  await engine.close()
+})
+
 test('conventional: a value whose bytes rotted is answered with 500, never served', async () => {
   const path = join(scratchDirectory(), 'rot.pm')
   const engine = await open('conventional', path)

@@ -14,7 +14,7 @@ import {
   W_VERSION_LOW,
 } from '../../storage/layout.ts'
 import type { Snapshot } from '../../storage/snapshot.ts'
-import type { KvStore } from '../stores/kv-store.ts'
+import { FIND_EXHAUSTED, type KvStore } from '../stores/kv-store.ts'
 import { secondsOfNanoseconds } from './decimal.ts'
 import { PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView, startDownload } from './download.ts'
 import { ByteRange, evaluatePreconditions, ifRangeHolds, parseRange } from './http-fields.ts'
@@ -23,6 +23,9 @@ import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'
 import type { Session } from './session.ts'
 import { GONE, type SnapshotTable } from './snapshots.ts'
+
+const EXHAUSTED =
+  'no network buffer is left to copy the value into: come again, or give this --store a larger --pm-size'
 
 export class Getter {
   private readonly store: KvStore
@@ -54,6 +57,10 @@ export class Getter {
     const entry = this.find(bytes, start, snapshot ?? store)
     if (entry === NO_META) {
       replies.json(session, 404, { error: 'no such key' }, { bodyless })
+      return
+    }
+    if (entry === FIND_EXHAUSTED) {
+      replies.json(session, 503, { error: EXHAUSTED }, { bodyless })
       return
     }
     const faulty = store.verify(entry)

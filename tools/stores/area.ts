@@ -26,6 +26,8 @@ export interface AreaOptions {
   readonly durability: DurabilityRequest
   /** Measurements only: leave the flushes out, as if caches were persistent. */
   readonly cachesPersist?: boolean
+  /** Measurements only: the medium takes so long for a cache line. */
+  readonly lineLatencyNs?: number
 }
 
 export class Area {
@@ -42,8 +44,8 @@ export class Area {
     if (!existsSync(path)) {
       Region.create(path, { bytes: Math.min(options.fileBytes, AREA_FILE_BYTES_MAX), linesPerBuffer: 1 })
     }
-    const { durability, cachesPersist = false } = options
-    this.region = new Region(path, { durability, cachesPersist })
+    const { durability, cachesPersist = false, lineLatencyNs = 0 } = options
+    this.region = new Region(path, { durability, cachesPersist, lineLatencyNs })
     if (this.region.asynchronous) {
       this.region.close()
       throw new PackratError(

@@ -11,7 +11,6 @@
  */
 import { sumBytes } from '../../storage/checksum.ts'
 import { adoptFragment, adoptHead } from '../../storage/entry.ts'
-import { PackratError } from '../../storage/errors.ts'
 import {
   BUFFER_BYTES,
   NO_BUFFER,
@@ -24,7 +23,7 @@ import {
 } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { type Engine, PUT_CREATED, PUT_FULL } from './engine.ts'
-import type { KvStore } from './kv-store.ts'
+import { FIND_EXHAUSTED, type KvStore } from './kv-store.ts'
 
 /** Errno of a batch in which a write found no room at its end: its connections close without a reply. */
 const ENOSPC = 28
@@ -142,8 +141,9 @@ export class BaselineStore implements KvStore {
     return this.engine.find(bytes, start, length) ? this.materialize() : NO_META
   }
 
-  current(buffer: number, offset: number, length: number): number {
-    return this.find(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length)
+  /** Baselines have no conditional writes: what asks nevertheless (If-Modified-Since, which writes ignore) gets the same answer twice. */
+  current(): number {
+    return NO_META
   }
 
   verify(head: number): number {
@@ -159,39 +159,44 @@ export class BaselineStore implements KvStore {
     if (!this.served.includes(head)) this.served.push(head)
   }
 
-  /** Copies what the engine found into buffers of the network. */
+  /** Copies what the engine found into buffers of the network; all of it, or FIND_EXHAUSTED. */
   private materialize(): number {
     const { pool } = this
     const { found } = this.engine
     const head = this.copyPiece(0)
+    if (head === NO_META) return FIND_EXHAUSTED
     adoptHead(pool, head, 0, 0)
     pool.set(head, W_VERSION_LOW, found.versionLow)
     pool.set(head, W_VERSION_HIGH, found.versionHigh)
     pool.set(head, W_ARRIVAL_LOW, found.arrivalLow)
     pool.set(head, W_ARRIVAL_HIGH, found.arrivalHigh)
-    this.served.push(head)
     let tail = head
     for (let at = pool.dataLength(head); at < found.length; at += pool.dataLength(tail)) {
       const piece = this.copyPiece(at)
+      if (piece === NO_META) {
+        pool.releaseChain(head)
+        return FIND_EXHAUSTED
+      }
       adoptFragment(pool, head, tail, piece)
       tail = piece
     }
+    this.served.push(head)
     return head
   }
 
-  /** A line on a buffer of its own with the piece of the value from `at` on. */
+  /** A line on a buffer of its own with the piece of the value from `at` on; NO_META if the network has none to spare. */
   private copyPiece(at: number): number {
     const { pool } = this
     const { found } = this.engine
     const length = Math.min(found.length - at, BUFFER_BYTES)
     const buffer = pool.allocateBuffer()
-    if (buffer === NO_BUFFER) throw exhausted()
+    if (buffer === NO_BUFFER) return NO_META
     const start = pool.bufferStart(buffer)
     const from = found.start + at
     pool.bufferBytes(buffer).set(found.bytes.subarray(from, from + length), start)
     const sum = sumBytes(pool.bufferView(buffer), start, length)
     const meta = pool.createView(buffer, 0, length, sum | (NO_FRAME << 16))
-    if (meta === NO_META) throw exhausted()
+    if (meta === NO_META) pool.releaseBuffer(buffer)
     return meta
   }
 
@@ -199,11 +204,4 @@ export class BaselineStore implements KvStore {
     for (const head of this.served) if (!this.pinned.has(head)) this.pool.releaseChain(head)
     this.served.length = 0
   }
-}
-
-function exhausted(): PackratError {
-  return new PackratError(
-    'BASELINE_MEMORY',
-    'no network buffer is left to copy a value into; use a larger --pm-size with this --store',
-  )
 }

@@ -8,6 +8,9 @@
  */
 import type { Pool } from '../../storage/pool.ts'
 
+/** What `find` of a baseline returns when there is no memory to copy the value into. */
+export const FIND_EXHAUSTED = -2
+
 export interface KvStore {
   /** The network's buffers and lines, in which values arrive and leave. */
   readonly pool: Pool
@@ -25,7 +28,7 @@ export interface KvStore {
   payloadBytesCopied: number
   /** Whether a write that needs so many buffers may be taken. */
   hasRoom(buffers: number): boolean
-  /** The published entry of a key, as a chain whose head names size, version and arrival; or NO_META. */
+  /** The published entry of a key, as a chain whose head names size, version and arrival; NO_META or FIND_EXHAUSTED. */
   find(bytes: Uint8Array, start: number, length: number): number
   /** The same with what is staged, for conditions of writes. */
   current(buffer: number, offset: number, length: number): number

@@ -19,6 +19,8 @@ export interface BaselineOptions {
   readonly random: () => number
   /** Measurements only. */
   readonly cachesPersist?: boolean
+  /** Measurements only: the medium takes so long for a cache line. LevelDB writes no cache lines: it is not slowed. */
+  readonly lineLatencyNs?: number
 }
 
 /** @throws RegionError, PackratError BASELINE_CLASS, BASELINE_AREA, BASELINE_LEVELDB */
@@ -31,8 +33,8 @@ export async function openBaseline(options: BaselineOptions): Promise<Engine> {
     const { LevelDbEngine } = await import('./leveldb.ts')
     return LevelDbEngine.open(path)
   }
-  const { fileBytes, durability, cachesPersist = false } = options
-  const area = new Area({ path, fileBytes, durability, cachesPersist })
+  const { fileBytes, durability, cachesPersist = false, lineLatencyNs = 0 } = options
+  const area = new Area({ path, fileBytes, durability, cachesPersist, lineLatencyNs })
   try {
     return name === 'copy' ? new CopyEngine(area) : new ConventionalEngine(area, random)
   } catch (error) {

@@ -8,6 +8,7 @@
 #include "flush.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "layout.h"
 
@@ -111,4 +112,16 @@ uint32_t flush_range(enum flush_kind kind, const void *start, size_t bytes) {
     lines++;
   }
   return lines;
+}
+
+static uint64_t monotonic_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void flush_wait(uint64_t nanoseconds) {
+  uint64_t start = monotonic_ns();
+  while (monotonic_ns() - start < nanoseconds) {
+  }
 }

@@ -19,5 +19,7 @@ enum flush_kind flush_by_name(const char *name);
 uint32_t flush_range(enum flush_kind kind, const void *start, size_t bytes);
 /* Returns once every line written back before has reached the persistence domain. */
 void flush_fence(void);
+/* Spins for that time: what a slower medium would have kept the fence waiting. */
+void flush_wait(uint64_t nanoseconds);
 
 #endif

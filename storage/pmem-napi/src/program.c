@@ -86,7 +86,9 @@ int program_compile(struct region *region, const int32_t *words, uint32_t word_c
 static inline void write_back(struct region *region, const void *start, size_t bytes, struct tally *tally) {
   if (bytes == 0) return;
   if (region->barrier == BARRIER_CPU) {
-    tally->flushed_lines += flush_range(region->flush, start, bytes);
+    uint32_t lines = flush_range(region->flush, start, bytes);
+    tally->flushed_lines += lines;
+    region->lines_to_wait_for += lines;
   } else if (region->barrier == BARRIER_SYNC) {
     uintptr_t low = (uintptr_t)start;
     uintptr_t high = low + bytes;
@@ -100,6 +102,8 @@ static int fence(struct region *region, struct tally *tally) {
   tally->fences++;
   if (region->barrier != BARRIER_SYNC) {
     flush_fence();
+    if (region->line_latency_ns) flush_wait(region->lines_to_wait_for * region->line_latency_ns);
+    region->lines_to_wait_for = 0;
     return 0;
   }
   if (region->sync_high == 0) return 0;

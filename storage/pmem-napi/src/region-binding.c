@@ -141,13 +141,17 @@ static napi_value set_geometry(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* setBarrier(handle, barrier, flush) ; flush "" = the processor's best */
+/* Bounds a wait: a program of a whole batch stays below a second. */
+#define LINE_LATENCY_NS_MAX 100000u
+
+/* setBarrier(handle, barrier, flush, line latency in ns) ; flush "" = the processor's best */
 static napi_value set_barrier(napi_env env, napi_callback_info info) {
   static const char *const names[] = {"cpu", "cpu-no-flush", "sync"};
-  napi_value values[3];
+  napi_value values[4];
   struct environment *environment;
   char name[16], flush[16];
-  if (!arguments_get(env, info, 3, values, &environment)) return NULL;
+  uint32_t latency_ns;
+  if (!arguments_get(env, info, 4, values, &environment)) return NULL;
   struct region *region = argument_region(env, values[0], environment);
   if (!region) return NULL;
   uint32_t barrier = 0;
@@ -159,9 +163,13 @@ static napi_value set_barrier(napi_env env, napi_callback_info info) {
   if (flush[0] && kind == FLUSH_NONE) return throw_invalid(env, "no flush instruction of that name");
   if (barrier == BARRIER_CPU && !flush_supported(kind))
     return throw_error(env, EOPNOTSUPP, "flush with", flush[0] ? flush : "this processor");
+  if (!argument_u32(env, values[3], &latency_ns) || latency_ns > LINE_LATENCY_NS_MAX)
+    return throw_invalid(env, "the latency of a line must be a whole number from 0 to 100000 ns");
   if (region->running) return throw_error(env, EBUSY, "change the barrier of", "the region while a program runs");
   region->barrier = (enum barrier)barrier;
   region->flush = kind;
+  region->line_latency_ns = latency_ns;
+  region->lines_to_wait_for = 0;
   return NULL;
 }
 

@@ -53,6 +53,8 @@ struct region {
 
   enum barrier barrier;
   enum flush_kind flush;
+  uint32_t line_latency_ns; /* emulated medium: each line written back costs a fence so much; 0: as fast as it is */
+  uint64_t lines_to_wait_for; /* written back since the last fence of a program */
   /* Offered to the next sync: one hull [low, high) around everything flushed since the last; high 0: nothing. */
   uintptr_t sync_low;
   uintptr_t sync_high;
