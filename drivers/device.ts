@@ -33,7 +33,14 @@ export const TX_FRAME_DESCRIPTORS_MAX = 18
 /** Frames that one `receive` call brought in. */
 export class ReceiveBurst {
   readonly descriptors = new Int32Array(RECEIVE_BURST_FRAMES * DESCRIPTOR_WORDS)
+  /** With `receiveTime`: two words a frame, when the link got it, ns since the epoch; 0 and 0 if it does not know. */
+  readonly stamps = new Int32Array(RECEIVE_BURST_FRAMES * 2)
   count = 0
+
+  setStamp(frame: number, low: number, high: number): void {
+    this.stamps[frame * 2] = low
+    this.stamps[frame * 2 + 1] = high
+  }
 }
 
 /** Frames collected for one `transmit` call. */
@@ -71,6 +78,8 @@ export interface DeviceCapabilities {
   readonly mtu: number
   /** `receive` fills D_SUM. Without it the stack computes sums itself, in one native call a burst. */
   readonly receiveSum: boolean
+  /** `receive` fills `stamps` with the times of the link's own clock. Without it the stack reads a clock, once a burst. */
+  readonly receiveTime?: boolean
 }
 
 /** Counters of a device; one object that lives as long as the device. */

@@ -79,7 +79,7 @@ export class ImpairDevice implements Device, DeviceTiming {
     this.heldBuffersMax = heldBuffersMax
     this.name = device.name
     this.mac = device.mac
-    this.capabilities = device.capabilities
+    this.capabilities = { ...device.capabilities, receiveTime: false } // frames are held back, or are others
     this.counters = device.counters
     this.rx = new ImpairedPath(impairment.rx, createRandom(2 * impairment.seed), this.now, heldBuffersMax)
     this.tx = new ImpairedPath(impairment.tx, createRandom(2 * impairment.seed + 1), this.now, heldBuffersMax)

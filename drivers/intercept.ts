@@ -83,7 +83,7 @@ export class InterceptDevice implements Device, DeviceTiming {
     this.interceptor = interceptor
     this.name = device.name
     this.mac = device.mac
-    this.capabilities = device.capabilities
+    this.capabilities = { ...device.capabilities, receiveTime: false } // frames are held back, or are others
     this.counters = device.counters
   }
 

@@ -36,6 +36,9 @@ const OPTIONS = 3
 /** XDP_PKT_CONTD: the frame goes on in the next descriptor. */
 const CONTINUED = 1
 
+/** What the program writes in front of a frame. The kernel keeps more than that free there: XDP_PACKET_HEADROOM. */
+const STAMP_BYTES = 8
+
 /** The fill ring counts as starving below this: a burst could find it empty. */
 const IDLE_BUFFERS_LOW = 32
 
@@ -58,6 +61,8 @@ export class XdpQueue {
   idle = 0
   /** Bytes copied because the socket takes only whole frames. */
   bytesGathered = 0
+  /** The bytes in front of each frame say when it arrived: ns, u64, 0 if the driver does not know. */
+  stamped = false
   /** Descriptors in the kernel's hands. */
   private sending = 0
   private readonly pool: Pool
@@ -109,12 +114,22 @@ export class XdpQueue {
       descriptors[to + D_OFFSET] = memory.offsetAt(words, at)
       descriptors[to + D_LENGTH] = words[at + LENGTH]!
       descriptors[to + D_SUM] = 0
+      if (this.stamped) this.takeStamp(burst, burst.count + frame, buffer, memory.offsetAt(words, at))
       counters.receivedBytes += words[at + LENGTH]!
     }
     rx.release(frames)
     this.idle -= frames
     burst.count += frames
     counters.receivedFrames += frames
+  }
+
+  /** It is cleared where it was read: a frame that comes here without one must not be taken for another's. */
+  private takeStamp(burst: ReceiveBurst, frame: number, buffer: number, offset: number): void {
+    const view = this.pool.bufferView(buffer)
+    const at = this.pool.bufferStart(buffer) + offset - STAMP_BYTES
+    burst.setStamp(frame, view.getInt32(at, true), view.getInt32(at + 4, true))
+    view.setInt32(at, 0, true)
+    view.setInt32(at + 4, 0, true)
   }
 
   /** Gives the kernel free buffers to receive into. */

@@ -4,7 +4,7 @@
  *
  * One socket for each queue; the first registers the region as UMEM, the others share it. Frames are sent on the first.
  *
- * Called by: the stack's loop, `serve`, `doctor`. Calls: xdp-napi, xdp-queue.ts, the pool.
+ * Called by: the stack's loop, `serve`, `doctor`. Calls: xdp-napi, xdp-queue.ts, xdp-program.ts, the pool.
  *
  * Invariants:
  *  1. The program is attached only while every queue's socket stands in its map, and leaves with the process.
@@ -20,7 +20,7 @@ import {
   S_TX_INVALID,
   STATISTICS,
   XdpError,
-  XdpProgram,
+  type XdpProgram,
   XdpSocket,
   type XdpSocketOptions,
 } from 'xdp-napi'
@@ -35,6 +35,7 @@ import {
   type TransmitBurst,
 } from './device.ts'
 import { XDP_MTU_MAX, XdpMemory } from './xdp-memory.ts'
+import { attachProgram, type XdpProgramChoice } from './xdp-program.ts'
 import { XdpQueue } from './xdp-queue.ts'
 
 /** Entries of the rings: a millisecond of small frames at a million a second fits twice. */
@@ -53,22 +54,15 @@ const BIND_RETRY_MS = 5
  */
 const IDLE_SHARE_SHIFT = 5
 
-export type XdpAttachMode = 'auto' | 'native' | 'generic'
 export type XdpCopyMode = 'auto' | 'zerocopy' | 'copy'
 
-export interface XdpOptions {
-  readonly interface: string
+export interface XdpOptions extends XdpProgramChoice {
   /** Queues to serve, in order; default queue 0. */
   readonly queues?: readonly number[]
   /** Where each extent of the pool begins in the region's mapping, bytes. */
   readonly extentOffsets: readonly number[]
-  /** Our addresses: frames for them come here, all others go to the kernel. 4 bytes, and up to 4 of 16 bytes. */
-  readonly ipv4: Uint8Array
-  readonly ipv6?: readonly Uint8Array[]
   /** Largest IP packet, bytes; default and maximum: the interface's. */
   readonly mtu?: number
-  /** auto: native, or generic where the driver has no native XDP. */
-  readonly attach?: XdpAttachMode
   /** auto: zero-copy, or copy where the driver has no zero-copy. */
   readonly copy?: XdpCopyMode
   /** Busy-poll the driver from our own calls, so long; 0: off. */
@@ -105,7 +99,7 @@ export class XdpDevice implements Device {
   readonly mac: Uint8Array
   readonly capabilities: DeviceCapabilities
   readonly counters = new DeviceCounters()
-  /** What was chosen: `native XDP, copy mode, scattered frames, queue 0`. */
+  /** What was chosen: `native XDP, copy mode, scattered frames, software arrival times, queue 0 of 1`. */
   readonly mode: string
 
   private readonly memory: XdpMemory
@@ -125,16 +119,19 @@ export class XdpDevice implements Device {
         throw new PackratError('DOWN', `${this.name} is down; bring it up with: ip link set ${options.interface} up`)
       checkQueues(this.name, queues, link.queues)
       this.mac = link.mac
-      this.capabilities = { mtu: chooseMtu(this.name, options.mtu, link.mtu), receiveSum: false }
+      const mtu = chooseMtu(this.name, options.mtu, link.mtu)
       const scatter = this.openQueues(pool, options, queues, link.index)
-      const { program, native } = attach(options, link.index, link.queues, link.mac)
+      const { program, native, stamped, clock } = attachProgram(options, link)
       this.program = program
+      this.capabilities = { mtu, receiveSum: false, receiveTime: stamped }
+      for (const queue of this.queues) queue.stamped = stamped
       for (const [index, queue] of queues.entries()) program.setSocket(queue, this.queues[index]!.socket)
       const zeroCopy = this.queues[0]!.socket.isZeroCopy
       this.mode = [
         native ? 'native XDP' : 'generic XDP',
         zeroCopy ? 'zero-copy mode' : 'copy mode',
         scatter ? 'scattered frames' : 'whole frames, copied together to send',
+        clock,
         `queue ${queues.join(', ')} of ${link.queues}`,
       ].join(', ')
     } catch (error) {
@@ -250,23 +247,6 @@ function openPatiently(options: XdpSocketOptions): XdpSocket {
       if (!(error instanceof XdpError) || error.code !== 'EBUSY' || waitedMs >= BIND_RETRY_MS_MAX) throw error
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BIND_RETRY_MS)
     }
-  }
-}
-
-function attach(
-  options: XdpOptions,
-  ifindex: number,
-  queues: number,
-  mac: Uint8Array,
-): { program: XdpProgram; native: boolean } {
-  const { ipv4, ipv6 = [], attach: mode = 'auto' } = options
-  const open = (native: boolean): XdpProgram => new XdpProgram({ ifindex, queues, native, mac, ipv4, ipv6 })
-  if (mode !== 'auto') return { program: open(mode === 'native'), native: mode === 'native' }
-  try {
-    return { program: open(true), native: true }
-  } catch (error) {
-    if (!(error instanceof XdpError) || error.code !== 'ENOTSUP') throw error
-    return { program: open(false), native: false }
   }
 }
 

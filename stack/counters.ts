@@ -11,6 +11,9 @@ export class EthernetCounters {
   dropOther = 0
   /** An EtherType nobody here speaks. */
   dropType = 0
+  /** Frames whose arrival the interface stamped, and of those that it stamped, those whose time cannot be right. */
+  hardwareTimes = 0
+  hardwareTimesRefused = 0
 }
 
 export class ArpCounters {

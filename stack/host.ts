@@ -19,7 +19,7 @@ import { PackratError } from '../storage/errors.ts'
 import type { Pool } from '../storage/pool.ts'
 import { formatIpv4, parseAddress, parseCidr } from './address.ts'
 import { Arp } from './arp.ts'
-import type { WallClock } from './clock.ts'
+import { Arrivals } from './arrivals.ts'
 import { StackCounters } from './counters.ts'
 import { Fragmentation } from './fragmentation.ts'
 import { Fragments } from './fragments.ts'
@@ -91,7 +91,7 @@ export class Host {
   private readonly ip: Ip
   /** Undefined: the host speaks IPv4 only. */
   private readonly ipv6Stack: Ipv6Stack | undefined
-  private readonly wallClock: WallClock
+  private readonly arrivals: Arrivals
   private readonly sumBurst: SumBurst | undefined
   private readonly burst = new ReceiveBurst()
   private readonly frames: FrameInput
@@ -112,7 +112,7 @@ export class Host {
     this.device = device
     this.pool = pool
     this.address = formatIpv4(address)
-    this.wallClock = options.wallClock
+    this.arrivals = new Arrivals(options.wallClock, this.counters.ethernet)
     this.sumBurst = device.capabilities.receiveSum
       ? undefined
       : (options.sumBurst ?? ((descriptors, count) => sumOfBurst(pool, descriptors, count)))
@@ -320,11 +320,15 @@ export class Host {
   private input(frames: number): void {
     const descriptors = this.burst.descriptors
     this.sumBurst?.(descriptors, frames)
-    this.wallClock.read()
-    this.tcp.setArrival(this.wallClock.low, this.wallClock.high)
-    this.udp.setArrival(this.wallClock.low, this.wallClock.high)
+    this.arrivals.readClock()
+    this.setArrival()
+    const isStamped = this.device.capabilities.receiveTime === true
     for (let frame = 0; frame < frames; frame++) {
       const at = frame * DESCRIPTOR_WORDS
+      if (isStamped) {
+        this.arrivals.take(this.burst, frame)
+        this.setArrival()
+      }
       const buffer = descriptors[at + D_BUFFER]!
       const taken = this.frames.input(
         buffer,
@@ -334,6 +338,11 @@ export class Host {
       )
       if (!taken) this.pool.releaseBuffer(buffer)
     }
+  }
+
+  private setArrival(): void {
+    this.tcp.setArrival(this.arrivals.low, this.arrivals.high)
+    this.udp.setArrival(this.arrivals.low, this.arrivals.high)
   }
 
   /** The device starves: what can be had again from peers is given up. */

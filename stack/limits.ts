@@ -4,6 +4,9 @@
 
 /* --- Ethernet, ARP, IPv4 --- */
 
+/** An interface whose clock is farther than this from the system's is not believed: it runs free, or counts TAI (37 s ahead). */
+export const HARDWARE_TIME_SKEW_NS_MAX = 1_000_000_000
+
 /** Header slot: Ethernet 14 + IPv6 40 + TCP 60 fit. */
 export const HEADER_SLOT_BYTES = 128
 

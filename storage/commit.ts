@@ -19,7 +19,7 @@
  *     with that error, never left waiting.
  */
 import { Batch, CHANGE_DELETE, CHANGE_PUT } from './batch.ts'
-import { compareVersions, durableEnd, durableStart } from './entry.ts'
+import { compareVersions, durableEnd, durableStart, stateToSeal } from './entry.ts'
 import { openGroup, sealGroup, sealMembers, toTombstone } from './group.ts'
 import { hashKey } from './key.ts'
 import {
@@ -27,7 +27,6 @@ import {
   KIND_FRAGMENT,
   KIND_HEAD,
   NO_META,
-  packState,
   packView,
   viewLength,
   viewOffset,
@@ -212,7 +211,7 @@ export class Commit {
   sealFragment(meta: number): void {
     if (this.integrity === 'crc32c') this.staging.program.crcView(meta)
     this.flushDurable(meta)
-    this.staging.program.sealLine(meta, packState(this.versions.nextLow, KIND_FRAGMENT, 0))
+    this.staging.program.sealLine(meta, stateToSeal(this.pool, meta, this.versions.nextLow, KIND_FRAGMENT, 0))
   }
 
   /** Gives up an entry that was never staged: a broken upload. */
@@ -365,7 +364,7 @@ export class Commit {
     if (batch.atomic[change] === 1) return // sealed as a member; the group makes it count
     if (batch.kind[change] === CHANGE_PUT) {
       const head = batch.head[change]!
-      program.sealLine(head, packState(this.pool.get(head, W_VERSION_LOW), KIND_HEAD, 0))
+      program.sealLine(head, stateToSeal(this.pool, head, this.pool.get(head, W_VERSION_LOW), KIND_HEAD, 0))
     } else if (batch.existing[change] !== NO_META) {
       program.clearLine(batch.existing[change]!)
     }

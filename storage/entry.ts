@@ -10,13 +10,17 @@
 
 import { keyPrefix } from './key.ts'
 import {
+  ARRIVAL_BY_HARDWARE,
   BUFFER_BYTES,
   EXTENT_BUFFERS_SHIFT,
+  FLAG_HARDWARE_TIME,
   KEY_LENGTH_MAX,
   LINE_WORDS_SHIFT,
   NO_FRAME,
   NO_META,
+  packState,
   packView,
+  stateFlags,
   viewLength,
   viewOffset,
   W_ARRIVAL_HIGH,
@@ -28,6 +32,7 @@ import {
   W_NEXT_FRAGMENT,
   W_PAYLOAD_CRC,
   W_PAYLOAD_CRC_COMPLEMENT,
+  W_STATE,
   W_SUM,
   W_VALUE,
   W_VERSION_HIGH,
@@ -126,6 +131,29 @@ export function arrivalOf(pool: Pool, head: number): bigint {
 export function setArrival(pool: Pool, meta: number, nowNs: bigint): void {
   pool.set(meta, W_ARRIVAL_LOW, Number(BigInt.asIntN(32, nowNs)))
   pool.set(meta, W_ARRIVAL_HIGH, Number(BigInt.asIntN(32, nowNs >> 32n)))
+}
+
+/**
+ * The state word to seal a line with. That its arrival is a hardware time stood in the arrival while it was in transit,
+ * and stands in the flags from now on.
+ */
+export function stateToSeal(pool: Pool, meta: number, generation: number, kind: number, flags: number): number {
+  const high = pool.get(meta, W_ARRIVAL_HIGH)
+  if ((high & ARRIVAL_BY_HARDWARE) === 0) return packState(generation, kind, flags)
+  pool.set(meta, W_ARRIVAL_HIGH, high & ~ARRIVAL_BY_HARDWARE)
+  return packState(generation, kind, flags | FLAG_HARDWARE_TIME)
+}
+
+/** Whether the network interface stamped the arrival of a sealed line. */
+export function isHardwareTime(pool: Pool, meta: number): boolean {
+  return (stateFlags(pool.get(meta, W_STATE)) & FLAG_HARDWARE_TIME) !== 0
+}
+
+/** Gives a line in transit the arrival of a sealed one. */
+export function copyArrival(pool: Pool, sealed: number, meta: number): void {
+  const mark = isHardwareTime(pool, sealed) ? ARRIVAL_BY_HARDWARE : 0
+  pool.set(meta, W_ARRIVAL_LOW, pool.get(sealed, W_ARRIVAL_LOW))
+  pool.set(meta, W_ARRIVAL_HIGH, pool.get(sealed, W_ARRIVAL_HIGH) | mark)
 }
 
 /** Orders two lines by their version words. */

@@ -17,6 +17,7 @@
  *  2. A change that takes the place of a member is a member.
  */
 import { type Batch, CHANGE_DELETE } from './batch.ts'
+import { stateToSeal } from './entry.ts'
 import {
   FLAG_MEMBER,
   FLAG_TOMBSTONE,
@@ -39,8 +40,9 @@ import type { Pool } from './pool.ts'
 import type { Versions } from './versions.ts'
 
 /** The member heads and tombstones of a group are sealed with these flags. */
-function memberState(versionLow: number, isTombstone: boolean): number {
-  return packState(versionLow, KIND_HEAD, isTombstone ? FLAG_MEMBER | FLAG_TOMBSTONE : FLAG_MEMBER)
+function memberState(pool: Pool, head: number, isTombstone: boolean): number {
+  const flags = isTombstone ? FLAG_MEMBER | FLAG_TOMBSTONE : FLAG_MEMBER
+  return stateToSeal(pool, head, pool.get(head, W_VERSION_LOW), KIND_HEAD, flags)
 }
 
 /** Makes sure that the batch has a group, whose first version is the next one. The caller has made sure of a free line. */
@@ -69,7 +71,7 @@ export function sealMembers(pool: Pool, batch: Batch): void {
   for (let change = 0; change < batch.count; change++) {
     if (batch.atomic[change] === 0) continue
     const head = batch.head[change]!
-    batch.program.sealLine(head, memberState(pool.get(head, W_VERSION_LOW), batch.kind[change] === CHANGE_DELETE))
+    batch.program.sealLine(head, memberState(pool, head, batch.kind[change] === CHANGE_DELETE))
   }
   batch.program.fence()
 }

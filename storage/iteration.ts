@@ -7,7 +7,7 @@
  *
  * Called by: store.ts, snapshot.ts. Calls: skip-list.ts.
  */
-import { arrivalOf, copyKey, valueLength, versionOf } from './entry.ts'
+import { arrivalOf, copyKey, isHardwareTime, valueLength, versionOf } from './entry.ts'
 import { KEY_LENGTH_MAX, NO_META } from './layout.ts'
 import type { Pool } from './pool.ts'
 import type { SkipList } from './skip-list.ts'
@@ -41,6 +41,8 @@ export interface EntryInfo {
   readonly version: bigint
   /** ns since the epoch. */
   readonly arrival: bigint
+  /** The network interface stamped the arrival; otherwise software did. */
+  readonly hardwareTime: boolean
   /** Head line, valid until the next commit. */
   readonly meta: number
 }
@@ -100,6 +102,7 @@ export function describeEntry(pool: Pool, meta: number): EntryInfo {
     size: valueLength(pool, meta),
     version: versionOf(pool, meta),
     arrival: arrivalOf(pool, meta),
+    hardwareTime: isHardwareTime(pool, meta),
     meta,
   }
 }

@@ -54,6 +54,8 @@ export const W_VERSION_HIGH = 3
 /** Arrival of the frame, ns since the epoch, u64. Group: the first version that it covers. */
 export const W_ARRIVAL_LOW = 4
 export const W_ARRIVAL_HIGH = 5
+/** In the upper half of the arrival of a line in transit: a hardware time. Sealed lines say so by FLAG_HARDWARE_TIME. */
+export const ARRIVAL_BY_HARDWARE = 1 << 31
 export const W_BUFFER = 6
 /** Data view inside the buffer: offset u16 | length u16 << 16. */
 export const W_DATA = 7

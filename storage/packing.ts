@@ -28,7 +28,7 @@
  *  4. A step takes neither the last buffers nor the last lines.
  */
 import { appendSum, sumsEqual } from './checksum.ts'
-import { adoptHead, keyLength, keyOffset, keyStart, valueLength } from './entry.ts'
+import { adoptHead, copyArrival, keyLength, keyOffset, keyStart, valueLength } from './entry.ts'
 import { EntryCheck } from './entry-check.ts'
 import {
   ANCHOR_META,
@@ -36,8 +36,6 @@ import {
   LINE_BYTES,
   NO_FRAME,
   NO_META,
-  W_ARRIVAL_HIGH,
-  W_ARRIVAL_LOW,
   W_PAYLOAD_CRC,
   W_PAYLOAD_CRC_COMPLEMENT,
   W_VERSION_HIGH,
@@ -251,8 +249,7 @@ export class Packer {
     this.copiedSum = appendSum(this.copiedSum, this.copiedLength, sum)
     this.copiedLength += length
     const meta = pool.createView(buffer, offset, length, sum | (NO_FRAME << 16))
-    pool.set(meta, W_ARRIVAL_LOW, pool.get(arrival, W_ARRIVAL_LOW))
-    pool.set(meta, W_ARRIVAL_HIGH, pool.get(arrival, W_ARRIVAL_HIGH))
+    copyArrival(pool, arrival, meta)
     return meta
   }
 

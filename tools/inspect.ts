@@ -1,6 +1,8 @@
 /** `packrat inspect FILE`: header, durability, buffers, lines and entries of a region. */
 import { accountSpace, type SpaceAccount } from '../storage/accounting.ts'
-import { FORMAT_VERSION } from '../storage/layout.ts'
+import { isHardwareTime } from '../storage/entry.ts'
+import { FORMAT_VERSION, NO_META } from '../storage/layout.ts'
+import type { Store } from '../storage/store.ts'
 import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
 import { keyForJson } from './kv/key-codec.ts'
 import { type OpenedStore, openForReading } from './open-store.ts'
@@ -37,6 +39,7 @@ function describe({ region, store }: OpenedStore) {
     },
     metas: { total: pool.totalMetas, free: pool.freeMetas, committed: report.committedLines },
     records: store.records,
+    hardwareTimes: countHardwareTimes(store),
     valueBytes: space.buffers.values,
     space,
     recovery: {
@@ -54,6 +57,13 @@ function describe({ region, store }: OpenedStore) {
       reason,
     })),
   }
+}
+
+/** Records whose arrival the network interface stamped. */
+function countHardwareTimes({ list, pool }: Store): number {
+  let count = 0
+  for (let head = list.first(); head !== NO_META; head = list.next(head)) if (isHardwareTime(pool, head)) count++
+  return count
 }
 
 /** Every byte of the file, as a sum. */
@@ -80,7 +90,10 @@ function print(found: ReturnType<typeof describe>): void {
       `${found.buffers.total} total, ${found.buffers.free} free, ${found.buffers.stored} stored, ${found.buffers.held} held`,
     ],
     ['lines', `${found.metas.total} total, ${found.metas.free} free, ${found.metas.committed} committed`],
-    ['records', `${found.records}, ${found.valueBytes} bytes of values`],
+    [
+      'records',
+      `${found.records}, ${found.valueBytes} bytes of values, ${found.hardwareTimes} with a hardware arrival time`,
+    ],
   ]
   for (const [name, text] of spaceRows(found.space)) rows.push([name, text])
   if (found.growingTo !== 0) {

@@ -3,7 +3,8 @@
  */
 import type { Device } from '../drivers/device.ts'
 import { TapDevice } from '../drivers/tap.ts'
-import { type XdpAttachMode, type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
+import { type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
+import type { XdpAttachMode, XdpTimestamps } from '../drivers/xdp-program.ts'
 import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
 import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
 import type { Region } from '../storage/region.ts'
@@ -23,6 +24,7 @@ export interface LinkFlags {
   readonly 'xdp-attach': XdpAttachMode
   readonly 'xdp-copy': XdpCopyMode
   readonly 'xdp-busy-poll-us': number
+  readonly 'xdp-timestamps': XdpTimestamps
 }
 
 export interface Link {
@@ -64,6 +66,7 @@ function openXdp(flags: LinkFlags, name: string, queue: string | undefined, regi
     attach: flags['xdp-attach'],
     copy: flags['xdp-copy'],
     busyPollUs: flags['xdp-busy-poll-us'],
+    timestamps: flags['xdp-timestamps'],
   })
   return { device, mode: device.mode, xdp: () => device.readStatistics() }
 }

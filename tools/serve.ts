@@ -108,6 +108,11 @@ const command = {
       default: 0,
       maximum: 10_000,
     }),
+    'xdp-timestamps': choice(
+      ['auto', 'hardware', 'software'],
+      "whose arrival times: the interface's where it stamps every frame, or the system's clock",
+      { default: 'auto' },
+    ),
     impair: impairment('make the link as bad as this says; docs/impairment.md'),
     capture: text('FILE.pcapng', 'write every frame that is received or sent to this file'),
     'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {

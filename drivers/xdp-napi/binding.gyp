@@ -4,6 +4,9 @@
       "target_name": "xdp_napi",
       "sources": [
         "src/module.c",
+        "src/binding.c",
+        "src/socket-binding.c",
+        "src/program-binding.c",
         "src/interface.c",
         "src/umem.c",
         "src/socket.c",

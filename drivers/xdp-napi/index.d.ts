@@ -26,6 +26,8 @@ export interface NetworkInterface {
   readonly isUp: boolean
   /** Receive queues, at least 1. */
   readonly queues: number
+  /** It stamps the arrival of every frame, as configured now (SIOCGHWTSTAMP). */
+  readonly stampsFrames: boolean
   readonly mac: Uint8Array
 }
 
@@ -99,6 +101,11 @@ export interface XdpProgramOptions {
   readonly ipv4: Uint8Array
   /** Up to 4 addresses of 16 bytes, unicast and multicast. */
   readonly ipv6?: readonly Uint8Array[]
+  /**
+   * BTF id of `bpf_xdp_metadata_rx_timestamp` in the running kernel; 0 (default): no timestamps. The eight bytes in front
+   * of each frame are then its arrival as the driver tells it, ns, little-endian, or 0. Native mode only, Linux 6.3.
+   */
+  readonly timestampFunction?: number
 }
 
 /** The program that redirects frames for the given addresses, attached until `release` or the end of the process. */

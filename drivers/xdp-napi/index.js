@@ -27,6 +27,8 @@ const P_STAGE = 10
 const STAGE_SOCKET = 0
 const STAGE_UMEM = 1
 const STAGE_BIND = 4
+const PROGRAM_PARAMETERS = 5
+const O_STAGE = 4
 const PROGRAM_ATTACH = 2
 
 export class XdpError extends Error {
@@ -99,12 +101,13 @@ export function probe() {
 }
 
 export function readInterface(name) {
-  const values = new Int32Array(4)
+  const values = new Int32Array(5)
   const mac = new Uint8Array(6)
   const status = native.interface(name, values, mac)
   if (status < 0)
     throw failure(`cannot use interface ${name}`, status, { ENODEV: 'there is none of this name here; see: ip link' })
-  return { index: values[0], mtu: values[1], isUp: values[2] === 1, queues: values[3], mac }
+  const [index, mtu, up, queues, stamps] = values
+  return { index, mtu, isUp: up === 1, queues, stampsFrames: stamps === 1, mac }
 }
 
 export class XdpSocket {
@@ -184,17 +187,18 @@ export class XdpSocket {
 export class XdpProgram {
   #id
 
-  constructor({ ifindex, queues, native: isNative, mac, ipv4, ipv6 = [] }) {
+  constructor({ ifindex, queues, native: isNative, mac, ipv4, ipv6 = [], timestampFunction = 0 }) {
     const addresses = new Uint8Array(10 + 16 * ipv6.length)
     addresses.set(mac, 0)
     addresses.set(ipv4, 6)
     ipv6.forEach((address, index) => {
       addresses.set(address, 10 + 16 * index)
     })
-    const stage = new Int32Array(1)
-    const id = native.openProgram(ifindex, queues, addresses, isNative, stage)
+    const parameters = new Int32Array(PROGRAM_PARAMETERS)
+    parameters.set([ifindex, queues, isNative ? 1 : 0, timestampFunction])
+    const id = native.openProgram(parameters, addresses)
     if (id < 0) {
-      const attaching = stage[0] === PROGRAM_ATTACH
+      const attaching = parameters[O_STAGE] === PROGRAM_ATTACH
       const what = attaching
         ? `cannot attach the XDP program in ${isNative ? 'native' : 'generic'} mode`
         : 'cannot load the XDP program'

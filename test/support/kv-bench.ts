@@ -7,6 +7,7 @@
  * Nothing here waits: time moves from event to event. A store whose barriers are asynchronous completes a batch when
  * the test says so (`HeldRegion.complete`).
  */
+import type { Device } from '../../drivers/device.ts'
 import { type LinkFilter, MemoryPair } from '../../drivers/memory-pair.ts'
 import type { WallClock } from '../../stack/clock.ts'
 import { Host } from '../../stack/host.ts'
@@ -47,6 +48,8 @@ export interface KvBenchOptions {
   /** Sees every frame; direction 'a-to-b' is from the client. */
   readonly filter?: LinkFilter
   readonly clientBuffers?: number
+  /** The server's end of the link, in another device. */
+  readonly wrapServer?: (device: Device) => Device
   /** A baseline in the store's place. */
   readonly engine?: Engine
 }
@@ -98,7 +101,14 @@ export class KvBench {
       this.nowUs,
     )
     this.server = new Host(
-      { ...common, device: this.pair.b, pool: this.store.pool, address: `${SERVER_ADDRESS}/24`, sumView, tcp },
+      {
+        ...common,
+        device: options.wrapServer?.(this.pair.b) ?? this.pair.b,
+        pool: this.store.pool,
+        address: `${SERVER_ADDRESS}/24`,
+        sumView,
+        tcp,
+      },
       this.nowUs,
     )
     this.baseline = options.engine && new BaselineStore(options.engine, this.store.pool, () => 0)

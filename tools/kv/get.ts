@@ -4,7 +4,7 @@
  *
  * Called by: the service. Calls: store (find, verify), download (send).
  */
-import { copyKey, valueLength } from '../../storage/entry.ts'
+import { copyKey, isHardwareTime, valueLength } from '../../storage/entry.ts'
 import {
   KEY_LENGTH_MAX,
   NO_META,
@@ -149,6 +149,7 @@ export class Getter {
       writer.contentLength(0)
     } else {
       writer.arrival(pool.get(entry, W_ARRIVAL_HIGH), pool.get(entry, W_ARRIVAL_LOW), modified)
+      if (isHardwareTime(pool, entry)) writer.hardwareTime()
     }
     if (status === 200 || status === 206) {
       writer.octets()

@@ -1,7 +1,7 @@
 /**
  * GET /kv?…: the entries in key order, one JSON object a line, sent in parts as the socket has room.
  *
- *   {"key":"a","size":1024,"version":17,"arrival":1700000000000000000}
+ *   {"key":"a","size":1024,"version":17,"arrival":1700000000000000000}      and "arrivalClock":"hardware" if the interface stamped it
  *
  * The length is not known before the end, so the body is chunked (HTTP/1.0: ended by closing). Between parts writers
  * go on; the iteration finds its place again by key. With a snapshot it is not disturbed by them.
@@ -28,7 +28,8 @@ const NDJSON_TYPE = bytesOf('Content-Type: application/x-ndjson\r\n')
 const CHUNKED = bytesOf('Transfer-Encoding: chunked\r\n')
 
 export function listingLine(entry: EntryInfo): string {
-  return `{${keyForJson(entry.key)},"size":${entry.size},"version":${entry.version},"arrival":${entry.arrival}}\n`
+  const clock = entry.hardwareTime ? ',"arrivalClock":"hardware"' : ''
+  return `{${keyForJson(entry.key)},"size":${entry.size},"version":${entry.version},"arrival":${entry.arrival}${clock}}\n`
 }
 
 export class Lister {

@@ -46,6 +46,7 @@ const ETAG = bytesOf('ETag: "')
 const QUOTE_CRLF = bytesOf('"\r\n')
 const LAST_MODIFIED = bytesOf('Last-Modified: ')
 const ARRIVAL = bytesOf('Packrat-Arrival: ')
+const HARDWARE_TIME = bytesOf('Packrat-Arrival-Clock: hardware\r\n')
 const CONTENT_LENGTH = bytesOf('Content-Length: ')
 const CONTENT_RANGE = bytesOf('Content-Range: bytes ')
 const UNSATISFIED_RANGE = bytesOf('Content-Range: bytes */')
@@ -113,6 +114,11 @@ export class ResponseWriter {
     this.raw(ARRIVAL)
     this.at = writeDecimal64(this.bytes, this.at, high, low)
     this.raw(CRLF)
+  }
+
+  /** The arrival is what the network interface's own clock said. */
+  hardwareTime(): void {
+    this.raw(HARDWARE_TIME)
   }
 
   contentLength(length: number): void {

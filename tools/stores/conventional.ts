@@ -23,6 +23,7 @@ import { keyLength, keyStart, valueLength } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
 import { hashKey, keyPrefix } from '../../storage/key.ts'
 import {
+  ARRIVAL_BY_HARDWARE,
   KEY_LENGTH_MAX,
   W_ARRIVAL_HIGH,
   W_ARRIVAL_LOW,
@@ -158,7 +159,7 @@ export class ConventionalEngine implements Engine {
     requestWords[R_VERSION_LOW] = version | 0
     requestWords[R_VERSION_HIGH] = Math.floor(version / VERSION_HALF)
     requestWords[R_ARRIVAL_LOW] = pool.get(head, W_ARRIVAL_LOW)
-    requestWords[R_ARRIVAL_HIGH] = pool.get(head, W_ARRIVAL_HIGH)
+    requestWords[R_ARRIVAL_HIGH] = pool.get(head, W_ARRIVAL_HIGH) & ~ARRIVAL_BY_HARDWARE
     for (let i = 0; i < length; i++) request[RECORD_HEADER_BYTES + i] = key[start + i]!
   }
 

@@ -8,7 +8,13 @@
  */
 import { keyLength, keyStart, valueLength } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
-import { W_ARRIVAL_HIGH, W_ARRIVAL_LOW, W_VERSION_HIGH, W_VERSION_LOW } from '../../storage/layout.ts'
+import {
+  ARRIVAL_BY_HARDWARE,
+  W_ARRIVAL_HIGH,
+  W_ARRIVAL_LOW,
+  W_VERSION_HIGH,
+  W_VERSION_LOW,
+} from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { copyValue } from './copy.ts'
 import { type Engine, Found, PUT_REPLACED } from './engine.ts'
@@ -81,7 +87,7 @@ export class LevelDbEngine implements Engine {
     pool.set(head, W_VERSION_HIGH, Number(version >> 32n))
     view.setBigUint64(0, version, true)
     view.setInt32(8, pool.get(head, W_ARRIVAL_LOW), true)
-    view.setInt32(12, pool.get(head, W_ARRIVAL_HIGH), true)
+    view.setInt32(12, pool.get(head, W_ARRIVAL_HIGH) & ~ARRIVAL_BY_HARDWARE, true)
     copyValue(pool, head, value, HEADER_BYTES)
     this.staged.push({ type: 'put', key, value })
     this.stagedBytes += value.length

@@ -1,6 +1,7 @@
-/* What the kernel says of a network interface, by ioctl: index, MTU, address, whether it is up, receive queues. */
+/* What the kernel says of a network interface, by ioctl: index, MTU, address, whether it is up, receive queues, timestamps. */
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/net_tstamp.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,6 +17,13 @@ static int queues_of(int fd, struct ifreq *request) {
   if (ioctl(fd, SIOCETHTOOL, request) < 0) return 1;
   uint32_t queues = channels.rx_count + channels.combined_count;
   return queues < 1 ? 1 : queues > QUEUES_MAX ? QUEUES_MAX : (int)queues;
+}
+
+/* TCP's frames are among those that it stamps only if it stamps all. */
+static int stamps_all(int fd, struct ifreq *request) {
+  struct hwtstamp_config config = {0};
+  request->ifr_data = (char *)&config;
+  return ioctl(fd, SIOCGHWTSTAMP, request) == 0 && config.rx_filter == HWTSTAMP_FILTER_ALL;
 }
 
 int interface_read(const char *name, struct interface *interface) {
@@ -34,6 +42,7 @@ int interface_read(const char *name, struct interface *interface) {
   if (status == 0 && ioctl(fd, SIOCGIFHWADDR, &request) < 0) status = -errno;
   memcpy(interface->mac, request.ifr_hwaddr.sa_data, 6);
   if (status == 0) interface->queues = queues_of(fd, &request);
+  if (status == 0) interface->stamps = stamps_all(fd, &request);
   close(fd);
   return status;
 }

@@ -6,8 +6,14 @@
  *                        └ IPv6 multicast to one of our groups ────────┘
  *                          all else ─────────────────────────────────────► XDP_PASS
  *
- * It is a few dozen instructions, assembled here, with the addresses as immediate values: no library, no compiler, no
- * BTF. It hangs on the interface by a bpf_link (Linux 5.9), which the kernel takes away with the last descriptor: a
+ * With timestamps, what the driver knows of the arrival is put in front of the frame (XDP metadata, Linux 6.3): the
+ * program asks it by bpf_xdp_metadata_rx_timestamp, a kernel function that is named by its number in the kernel's BTF
+ * and may be called only by programs that are bound to one interface.
+ *
+ *   metadata   [ ns, u64, little-endian; 0: the driver has none of this frame ] frame …
+ *
+ * It is a few dozen instructions, assembled here, with the addresses as immediate values: no library, no compiler. It
+ * is under MIT or GPL, as the user likes: the kernel's functions are for programs that could be under GPL. It hangs on the interface by a bpf_link (Linux 5.9), which the kernel takes away with the last descriptor: a
  * process that dies never leaves an interface without its traffic.
  */
 #include <arpa/inet.h>
@@ -21,12 +27,19 @@
 
 #include "xdp.h"
 
+/* Younger than the headers of some systems that run a kernel which has them (Linux 6.3). */
+#ifndef BPF_F_XDP_DEV_BOUND_ONLY
+#define BPF_F_XDP_DEV_BOUND_ONLY (1U << 6)
+#endif
+
 enum { INSTRUCTIONS_MAX = 128, JUMPS_MAX = 64 };
-enum label { PASS, REDIRECT, ARP, MULTICAST, IPV6, NEXT_ADDRESS, LABELS };
+enum label { PASS, REDIRECT, HAND_OVER, STAMPED, ARP, MULTICAST, IPV6, NEXT_ADDRESS };
 enum { ETHERNET_BYTES = 14, IPV4_BYTES = 20, ARP_BYTES = 28, IPV6_BYTES = 40 };
 /* Offsets in the frame. */
 enum { AT_TYPE = 12, AT_IPV4_DESTINATION = 30, AT_ARP_TARGET = 38, AT_IPV6_DESTINATION = 38 };
-enum { R0, R1, R2, R3, R4, R5, R6 };
+enum { R0, R1, R2, R3, R4, R5, R6, R10 = 10 };
+/* The arrival in front of the frame, and on the stack until there is room for it. */
+enum { STAMP_BYTES = 8 };
 
 /* Instructions, and the jumps whose targets are not known yet. */
 struct assembler {
@@ -41,6 +54,10 @@ struct assembler {
 
 static void emit(struct assembler *a, uint8_t code, uint8_t to, uint8_t from, int16_t offset, int32_t value) {
   a->code[a->count++] = (struct bpf_insn){.code = code, .dst_reg = to, .src_reg = from, .off = offset, .imm = value};
+}
+
+static void move(struct assembler *a, uint8_t to, uint8_t from) {
+  emit(a, BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0);
 }
 
 static void load(struct assembler *a, uint8_t size, uint8_t to, uint8_t from, int16_t offset) {
@@ -78,7 +95,7 @@ static void place(struct assembler *a, enum label label) {
 
 /* R2: frame, R3: its end. A frame shorter than `bytes` passes. */
 static void need(struct assembler *a, int32_t bytes) {
-  emit(a, BPF_ALU64 | BPF_MOV | BPF_X, R4, R2, 0, 0);
+  move(a, R4, R2);
   emit(a, BPF_ALU64 | BPF_ADD | BPF_K, R4, 0, 0, bytes);
   a->jumps[a->jump_count].at = a->count;
   a->jumps[a->jump_count++].to = PASS;
@@ -98,8 +115,34 @@ static uint32_t half_at(const uint8_t *bytes) {
   return half;
 }
 
+static void call(struct assembler *a, uint8_t kind, int32_t function) {
+  emit(a, BPF_JMP | BPF_CALL, 0, kind, 0, function);
+}
+
+/* R6: context. Puts the time of arrival in front of the frame; where there is no room for it, the frame goes without. */
+static void stamp(struct assembler *a, int32_t timestamp_function) {
+  move(a, R1, R6);
+  emit(a, BPF_ALU64 | BPF_MOV | BPF_K, R2, 0, 0, -STAMP_BYTES);
+  call(a, 0, BPF_FUNC_xdp_adjust_meta);
+  jump_unless(a, R0, 0, HAND_OVER);
+  emit(a, BPF_ST | BPF_MEM | BPF_DW, R10, 0, -STAMP_BYTES, 0);
+  move(a, R1, R6);
+  move(a, R2, R10);
+  emit(a, BPF_ALU64 | BPF_ADD | BPF_K, R2, 0, 0, -STAMP_BYTES);
+  call(a, BPF_PSEUDO_KFUNC_CALL, timestamp_function);
+  jump_if(a, R0, 0, STAMPED);
+  emit(a, BPF_ST | BPF_MEM | BPF_DW, R10, 0, -STAMP_BYTES, 0);
+  place(a, STAMPED);
+  load(a, BPF_W, R2, R6, offsetof(struct xdp_md, data_meta));
+  load(a, BPF_W, R3, R6, offsetof(struct xdp_md, data));
+  need(a, STAMP_BYTES); /* the verifier wants to see it */
+  load(a, BPF_DW, R0, R10, -STAMP_BYTES);
+  emit(a, BPF_STX | BPF_MEM | BPF_DW, R2, R0, 0, 0);
+  place(a, HAND_OVER);
+}
+
 static void assemble(struct assembler *a, const struct program_options *options, int map_fd) {
-  emit(a, BPF_ALU64 | BPF_MOV | BPF_X, R6, R1, 0, 0);
+  move(a, R6, R1);
   load(a, BPF_W, R2, R1, offsetof(struct xdp_md, data));
   load(a, BPF_W, R3, R1, offsetof(struct xdp_md, data_end));
   need(a, ETHERNET_BYTES);
@@ -140,11 +183,12 @@ static void assemble(struct assembler *a, const struct program_options *options,
   jump_always(a, PASS);
 
   place(a, REDIRECT);
+  if (options->timestamp_function != 0) stamp(a, options->timestamp_function);
   load(a, BPF_W, R2, R6, offsetof(struct xdp_md, rx_queue_index));
   emit(a, BPF_LD | BPF_DW | BPF_IMM, R1, BPF_PSEUDO_MAP_FD, 0, map_fd);
   emit(a, 0, 0, 0, 0, 0); /* second half of the 64-bit load */
   emit(a, BPF_ALU64 | BPF_MOV | BPF_K, R3, 0, 0, XDP_PASS); /* for a queue without a socket */
-  emit(a, BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_redirect_map);
+  call(a, 0, BPF_FUNC_redirect_map);
   emit(a, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 
   place(a, PASS);
@@ -175,7 +219,11 @@ static int load_program(const struct program_options *options, int map_fd) {
   attributes.expected_attach_type = BPF_XDP;
   attributes.insns = (uint64_t)(uintptr_t)assembler.code;
   attributes.insn_cnt = (uint32_t)assembler.count;
-  attributes.license = (uint64_t)(uintptr_t)"MIT";
+  attributes.license = (uint64_t)(uintptr_t)"Dual MIT/GPL";
+  if (options->timestamp_function != 0) {
+    attributes.prog_flags = BPF_F_XDP_DEV_BOUND_ONLY;
+    attributes.prog_ifindex = options->ifindex;
+  }
   memcpy(attributes.prog_name, "packrat", sizeof "packrat");
   return bpf(BPF_PROG_LOAD, &attributes, sizeof attributes);
 }

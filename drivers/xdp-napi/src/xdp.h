@@ -1,7 +1,8 @@
 /*
  * AF_XDP for JavaScript: what the parts of this module share.
  *
- *   module.c     JavaScript's entry points: arguments in, status out; tables of what is open; teardown
+ *   module.c     one environment: tables of what is open; teardown
+ *   *-binding.c  JavaScript's entry points: arguments in, status out (binding.h)
  *   interface.c  what the kernel says of a network interface
  *   umem.c       the caller's memory as UMEM
  *   socket.c     one AF_XDP socket: rings, binding, kicks, statistics
@@ -102,6 +103,7 @@ struct interface {
   int mtu;
   int up;
   int queues; /* receive queues, at least 1 */
+  int stamps; /* 1: it stamps the arrival of every frame */
   uint8_t mac[6];
 };
 int interface_read(const char *name, struct interface *interface);
@@ -146,6 +148,7 @@ struct program_options {
   uint32_t ipv6_count;
   uint8_t ipv6[IPV6_ADDRESSES_MAX][16];
   uint32_t attach_flags; /* XDP_FLAGS_DRV_MODE or XDP_FLAGS_SKB_MODE */
+  int32_t timestamp_function; /* BTF id of bpf_xdp_metadata_rx_timestamp in the kernel, 0: no timestamps */
 };
 enum program_stage { PROGRAM_MAP, PROGRAM_LOAD, PROGRAM_ATTACH };
 int program_open(struct program *program, const struct program_options *options, enum program_stage *stage);
