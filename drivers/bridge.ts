@@ -15,11 +15,14 @@ import {
   D_BUFFER,
   D_LENGTH,
   D_OFFSET,
+  D_SUM,
   DESCRIPTOR_WORDS,
   type Device,
   type DeviceTiming,
   ReceiveBurst,
+  RX_MORE,
   TransmitBurst,
+  TX_MORE,
 } from './device.ts'
 
 export class Bridge implements DeviceTiming {
@@ -64,13 +67,15 @@ export class Bridge implements DeviceTiming {
     const frames = from.receive(received)
     if (frames === 0) return 0
     const { descriptors } = received
-    for (let at = 0; at < frames * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS)
-      sent.push(descriptors[at + D_BUFFER]!, descriptors[at + D_OFFSET]!, descriptors[at + D_LENGTH]!, 0)
+    const end = received.count * DESCRIPTOR_WORDS
+    for (let at = 0; at < end; at += DESCRIPTOR_WORDS) {
+      const more = (descriptors[at + D_SUM]! & RX_MORE) !== 0 ? TX_MORE : 0
+      sent.push(descriptors[at + D_BUFFER]!, descriptors[at + D_OFFSET]!, descriptors[at + D_LENGTH]!, more)
+    }
     try {
       to.transmit(sent)
     } finally {
-      for (let at = 0; at < frames * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS)
-        pool.releaseBuffer(descriptors[at + D_BUFFER]!)
+      for (let at = 0; at < end; at += DESCRIPTOR_WORDS) pool.releaseBuffer(descriptors[at + D_BUFFER]!)
       sent.clear()
     }
     return frames

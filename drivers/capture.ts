@@ -25,6 +25,7 @@ import {
   type DeviceCounters,
   type DeviceTiming,
   type ReceiveBurst,
+  receivedFrameEnd,
   type TransmitBurst,
   TX_MORE,
 } from './device.ts'
@@ -62,11 +63,13 @@ export class CaptureDevice implements Device {
     const frames = this.device.receive(burst)
     if (frames > 0) this.file.readClock()
     const { descriptors } = burst
-    for (let frame = 0; frame < frames; frame++) {
-      const at = frame * DESCRIPTOR_WORDS
-      if (!this.file.beginFrame(this.interfaceNumber, descriptors[at + D_LENGTH]!, DIRECTION_INBOUND)) continue
-      this.appendView(descriptors, at)
-      this.file.endFrame()
+    const end = burst.count * DESCRIPTOR_WORDS
+    for (let at = 0; at < end; ) {
+      const next = receivedFrameEnd(descriptors, at)
+      let length = 0
+      for (let piece = at; piece < next; piece += DESCRIPTOR_WORDS) length += descriptors[piece + D_LENGTH]!
+      this.captureFrame(descriptors, at, next, length, DIRECTION_INBOUND)
+      at = next
     }
     return frames
   }
@@ -80,11 +83,8 @@ export class CaptureDevice implements Device {
       const at = index * DESCRIPTOR_WORDS
       length += descriptors[at + D_LENGTH]!
       if (descriptors[at + D_FLAGS]! & TX_MORE) continue
-      if (this.file.beginFrame(this.interfaceNumber, length, DIRECTION_OUTBOUND)) {
-        for (let piece = first; piece <= index; piece++) this.appendView(descriptors, piece * DESCRIPTOR_WORDS)
-        this.file.endFrame()
-      }
-      first = index + 1
+      this.captureFrame(descriptors, first, at + DESCRIPTOR_WORDS, length, DIRECTION_OUTBOUND)
+      first = at + DESCRIPTOR_WORDS
       length = 0
     }
     return this.device.transmit(burst)
@@ -100,9 +100,15 @@ export class CaptureDevice implements Device {
     this.device.close()
   }
 
-  private appendView(descriptors: Int32Array, at: number): void {
-    const buffer = descriptors[at + D_BUFFER]!
-    const start = this.pool.bufferStart(buffer) + descriptors[at + D_OFFSET]!
-    this.file.append(this.pool.bufferBytes(buffer), start, descriptors[at + D_LENGTH]!)
+  /** One frame of `length` bytes: the descriptors at words [from, end). */
+  private captureFrame(descriptors: Int32Array, from: number, end: number, length: number, direction: number): void {
+    const { file, pool } = this
+    if (!file.beginFrame(this.interfaceNumber, length, direction)) return
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
+      const buffer = descriptors[at + D_BUFFER]!
+      const start = pool.bufferStart(buffer) + descriptors[at + D_OFFSET]!
+      file.append(pool.bufferBytes(buffer), start, descriptors[at + D_LENGTH]!)
+    }
+    file.endFrame()
   }
 }

@@ -5,42 +5,63 @@
  * Both bursts are flat arrays of descriptors, four int32 each, so that one native call serves a burst and
  * nothing is allocated per frame:
  *
- *   receive   [buffer, offset, length, sum]     buffer reference passes to the caller
- *   transmit  [buffer, offset, length, flags]   MORE: the frame goes on in the next descriptor
+ *   receive   [buffer, offset, length, sum | flags]   buffer reference passes to the caller
+ *   transmit  [buffer, offset, length, flags]         MORE: the frame goes on in the next descriptor
+ *
+ * A frame that is longer than a buffer is received into several, one descriptor each: RX_MORE stands in all but the
+ * last.
  *
  * Invariants:
  *  1. After `receive` the caller owns one reference to the buffer of each descriptor it got.
  *  2. `transmit` borrows: a device that needs a buffer past the call takes its own reference.
+ *  3. A received descriptor with RX_MORE holds RX_PIECE_BYTES_MIN or more: headers never lie in the second piece.
  */
 
 export const DESCRIPTOR_WORDS = 4
 export const D_BUFFER = 0
 export const D_OFFSET = 1
 export const D_LENGTH = 2
-/** Receive: Internet sum of the frame from byte 14 (behind the Ethernet header) to its end. */
+/**
+ * Receive: Internet sum of the descriptor's bytes, of the first one of a frame from byte 14 (behind the Ethernet header)
+ * on; and RX_MORE. Each sum is one of its own bytes only: what stands at an odd offset of the frame is not swapped.
+ */
 export const D_SUM = 3
 /** Transmit: descriptor flags. */
 export const D_FLAGS = 3
 
 /** Transmit flag: the frame goes on in the next descriptor. */
 export const TX_MORE = 1
+/** The same in a received descriptor, above the sum. */
+export const RX_MORE = 1 << 16
+export const RX_SUM_MASK = 0xffff
+/** A received frame of more pieces than one has so many bytes in each but the last: a full frame of plain Ethernet. */
+export const RX_PIECE_BYTES_MIN = 1514
 
 export const RECEIVE_BURST_FRAMES = 128
+/** Room for a few frames of 64 KiB, of 33 buffers each. */
+export const RECEIVE_BURST_DESCRIPTORS = 512
 /** A frame takes up to TX_FRAME_DESCRIPTORS_MAX descriptors: one for headers, the others for views. */
 export const TRANSMIT_BURST_DESCRIPTORS = 1024
-export const TX_FRAME_DESCRIPTORS_MAX = 18
+export const TX_FRAME_DESCRIPTORS_MAX = 64
 
-/** Frames that one `receive` call brought in. */
+/** Frames that one `receive` call brought in: RECEIVE_BURST_FRAMES at most. */
 export class ReceiveBurst {
-  readonly descriptors = new Int32Array(RECEIVE_BURST_FRAMES * DESCRIPTOR_WORDS)
+  readonly descriptors = new Int32Array(RECEIVE_BURST_DESCRIPTORS * DESCRIPTOR_WORDS)
   /** With `receiveTime`: two words a frame, when the link got it, ns since the epoch; 0 and 0 if it does not know. */
   readonly stamps = new Int32Array(RECEIVE_BURST_FRAMES * 2)
+  /** Descriptors filled. */
   count = 0
 
   setStamp(frame: number, low: number, high: number): void {
     this.stamps[frame * 2] = low
     this.stamps[frame * 2 + 1] = high
   }
+}
+
+/** The descriptor behind the received frame that begins at word `at`: its word. */
+export function receivedFrameEnd(descriptors: Int32Array, at: number): number {
+  while ((descriptors[at + D_SUM]! & RX_MORE) !== 0) at += DESCRIPTOR_WORDS
+  return at + DESCRIPTOR_WORDS
 }
 
 /** Frames collected for one `transmit` call. */

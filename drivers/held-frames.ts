@@ -8,7 +8,7 @@
  *
  * Invariants:
  *  1. A frame that waits holds one reference to the buffer of each of its descriptors: the caller brings it with
- *     `push` and gets it back with `pop`.
+ *     `pushFrom` and gets it back with `pop`.
  *  2. Nothing is allocated after construction.
  */
 import { DESCRIPTOR_WORDS } from './device.ts'
@@ -45,13 +45,10 @@ export class HeldFrames {
     return (this.descriptorTail - this.descriptorHead) | 0
   }
 
-  /** Adds a descriptor to the frame that `end` closes. The caller has checked that there is room. */
-  push(buffer: number, offset: number, length: number, word: number): void {
+  /** Adds the descriptor at word `from` to the frame that `end` closes. The caller has checked that there is room. */
+  pushFrom(descriptors: Int32Array, from: number): void {
     const at = (this.descriptorTail & this.mask) * DESCRIPTOR_WORDS
-    this.descriptors[at] = buffer
-    this.descriptors[at + 1] = offset
-    this.descriptors[at + 2] = length
-    this.descriptors[at + 3] = word
+    for (let word = 0; word < DESCRIPTOR_WORDS; word++) this.descriptors[at + word] = descriptors[from + word]!
     this.descriptorTail = (this.descriptorTail + 1) | 0
     this.open++
   }

@@ -18,7 +18,7 @@
  *  3. Nothing is allocated for a frame.
  */
 import { sumBytes } from '../storage/checksum.ts'
-import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
+import { NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
   D_BUFFER,
@@ -31,11 +31,15 @@ import {
   type DeviceCapabilities,
   type DeviceCounters,
   type DeviceTiming,
+  RECEIVE_BURST_DESCRIPTORS,
   RECEIVE_BURST_FRAMES,
   ReceiveBurst,
+  RX_MORE,
+  receivedFrameEnd,
   TransmitBurst,
   TX_MORE,
 } from './device.ts'
+import { gatherFrame } from './frame-copy.ts'
 import { ImpairedPath, type PathCounters } from './impaired-path.ts'
 import type { Impairment } from './impairment-spec.ts'
 
@@ -68,6 +72,8 @@ export class ImpairDevice implements Device, DeviceTiming {
   private readonly tx: ImpairedPath
   private readonly incoming = new ReceiveBurst()
   private readonly outgoing = new TransmitBurst()
+  /** Descriptors of the copy of one frame. */
+  private readonly copied = new Int32Array(RECEIVE_BURST_DESCRIPTORS * DESCRIPTOR_WORDS)
   /** [0]: the time, µs. */
   private readonly now = new Float64Array(1)
   private closed = false
@@ -111,13 +117,21 @@ export class ImpairDevice implements Device, DeviceTiming {
   receive(burst: ReceiveBurst): number {
     this.sendDue()
     const { incoming } = this
-    const frames = this.device.receive(incoming)
-    for (let frame = 0; frame < frames; frame++) this.takeReceived(frame * DESCRIPTOR_WORDS)
+    this.device.receive(incoming)
+    for (let at = 0; at < incoming.count * DESCRIPTOR_WORDS; ) {
+      const next = receivedFrameEnd(incoming.descriptors, at)
+      this.takeReceived(at, next)
+      at = next
+    }
     let count = 0
-    while (count < RECEIVE_BURST_FRAMES && this.rx.dueDescriptors() > 0)
+    let frames = 0
+    for (; frames < RECEIVE_BURST_FRAMES; frames++) {
+      const pieces = this.rx.dueDescriptors()
+      if (pieces === 0 || count + pieces > RECEIVE_BURST_DESCRIPTORS) break
       count += this.rx.pop(burst.descriptors, count * DESCRIPTOR_WORDS)
+    }
     burst.count = count
-    return count
+    return frames
   }
 
   /** Every frame counts as sent: what happens on the path, its sender does not learn. */
@@ -129,8 +143,8 @@ export class ImpairDevice implements Device, DeviceTiming {
       const at = index * DESCRIPTOR_WORDS
       bytes += descriptors[at + D_LENGTH]!
       if (descriptors[at + D_FLAGS]! & TX_MORE) continue
-      this.takeSent(descriptors, first, index + 1, bytes)
-      first = index + 1
+      this.takeSent(descriptors, first, at + DESCRIPTOR_WORDS, bytes)
+      first = at + DESCRIPTOR_WORDS
       bytes = 0
     }
     this.sendDue()
@@ -162,63 +176,50 @@ export class ImpairDevice implements Device, DeviceTiming {
     this.device.close()
   }
 
-  /** Takes over a received frame, and the reference to its buffer. */
-  private takeReceived(at: number): void {
+  /** Takes over a received frame, the descriptors at words [from, end), and the references to its buffers. */
+  private takeReceived(from: number, end: number): void {
     const { rx, pool } = this
     const { descriptors } = this.incoming
-    const buffer = descriptors[at + D_BUFFER]!
-    const offset = descriptors[at + D_OFFSET]!
-    const bytes = descriptors[at + D_LENGTH]!
-    let sum = descriptors[at + D_SUM]!
+    let bytes = 0
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) bytes += descriptors[at + D_LENGTH]!
+    const pieces = (end - from) / DESCRIPTOR_WORDS
     const passes = rx.admit(bytes, bytes - ETHERNET_HEADER_BYTES)
-    if (!passes || !this.hasRoom(rx, 1)) {
-      pool.releaseBuffer(buffer)
+    if (!passes || !this.hasRoom(rx, pieces)) {
+      this.release(descriptors, from, end)
       return
     }
-    const copy = rx.duplicate && this.hasRoom(rx, 2) ? this.gather(descriptors, at, at + DESCRIPTOR_WORDS) : NO_BUFFER
-    if (rx.corruptBit >= 0 && this.flipBit(buffer, offset, bytes, rx.corruptBit)) {
-      rx.counters.corrupted++
-      if (this.capabilities.receiveSum)
-        sum = sumBytes(
-          pool.bufferView(buffer),
-          pool.bufferStart(buffer) + offset + ETHERNET_HEADER_BYTES,
-          bytes - ETHERNET_HEADER_BYTES,
-        )
+    const copied = rx.duplicate && this.hasRoom(rx, 2 * pieces) && this.copy(descriptors, from, end)
+    if (rx.corruptBit >= 0) {
+      const touched = flipBit(pool, descriptors, from, end, bytes, rx.corruptBit)
+      if (touched >= 0) rx.counters.corrupted++
+      if (touched >= 0 && this.capabilities.receiveSum) this.sumAgain(descriptors, touched, touched === from)
     }
-    rx.push(buffer, offset, bytes, sum)
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) rx.pushFrom(descriptors, at)
     rx.hold()
-    if (copy !== NO_BUFFER) {
+    if (copied) {
       rx.counters.duplicated++
-      rx.push(copy, 0, bytes, descriptors[at + D_SUM]!)
+      for (let at = 0; at < end - from; at += DESCRIPTOR_WORDS) rx.pushFrom(this.copied, at)
       rx.hold()
     }
   }
 
-  /** Takes a frame to send, descriptors [first, end): lent by the caller, so with references of its own. */
-  private takeSent(descriptors: Int32Array, first: number, end: number, bytes: number): void {
+  /** Takes a frame to send, the descriptors at words [from, end): lent by the caller, so with references of its own. */
+  private takeSent(descriptors: Int32Array, from: number, end: number, bytes: number): void {
     const { tx, pool } = this
     if (!tx.admit(bytes, bytes - ETHERNET_HEADER_BYTES)) return
     const copies = tx.duplicate ? 2 : 1
     for (let copy = 0; copy < copies; copy++) {
-      if (!this.hasRoom(tx, end - first)) return
-      if (copy === 0 && tx.corruptBit >= 0 && bytes <= BUFFER_BYTES) {
-        // Not in place: the bytes may be a stored value's.
-        const whole = this.gather(descriptors, first * DESCRIPTOR_WORDS, end * DESCRIPTOR_WORDS)
-        if (whole !== NO_BUFFER) {
-          if (this.flipBit(whole, 0, bytes, tx.corruptBit)) tx.counters.corrupted++
-          tx.push(whole, 0, bytes, 0)
-          tx.hold()
-          continue
-        }
+      if (!this.hasRoom(tx, (end - from) / DESCRIPTOR_WORDS)) return
+      // Not in place: the bytes may be a stored value's.
+      if (copy === 0 && tx.corruptBit >= 0 && this.copy(descriptors, from, end)) {
+        if (flipBit(pool, this.copied, 0, end - from, bytes, tx.corruptBit) >= 0) tx.counters.corrupted++
+        for (let at = 0; at < end - from; at += DESCRIPTOR_WORDS) tx.pushFrom(this.copied, at)
+        tx.hold()
+        continue
       }
-      for (let at = first * DESCRIPTOR_WORDS; at < end * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
+      for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
         pool.retainBuffer(descriptors[at + D_BUFFER]!)
-        tx.push(
-          descriptors[at + D_BUFFER]!,
-          descriptors[at + D_OFFSET]!,
-          descriptors[at + D_LENGTH]!,
-          descriptors[at + D_FLAGS]!,
-        )
+        tx.pushFrom(descriptors, at)
       }
       tx.hold()
       if (copy > 0) tx.counters.duplicated++
@@ -249,33 +250,55 @@ export class ImpairDevice implements Device, DeviceTiming {
     return false
   }
 
-  /** The frame of the descriptors at words [from, end), in a buffer of its own; NO_BUFFER if none is free. */
-  private gather(descriptors: Int32Array, from: number, end: number): number {
-    const { pool } = this
-    const buffer = pool.allocateBuffer()
-    if (buffer === NO_BUFFER) return NO_BUFFER
-    const target = pool.bufferBytes(buffer)
-    let to = pool.bufferStart(buffer)
-    for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
-      const source = pool.bufferBytes(descriptors[at + D_BUFFER]!)
-      const start = pool.bufferStart(descriptors[at + D_BUFFER]!) + descriptors[at + D_OFFSET]!
-      for (let index = 0; index < descriptors[at + D_LENGTH]!; index++) target[to++] = source[start + index]!
-    }
-    return buffer
+  private release(descriptors: Int32Array, from: number, end: number): void {
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) this.pool.releaseBuffer(descriptors[at + D_BUFFER]!)
   }
 
-  /**
-   * Flips a bit of an IP packet. Other frames, and the Ethernet header, stay whole: on a wire the Ethernet CRC guards
-   * them, and nothing above does.
-   */
-  private flipBit(buffer: number, offset: number, bytes: number, bit: number): boolean {
-    const view = this.pool.bufferView(buffer)
-    const start = this.pool.bufferStart(buffer) + offset
-    if (bytes <= ETHERNET_HEADER_BYTES) return false
-    const type = view.getUint16(start + ETHERTYPE_OFFSET)
-    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6) return false
-    const at = start + ETHERNET_HEADER_BYTES + ((bit >>> 3) % (bytes - ETHERNET_HEADER_BYTES))
-    view.setUint8(at, view.getUint8(at) ^ (1 << (bit & 7)))
+  /** Copies each piece of a frame into a buffer of its own: `copied`, from word 0 on. False if the pool has not enough. */
+  private copy(descriptors: Int32Array, from: number, end: number): boolean {
+    const { pool, copied } = this
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
+      const to = at - from
+      const buffer = pool.allocateBuffer()
+      if (buffer === NO_BUFFER) {
+        this.release(copied, 0, to)
+        return false
+      }
+      copied[to + D_BUFFER] = buffer
+      copied[to + D_OFFSET] = 0
+      copied[to + D_LENGTH] = descriptors[at + D_LENGTH]!
+      copied[to + D_SUM] = descriptors[at + D_SUM]!
+      gatherFrame(pool, descriptors, at, at + DESCRIPTOR_WORDS, pool.bufferBytes(buffer), pool.bufferStart(buffer))
+    }
     return true
   }
+
+  /** The sum of a received piece whose bytes have changed. */
+  private sumAgain(descriptors: Int32Array, at: number, isFirst: boolean): void {
+    const { pool } = this
+    const headerBytes = isFirst ? ETHERNET_HEADER_BYTES : 0
+    const buffer = descriptors[at + D_BUFFER]!
+    const start = pool.bufferStart(buffer) + descriptors[at + D_OFFSET]! + headerBytes
+    const sum = sumBytes(pool.bufferView(buffer), start, descriptors[at + D_LENGTH]! - headerBytes)
+    descriptors[at + D_SUM] = sum | (descriptors[at + D_SUM]! & RX_MORE)
+  }
+}
+
+/**
+ * Flips a bit of an IP packet. Other frames, and the Ethernet header, stay whole: on a wire the Ethernet CRC guards
+ * them, and nothing above does.
+ * @returns the word of the descriptor in which it lies; -1 if none was flipped
+ */
+function flipBit(pool: Pool, descriptors: Int32Array, from: number, end: number, bytes: number, bit: number): number {
+  if (bytes <= ETHERNET_HEADER_BYTES || descriptors[from + D_LENGTH]! < ETHERNET_HEADER_BYTES) return -1
+  const header = pool.bufferStart(descriptors[from + D_BUFFER]!) + descriptors[from + D_OFFSET]!
+  const type = pool.bufferView(descriptors[from + D_BUFFER]!).getUint16(header + ETHERTYPE_OFFSET)
+  if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6) return -1
+  let left = ETHERNET_HEADER_BYTES + ((bit >>> 3) % (bytes - ETHERNET_HEADER_BYTES))
+  let at = from
+  for (; at + DESCRIPTOR_WORDS < end && left >= descriptors[at + D_LENGTH]!; at += DESCRIPTOR_WORDS)
+    left -= descriptors[at + D_LENGTH]!
+  const buffer = descriptors[at + D_BUFFER]!
+  pool.bufferBytes(buffer)[pool.bufferStart(buffer) + descriptors[at + D_OFFSET]! + left]! ^= 1 << (bit & 7)
+  return at
 }

@@ -114,10 +114,10 @@ export class ImpairedPath {
     return true
   }
 
-  /** Adds a descriptor to the admitted frame, with a reference to its buffer. */
-  push(buffer: number, offset: number, length: number, word: number): void {
-    if (this.isLate) this.late.push(buffer, offset, length, word)
-    else this.onTime.push(buffer, offset, length, word)
+  /** Adds the descriptor at word `at` to the admitted frame, with a reference to its buffer. */
+  pushFrom(descriptors: Int32Array, at: number): void {
+    if (this.isLate) this.late.pushFrom(descriptors, at)
+    else this.onTime.pushFrom(descriptors, at)
   }
 
   /** Sends the descriptors pushed since on their way: the admitted frame, or the copy of it. */

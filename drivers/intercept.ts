@@ -6,35 +6,35 @@
  *     └──── transmit ─► interceptor ─► device.transmit
  *
  * This is a test instrument: it copies every frame and allocates for each one. Called by: tools/scenario. Calls: the
- * pool, checksum.
+ * pool, frame-copy.ts.
  *
  * Invariants:
- *  1. The interceptor sees frames in the order in which they pass, and a copy in a buffer of this device's own: what it
- *     changes, only the receiver sees.
+ *  1. The interceptor sees frames in the order in which they pass, and a copy of this device's own: what it changes, only
+ *     the receiver sees.
  *  2. Time comes by `setNow` only.
- *  3. A frame that is kept back holds one buffer reference; `close` returns all of them.
+ *  3. A frame that waits here holds no buffer.
  */
-import { sumBytes } from '../storage/checksum.ts'
-import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
+import { BUFFER_BYTES } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
   D_BUFFER,
   D_FLAGS,
   D_LENGTH,
   D_OFFSET,
-  D_SUM,
   DESCRIPTOR_WORDS,
   type Device,
   type DeviceCapabilities,
   type DeviceCounters,
   type DeviceTiming,
+  RECEIVE_BURST_DESCRIPTORS,
   RECEIVE_BURST_FRAMES,
   ReceiveBurst,
+  receivedFrameEnd,
   TransmitBurst,
+  TX_FRAME_DESCRIPTORS_MAX,
   TX_MORE,
 } from './device.ts'
-
-const ETHERNET_HEADER_BYTES = 14 // IEEE 802.3
+import { gatherFrame, scatterFrame, sumFrame } from './frame-copy.ts'
 
 /** What shall happen to a frame. The interceptor fills in the one that it is given, which says `pass` at first. */
 export interface Verdict {
@@ -54,8 +54,7 @@ export interface Interceptor {
 
 interface HeldFrame {
   readonly dueUs: number
-  readonly buffer: number
-  readonly length: number
+  readonly frame: Uint8Array
   readonly isOutgoing: boolean
 }
 
@@ -73,8 +72,9 @@ export class InterceptDevice implements Device, DeviceTiming {
   private readonly verdict: Verdict = { drop: false, delayUs: 0, copies: 0, releasesHeld: false }
   /** In order of their time; those that came first go first. */
   private held: HeldFrame[] = []
-  /** Frames that the caller of `receive` gets next: buffer, length, buffer, length... */
-  private readonly arrived: number[] = []
+  /** Frames that the caller of `receive` gets next. */
+  private readonly arrived: Uint8Array[] = []
+  private readonly pieces = new Int32Array(TX_FRAME_DESCRIPTORS_MAX * DESCRIPTOR_WORDS)
   private nowUs = 0
 
   constructor(device: Device, pool: Pool, interceptor: Interceptor) {
@@ -105,44 +105,39 @@ export class InterceptDevice implements Device, DeviceTiming {
   receive(burst: ReceiveBurst): number {
     const { incoming, arrived, pool } = this
     this.releaseDue()
-    const frames = this.device.receive(incoming)
-    for (let at = 0; at < frames * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
-      const copy = this.gather(incoming.descriptors, at, at + DESCRIPTOR_WORDS)
-      pool.releaseBuffer(incoming.descriptors[at + D_BUFFER]!)
-      if (copy !== NO_BUFFER) this.judge(copy, incoming.descriptors[at + D_LENGTH]!, false)
+    this.device.receive(incoming)
+    for (let at = 0; at < incoming.count * DESCRIPTOR_WORDS; ) {
+      const next = receivedFrameEnd(incoming.descriptors, at)
+      const frame = copyFrame(pool, incoming.descriptors, at, next)
+      for (; at < next; at += DESCRIPTOR_WORDS) pool.releaseBuffer(incoming.descriptors[at + D_BUFFER]!)
+      this.judge(frame, false)
     }
-    const count = Math.min(arrived.length / 2, RECEIVE_BURST_FRAMES)
-    for (let frame = 0; frame < count; frame++) {
-      const buffer = arrived[2 * frame]!
-      const length = arrived[2 * frame + 1]!
-      const at = frame * DESCRIPTOR_WORDS
-      burst.descriptors[at + D_BUFFER] = buffer
-      burst.descriptors[at + D_OFFSET] = 0
-      burst.descriptors[at + D_LENGTH] = length
-      burst.descriptors[at + D_SUM] = sumBytes(
-        pool.bufferView(buffer),
-        pool.bufferStart(buffer) + ETHERNET_HEADER_BYTES,
-        length - ETHERNET_HEADER_BYTES,
-      )
+    let to = 0
+    let frames = 0
+    while (frames < RECEIVE_BURST_FRAMES && arrived.length > 0) {
+      const pieces = Math.ceil(arrived[0]!.length / BUFFER_BYTES)
+      if (to + pieces * DESCRIPTOR_WORDS > RECEIVE_BURST_DESCRIPTORS * DESCRIPTOR_WORDS) break
+      const end = scatterFrame(pool, arrived.shift()!, BUFFER_BYTES, burst.descriptors, to)
+      if (end === to) {
+        this.counters.receiveStarved++ // and the frame is lost
+        continue
+      }
+      sumFrame(pool, burst.descriptors, to, end)
+      to = end
+      frames++
     }
-    arrived.splice(0, 2 * count)
-    burst.count = count
-    return count
+    burst.count = to / DESCRIPTOR_WORDS
+    return frames
   }
 
   /** Every frame counts as sent: what happens on the way, its sender does not learn. */
   transmit(burst: TransmitBurst): number {
     const { descriptors } = burst
     let first = 0
-    let bytes = 0
-    for (let index = 0; index < burst.count; index++) {
-      const at = index * DESCRIPTOR_WORDS
-      bytes += descriptors[at + D_LENGTH]!
+    for (let at = 0; at < burst.count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
       if (descriptors[at + D_FLAGS]! & TX_MORE) continue
-      const copy = this.gather(descriptors, first * DESCRIPTOR_WORDS, (index + 1) * DESCRIPTOR_WORDS)
-      if (copy !== NO_BUFFER) this.judge(copy, bytes, true)
-      first = index + 1
-      bytes = 0
+      this.judge(copyFrame(this.pool, descriptors, first, at + DESCRIPTOR_WORDS), true)
+      first = at + DESCRIPTOR_WORDS
     }
     this.send()
     return burst.frames
@@ -153,32 +148,22 @@ export class InterceptDevice implements Device, DeviceTiming {
   }
 
   close(): void {
-    for (const { buffer } of this.held) this.pool.releaseBuffer(buffer)
-    for (let at = 0; at < this.arrived.length; at += 2) this.pool.releaseBuffer(this.arrived[at]!)
     this.held = []
     this.arrived.length = 0
     this.device.close()
   }
 
-  /** Takes over the buffer: asks what shall happen to the frame in it, and does it. */
-  private judge(buffer: number, length: number, isOutgoing: boolean): void {
-    const { pool, verdict, nowUs } = this
+  /** Asks what shall happen to a frame, and does it. */
+  private judge(frame: Uint8Array, isOutgoing: boolean): void {
+    const { verdict, nowUs } = this
     verdict.drop = false
     verdict.delayUs = 0
     verdict.copies = 0
     verdict.releasesHeld = false
-    const start = pool.bufferStart(buffer)
-    const frame = pool.bufferBytes(buffer).subarray(start, start + length)
     this.interceptor.onFrame(frame, isOutgoing, nowUs, verdict)
     const { drop, delayUs, copies, releasesHeld } = verdict
-    if (drop) {
-      pool.releaseBuffer(buffer)
-    } else if (delayUs > 0) {
-      this.hold({ dueUs: nowUs + delayUs, buffer, length, isOutgoing })
-    } else {
-      this.pass(buffer, length, isOutgoing)
-      for (let copy = 0; copy < copies; copy++) this.passCopy(frame, isOutgoing)
-    }
+    if (!drop && delayUs > 0) this.hold({ dueUs: nowUs + delayUs, frame, isOutgoing })
+    else if (!drop) for (let copy = 0; copy <= copies; copy++) this.pass(frame, isOutgoing)
     if (releasesHeld) this.release((held) => held.dueUs === Number.POSITIVE_INFINITY && held.isOutgoing === isOutgoing)
   }
 
@@ -197,24 +182,22 @@ export class InterceptDevice implements Device, DeviceTiming {
     const free = this.held.filter(isFree)
     if (free.length === 0) return
     this.held = this.held.filter((frame) => !isFree(frame))
-    for (const { buffer, length, isOutgoing } of free) this.pass(buffer, length, isOutgoing)
+    for (const { frame, isOutgoing } of free) this.pass(frame, isOutgoing)
   }
 
-  private pass(buffer: number, length: number, isOutgoing: boolean): void {
+  private pass(frame: Uint8Array, isOutgoing: boolean): void {
     if (!isOutgoing) {
-      this.arrived.push(buffer, length)
+      this.arrived.push(frame)
       return
     }
-    if (!this.outgoing.hasRoom()) this.send()
-    this.outgoing.push(buffer, 0, length, 0)
-  }
-
-  private passCopy(frame: Uint8Array, isOutgoing: boolean): void {
-    const { pool } = this
-    const buffer = pool.allocateBuffer()
-    if (buffer === NO_BUFFER) return
-    pool.bufferBytes(buffer).set(frame, pool.bufferStart(buffer))
-    this.pass(buffer, frame.length, isOutgoing)
+    const { outgoing, pieces } = this
+    if (!outgoing.hasRoom()) this.send()
+    const end = scatterFrame(this.pool, frame, BUFFER_BYTES, pieces, 0)
+    if (end === 0) this.counters.transmitDropped++
+    for (let at = 0; at < end; at += DESCRIPTOR_WORDS) {
+      const more = at + DESCRIPTOR_WORDS < end ? TX_MORE : 0
+      outgoing.push(pieces[at + D_BUFFER]!, pieces[at + D_OFFSET]!, pieces[at + D_LENGTH]!, more)
+    }
   }
 
   /** Gives what passed to the device below. */
@@ -229,25 +212,12 @@ export class InterceptDevice implements Device, DeviceTiming {
       outgoing.clear()
     }
   }
+}
 
-  /** The frame of the descriptors at words [from, end), in a buffer of its own; NO_BUFFER, hence lost, if none is free. */
-  private gather(descriptors: Int32Array, from: number, end: number): number {
-    const { pool } = this
-    const buffer = pool.allocateBuffer()
-    if (buffer === NO_BUFFER) {
-      this.counters.receiveStarved++
-      return NO_BUFFER
-    }
-    const target = pool.bufferBytes(buffer)
-    const start = pool.bufferStart(buffer)
-    let to = start
-    for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
-      const source = pool.bufferStart(descriptors[at + D_BUFFER]!) + descriptors[at + D_OFFSET]!
-      const length = descriptors[at + D_LENGTH]!
-      if (to - start + length > BUFFER_BYTES) throw new RangeError('a frame is longer than a buffer')
-      target.set(pool.bufferBytes(descriptors[at + D_BUFFER]!).subarray(source, source + length), to)
-      to += length
-    }
-    return buffer
-  }
+function copyFrame(pool: Pool, descriptors: Int32Array, from: number, end: number): Uint8Array {
+  let length = 0
+  for (let at = from; at < end; at += DESCRIPTOR_WORDS) length += descriptors[at + D_LENGTH]!
+  const frame = new Uint8Array(length)
+  gatherFrame(pool, descriptors, from, end, frame, 0)
+  return frame
 }

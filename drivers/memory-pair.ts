@@ -7,6 +7,9 @@
  *   a.transmit ─► gather into a buffer of b's pool ─► filter ─► queue of b ─► b.receive
  *                                                       └─ hold ─► held ── releaseHeld() ─┘
  *
+ * A frame that is longer than a piece lies in several buffers of the receiver, of which each but the last is filled with
+ * one piece.
+ *
  * Each end has a pool of its own (or both the same one): a frame is always copied, so neither end can see the
  * other change bytes later. The sum is computed in JavaScript behind the filter: a filter that flips a bit makes
  * a frame that fails its checksum, as on a wire.
@@ -15,7 +18,6 @@
  *  1. A queued or held frame holds exactly one reference to its buffer; close() returns all of them.
  *  2. `ready` runs from a microtask, never inside the peer's transmit: no end re-enters the other.
  */
-import { sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
 import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
@@ -24,20 +26,26 @@ import {
   D_FLAGS,
   D_LENGTH,
   D_OFFSET,
-  D_SUM,
   DESCRIPTOR_WORDS,
   type Device,
   type DeviceCapabilities,
   DeviceCounters,
+  RECEIVE_BURST_DESCRIPTORS,
   RECEIVE_BURST_FRAMES,
   type ReceiveBurst,
+  RX_PIECE_BYTES_MIN,
   type TransmitBurst,
   TX_MORE,
 } from './device.ts'
+import { gatherFrame, scatterFrame, sumFrame } from './frame-copy.ts'
 
 const ETHERNET_HEADER_BYTES = 14 // IEEE 802.3: two addresses and the type
 const MTU_DEFAULT = 1500
+const MTU_MAX = 65_535 // RFC 791: the longest packet
 const QUEUE_LIMIT_DEFAULT = 1024 // frames; Linux's default txqueuelen is 1000
+/** In a word of the queue, beside a length: the frame goes on. */
+const MORE = 1 << 16
+const LENGTH_MASK = 0xffff
 
 export type LinkDirection = 'a-to-b' | 'b-to-a'
 /** `hold` keeps the frame aside until `releaseHeld`: the frames behind it overtake. */
@@ -56,6 +64,8 @@ export interface MemoryPairOptions {
   readonly macB?: Uint8Array
   /** Largest IP packet, bytes; default 1500. */
   readonly mtu?: number
+  /** Bytes of a frame that a buffer of a receiver takes; default 2048. */
+  readonly pieceBytes?: number
   readonly filter?: LinkFilter
   /** Frames that wait at a receiving end before the sender's are refused; default 1024. */
   readonly queueLimit?: number
@@ -68,12 +78,15 @@ export class MemoryPair {
   constructor(options: MemoryPairOptions) {
     const mtu = options.mtu ?? MTU_DEFAULT
     const queueLimit = options.queueLimit ?? QUEUE_LIMIT_DEFAULT
-    if (mtu < 1 || mtu + ETHERNET_HEADER_BYTES > BUFFER_BYTES) throw new RangeError(`mtu ${mtu} out of range`)
+    const pieceBytes = options.pieceBytes ?? BUFFER_BYTES
+    if (mtu < 1 || mtu > MTU_MAX) throw new RangeError(`mtu ${mtu} out of range`)
+    if (pieceBytes < RX_PIECE_BYTES_MIN || pieceBytes > BUFFER_BYTES)
+      throw new RangeError(`piece of ${pieceBytes} bytes out of range`)
     if (queueLimit < 1) throw new RangeError(`queue limit ${queueLimit} out of range`)
     const macA = options.macA ?? Uint8Array.of(0x02, 0, 0, 0, 0, 0x0a)
     const macB = options.macB ?? Uint8Array.of(0x02, 0, 0, 0, 0, 0x0b)
-    this.a = new MemoryDevice('memory:a', options.poolA, macA, mtu, queueLimit, 'a-to-b', options.filter)
-    this.b = new MemoryDevice('memory:b', options.poolB, macB, mtu, queueLimit, 'b-to-a', options.filter)
+    this.a = new MemoryDevice('memory:a', options.poolA, macA, mtu, pieceBytes, queueLimit, 'a-to-b', options.filter)
+    this.b = new MemoryDevice('memory:b', options.poolB, macB, mtu, pieceBytes, queueLimit, 'b-to-a', options.filter)
     this.a.connect(this.b)
     this.b.connect(this.a)
   }
@@ -111,19 +124,27 @@ export class MemoryDevice implements Device {
   private ready: (() => void) | undefined
   private readySoon = false
 
-  /** Ring of frames to receive: [buffer, length], `queued` of them from `queueHead` on. */
+  /** Bytes of a frame that a buffer takes, and the words of the queue that a frame takes at most. */
+  private readonly pieceBytes: number
+  private readonly frameWordsMax: number
+  /** Ring of what is to be received, [buffer, length | MORE]: words [queueHead, queueTail), counting up, `queued` frames. */
   private readonly queue: Int32Array
   private readonly queueLimit: number
   private queueHead = 0
+  private queueTail = 0
   private queued = 0
-  /** Frames to receive that the filter holds back: buffer, length, buffer, length... */
-  private held: number[] = []
+  /** Frames to receive that the filter holds back, as words of the queue. */
+  private held: number[][] = []
+  /** A frame of several pieces that is being sent here: its bytes, and its descriptors. */
+  private readonly longFrame: Uint8Array
+  private readonly pieces: Int32Array
 
   constructor(
     name: string,
     pool: Pool,
     mac: Uint8Array,
     mtu: number,
+    pieceBytes: number,
     queueLimit: number,
     direction: LinkDirection,
     filter: LinkFilter | undefined,
@@ -134,10 +155,15 @@ export class MemoryDevice implements Device {
     this.mac = mac
     this.capabilities = { mtu, receiveSum: true }
     this.frameBytesMax = mtu + ETHERNET_HEADER_BYTES
+    this.pieceBytes = pieceBytes
     this.direction = direction
     this.filter = filter
+    const pieces = Math.ceil(this.frameBytesMax / pieceBytes)
+    this.frameWordsMax = 2 * pieces
     this.queueLimit = queueLimit
-    this.queue = new Int32Array(queueLimit * 2)
+    this.queue = new Int32Array((queueLimit + 1) * this.frameWordsMax) // head and tail meet only when it is empty
+    this.longFrame = new Uint8Array(pieces > 1 ? this.frameBytesMax : 0)
+    this.pieces = new Int32Array(pieces * DESCRIPTOR_WORDS)
   }
 
   /** Frames that wait to be received. */
@@ -146,7 +172,7 @@ export class MemoryDevice implements Device {
   }
 
   get heldFrames(): number {
-    return this.held.length >> 1
+    return this.held.length
   }
 
   connect(peer: MemoryDevice): void {
@@ -155,27 +181,28 @@ export class MemoryDevice implements Device {
 
   receive(burst: ReceiveBurst): number {
     this.requireOpen()
-    const pool = this.pool
-    const descriptors = burst.descriptors
-    const frames = Math.min(this.queued, RECEIVE_BURST_FRAMES)
-    for (let frame = 0; frame < frames; frame++) {
-      const buffer = this.queue[this.queueHead * 2]!
-      const length = this.queue[this.queueHead * 2 + 1]!
-      this.queueHead = (this.queueHead + 1) % this.queueLimit
-      const at = frame * DESCRIPTOR_WORDS
-      descriptors[at + D_BUFFER] = buffer
-      descriptors[at + D_OFFSET] = 0
-      descriptors[at + D_LENGTH] = length
-      descriptors[at + D_SUM] = sumBytes(
-        pool.bufferView(buffer),
-        pool.bufferStart(buffer) + ETHERNET_HEADER_BYTES,
-        length - ETHERNET_HEADER_BYTES,
-      )
-      this.counters.receivedFrames++
-      this.counters.receivedBytes += length
+    const { counters, pool } = this
+    const { descriptors } = burst
+    const end = (RECEIVE_BURST_DESCRIPTORS - (this.frameWordsMax >> 1)) * DESCRIPTOR_WORDS
+    const limit = Math.min(this.queued, RECEIVE_BURST_FRAMES)
+    let frames = 0
+    let to = 0
+    for (; frames < limit && to <= end; frames++) {
+      const from = to
+      for (let more = MORE; more !== 0; to += DESCRIPTOR_WORDS) {
+        const word = this.queue[this.queueHead + 1]!
+        more = word & MORE
+        descriptors[to + D_BUFFER] = this.queue[this.queueHead]!
+        descriptors[to + D_OFFSET] = 0
+        descriptors[to + D_LENGTH] = word & LENGTH_MASK
+        counters.receivedBytes += word & LENGTH_MASK
+        this.queueHead = (this.queueHead + 2) % this.queue.length
+      }
+      sumFrame(pool, descriptors, from, to)
     }
+    counters.receivedFrames += frames
     this.queued -= frames
-    burst.count = frames
+    burst.count = to / DESCRIPTOR_WORDS
     return frames
   }
 
@@ -212,22 +239,19 @@ export class MemoryDevice implements Device {
     if (this.closed) return
     this.closed = true
     this.ready = undefined
-    for (; this.queued > 0; this.queued--) {
-      this.pool.releaseBuffer(this.queue[this.queueHead * 2]!)
-      this.queueHead = (this.queueHead + 1) % this.queueLimit
-    }
-    for (let at = 0; at < this.held.length; at += 2) this.pool.releaseBuffer(this.held[at]!)
+    for (; this.queueHead !== this.queueTail; this.queueHead = (this.queueHead + 2) % this.queue.length)
+      this.pool.releaseBuffer(this.queue[this.queueHead]!)
+    this.queued = 0
+    for (const frame of this.held) this.releaseWords(frame)
     this.held = []
   }
 
   /** Moves held frames into the queue, oldest first; those over its limit are lost. Returns how many were held. */
   releaseHeld(): number {
-    const held = this.held
+    const { held } = this
     this.held = []
-    for (let at = 0; at < held.length; at += 2) {
-      if (!this.enqueue(held[at]!, held[at + 1]!)) this.pool.releaseBuffer(held[at]!)
-    }
-    return held.length >> 1
+    for (const frame of held) this.deliverWords(frame)
+    return held.length
   }
 
   /** Takes one frame, descriptors [first, end), to the peer. False: the link refused it. */
@@ -236,6 +260,8 @@ export class MemoryDevice implements Device {
     if (peer === undefined || peer.closed) return false
     if (length < ETHERNET_HEADER_BYTES || length > this.frameBytesMax) return false
     if (peer.queued === peer.queueLimit) return false
+    const from = first * DESCRIPTOR_WORDS
+    if (length > peer.pieceBytes) return this.sendLong(peer, descriptors, from, end * DESCRIPTOR_WORDS, length)
     const pool = peer.pool
     const buffer = pool.allocateBuffer()
     if (buffer === NO_BUFFER) {
@@ -243,7 +269,7 @@ export class MemoryDevice implements Device {
       return false
     }
     const start = pool.bufferStart(buffer)
-    this.gather(descriptors, first, end, pool.bufferBytes(buffer), start)
+    gatherFrame(this.pool, descriptors, from, end * DESCRIPTOR_WORDS, pool.bufferBytes(buffer), start)
     if (this.filter === undefined) return peer.enqueue(buffer, length)
 
     const frame = pool.bufferBytes(buffer).subarray(start, start + length)
@@ -252,10 +278,10 @@ export class MemoryDevice implements Device {
         pool.releaseBuffer(buffer)
         break
       case 'hold':
-        peer.held.push(buffer, length)
+        peer.held.push([buffer, length])
         break
       case 'duplicate':
-        peer.enqueueCopy(frame)
+        peer.deliverCopy(frame)
         peer.deliver(buffer, length)
         break
       case 'pass':
@@ -264,30 +290,57 @@ export class MemoryDevice implements Device {
     return true // what the filter does happens on the wire: the sender does not learn of it
   }
 
-  private gather(descriptors: Int32Array, first: number, end: number, target: Uint8Array, start: number): void {
-    const pool = this.pool
-    for (let index = first; index < end; index++) {
-      const at = index * DESCRIPTOR_WORDS
-      const buffer = descriptors[at + D_BUFFER]!
-      const from = pool.bufferStart(buffer) + descriptors[at + D_OFFSET]!
-      const source = pool.bufferBytes(buffer)
-      const length = descriptors[at + D_LENGTH]!
-      if (descriptors[at + D_OFFSET]! + length > BUFFER_BYTES)
-        throw new RangeError(`view passes the end of buffer ${buffer}`)
-      for (let byte = 0; byte < length; byte++) target[start + byte] = source[from + byte]!
-      start += length
-    }
+  /** The same for a frame of several pieces: the filter sees it before it is cut. */
+  private sendLong(peer: MemoryDevice, descriptors: Int32Array, from: number, end: number, length: number): boolean {
+    const frame = this.longFrame.subarray(0, length)
+    gatherFrame(this.pool, descriptors, from, end, frame, 0)
+    const verdict = this.filter?.(frame, this.direction, this.sentIndex++) ?? 'pass'
+    if (verdict === 'drop') return true
+    if (verdict === 'duplicate') peer.deliverCopy(frame)
+    const words = peer.scatter(frame)
+    if (words === undefined) return false
+    if (verdict === 'hold') peer.held.push(words)
+    else peer.deliverWords(words)
+    return true
   }
 
-  /** A frame in a buffer of its own, like the first: the receiver may change one and keep the other. */
-  private enqueueCopy(frame: Uint8Array): void {
-    const buffer = this.pool.allocateBuffer()
-    if (buffer === NO_BUFFER) {
+  /** A frame in buffers of its own, like the first: the receiver may change one and keep the other. */
+  private deliverCopy(frame: Uint8Array): void {
+    const words = this.scatter(frame)
+    if (words !== undefined) this.deliverWords(words)
+  }
+
+  /** A frame as words of the queue; undefined if the pool has not enough buffers. */
+  private scatter(frame: Uint8Array): number[] | undefined {
+    const { pieces } = this
+    const end = scatterFrame(this.pool, frame, this.pieceBytes, pieces, 0)
+    if (end === 0) {
       this.counters.receiveStarved++
+      return undefined
+    }
+    const words: number[] = []
+    for (let at = 0; at < end; at += DESCRIPTOR_WORDS) {
+      const more = at + DESCRIPTOR_WORDS < end ? MORE : 0
+      words.push(pieces[at + D_BUFFER]!, pieces[at + D_LENGTH]! | more)
+    }
+    return words
+  }
+
+  /** Enqueues, or frees the buffers when the queue is full. */
+  private deliverWords(words: readonly number[]): void {
+    if (this.queued === this.queueLimit) {
+      this.releaseWords(words)
       return
     }
-    this.pool.bufferBytes(buffer).set(frame, this.pool.bufferStart(buffer))
-    this.deliver(buffer, frame.length)
+    for (const word of words) {
+      this.queue[this.queueTail] = word
+      this.queueTail = (this.queueTail + 1) % this.queue.length
+    }
+    this.noteQueued()
+  }
+
+  private releaseWords(words: readonly number[]): void {
+    for (let at = 0; at < words.length; at += 2) this.pool.releaseBuffer(words[at]!)
   }
 
   /** Enqueues, or frees the buffer when the queue is full. */
@@ -297,12 +350,16 @@ export class MemoryDevice implements Device {
 
   private enqueue(buffer: number, length: number): boolean {
     if (this.queued === this.queueLimit) return false
-    const at = ((this.queueHead + this.queued) % this.queueLimit) * 2
-    this.queue[at] = buffer
-    this.queue[at + 1] = length
+    this.queue[this.queueTail] = buffer
+    this.queue[this.queueTail + 1] = length
+    this.queueTail = (this.queueTail + 2) % this.queue.length
+    this.noteQueued()
+    return true
+  }
+
+  private noteQueued(): void {
     this.queued++
     if (this.ready !== undefined) this.scheduleReady()
-    return true
   }
 
   private scheduleReady(): void {

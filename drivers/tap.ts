@@ -6,11 +6,12 @@
  *
  * Receive slots: descriptors that own a buffer each, ready for the native side to read frames into.
  *
- *   slots   [ vacant ... | filled: buffer, 0, 2048 ................ ]     RECEIVE_BURST_FRAMES slots
- *             0            vacant                                 128
+ *   slots   [ vacant ... | filled: buffer, 0, 2048 ................ ]
+ *             0            vacant                       slotCount
  *
  * `receive` fills vacant slots from the pool, lets the native side read frames into the filled ones from the left,
- * and hands those over to the caller, who owns their buffers then: so `vacant` moves right by the frames received.
+ * and hands those over to the caller, who owns their buffers then: so `vacant` moves right by the buffers received. A
+ * frame takes as many slots as its bytes need; how many that may be follows from the MTU.
  *
  * Invariants:
  *  1. The device owns exactly one reference to the buffer of each filled slot and no other: idleBuffers = filled.
@@ -40,8 +41,10 @@ import {
   type Device,
   type DeviceCapabilities,
   DeviceCounters,
+  RECEIVE_BURST_DESCRIPTORS,
   RECEIVE_BURST_FRAMES,
   type ReceiveBurst,
+  RX_MORE,
   type TransmitBurst,
 } from './device.ts'
 
@@ -49,7 +52,9 @@ const MTU_DEFAULT = 1500
 const MTU_MIN = 68 // RFC 791: every internet module forwards 68 bytes unfragmented
 /** Ethernet header and one VLAN tag around the packet, and tuntap2 wants a frame shorter than its room. */
 const FRAME_OVERHEAD_BYTES = 18 + 1
-const MTU_MAX = BUFFER_BYTES - FRAME_OVERHEAD_BYTES
+const MTU_MAX = 65_521 // Linux tun: 65,535 less the Ethernet header
+/** Slots are no more than this part of the pool, and never less than a burst of short frames, or a long one, needs. */
+const SLOTS_POOL_SHARE = 8
 
 export interface TapOptions {
   /** Interface name, 1 to 15 bytes. A persistent TAP of this name that nobody holds is taken over. */
@@ -57,7 +62,7 @@ export interface TapOptions {
   /** The kernel's own addresses on the link, `10.77.0.1/24`; without them it keeps what it has. */
   readonly hostAddress?: string
   readonly hostAddress6?: string
-  /** Largest IP packet, bytes; default 1500. */
+  /** Largest IP packet, bytes, up to 65,521; default 1500. */
   readonly mtu?: number
   /** Address of this end, 6 bytes; default: derived from the name. */
   readonly mac?: Uint8Array
@@ -85,8 +90,10 @@ export class TapDevice implements Device {
 
   private readonly tap: Tap
   private readonly pool: Pool
-  private readonly slots = new Int32Array(RECEIVE_BURST_FRAMES * DESCRIPTOR_WORDS)
-  private vacant = RECEIVE_BURST_FRAMES
+  private readonly slots: Int32Array
+  private readonly slotCount: number
+  private readonly frameSlots: number
+  private vacant: number
   private readonly native = new Float64Array(COUNTERS)
   private closed = false
 
@@ -96,11 +103,15 @@ export class TapDevice implements Device {
     if (!Number.isInteger(mtu) || mtu < MTU_MIN || mtu > MTU_MAX)
       throw new PackratError(
         'EINVAL',
-        `bad MTU ${mtu} for a TAP: a frame must fit one buffer; choose ${MTU_MIN} to ${MTU_MAX}`,
+        `bad MTU ${mtu} for a TAP: the kernel does not take it; choose ${MTU_MIN} to ${MTU_MAX}`,
       )
     if (options.mac !== undefined && (options.mac.length !== 6 || (options.mac[0]! & 1) !== 0))
       throw new PackratError('EINVAL', 'bad MAC address: expected 6 bytes, the first even (not multicast)')
     this.pool = pool
+    this.frameSlots = Math.ceil((mtu + FRAME_OVERHEAD_BYTES) / BUFFER_BYTES)
+    this.slotCount = slotCountFor(this.frameSlots, pool)
+    this.slots = new Int32Array(this.slotCount * DESCRIPTOR_WORDS)
+    this.vacant = this.slotCount
     this.tap = openTap(options, mtu, pool)
     this.name = `tap:${this.tap.name}`
     this.mac = options.mac ?? deriveMac(this.tap.name, this.tap.mac)
@@ -108,10 +119,10 @@ export class TapDevice implements Device {
   }
 
   get idleBuffers(): number {
-    return RECEIVE_BURST_FRAMES - this.vacant
+    return this.slotCount - this.vacant
   }
 
-  /** Frames dropped because they were too long for a buffer: somebody raised the MTU of the interface. */
+  /** Frames dropped because they were too long for their room: somebody raised the MTU of the interface. */
   get receiveTruncated(): number {
     if (!this.closed) this.tap.readCounters(this.native)
     return this.native[C_RECEIVE_TRUNCATED]!
@@ -121,23 +132,25 @@ export class TapDevice implements Device {
     if (this.closed) throw this.closedError()
     this.fillSlots()
     const first = this.vacant
-    const frames = this.tap.receiveBurst(this.slots, first, RECEIVE_BURST_FRAMES - first)
-    if (frames < 0) this.fail(frames)
-    const counters = this.counters
-    const slots = this.slots
+    const { counters, slots, slotCount } = this
+    const filled = this.tap.receiveBurst(slots, first, slotCount - first, RECEIVE_BURST_FRAMES, this.frameSlots)
+    if (filled < 0) this.fail(filled)
     const descriptors = burst.descriptors
+    let frames = 0
     let from = first * DESCRIPTOR_WORDS
-    const end = from + frames * DESCRIPTOR_WORDS
+    const end = from + filled * DESCRIPTOR_WORDS
     for (let to = 0; from < end; from += DESCRIPTOR_WORDS, to += DESCRIPTOR_WORDS) {
+      const sum = slots[from + D_SUM]!
       descriptors[to + D_BUFFER] = slots[from + D_BUFFER]!
       descriptors[to + D_OFFSET] = slots[from + D_OFFSET]!
       descriptors[to + D_LENGTH] = slots[from + D_LENGTH]!
-      descriptors[to + D_SUM] = slots[from + D_SUM]!
+      descriptors[to + D_SUM] = sum
       counters.receivedBytes += slots[from + D_LENGTH]!
+      if ((sum & RX_MORE) === 0) frames++
     }
-    this.vacant = first + frames
+    this.vacant = first + filled
     counters.receivedFrames += frames
-    burst.count = frames
+    burst.count = filled
     return frames
   }
 
@@ -166,7 +179,7 @@ export class TapDevice implements Device {
     if (this.closed) return
     this.closed = true
     this.tap.release()
-    for (; this.vacant < RECEIVE_BURST_FRAMES; this.vacant++) {
+    for (; this.vacant < this.slotCount; this.vacant++) {
       this.pool.releaseBuffer(this.slots[this.vacant * DESCRIPTOR_WORDS + D_BUFFER]!)
     }
   }
@@ -201,6 +214,13 @@ export class TapDevice implements Device {
       )
     throw new PackratError(code, `${this.name}: the kernel says ${code}`)
   }
+}
+
+/** Slots for a burst of frames that take up to `frameSlots` each. */
+function slotCountFor(frameSlots: number, pool: Pool): number {
+  if (frameSlots === 1) return RECEIVE_BURST_FRAMES
+  const share = Math.max(Math.trunc(pool.totalBuffers / SLOTS_POOL_SHARE), RECEIVE_BURST_FRAMES)
+  return Math.min(share, RECEIVE_BURST_DESCRIPTORS)
 }
 
 /** Sets only what differs, so that a user without privileges can use a TAP that was prepared for him. */

@@ -36,6 +36,9 @@ const OPTIONS = 3
 /** XDP_PKT_CONTD: the frame goes on in the next descriptor. */
 const CONTINUED = 1
 
+/** Descriptors of one frame that Linux takes: MAX_SKB_FRAGS and one. */
+const SCATTERED_MAX = 18
+
 /** What the program writes in front of a frame. The kernel keeps more than that free there: XDP_PACKET_HEADROOM. */
 const STAMP_BYTES = 8
 
@@ -59,7 +62,7 @@ export class XdpQueue {
   readonly socket: XdpSocket
   /** Buffers held for reception. */
   idle = 0
-  /** Bytes copied because the socket takes only whole frames. */
+  /** Bytes copied because the socket takes only whole frames, or frames of fewer pieces. */
   bytesGathered = 0
   /** The bytes in front of each frame say when it arrived: ns, u64, 0 if the driver does not know. */
   stamped = false
@@ -170,8 +173,8 @@ export class XdpQueue {
 
   /** Puts the frame of the descriptors first … last into the ring. False if there is no room. */
   private send(descriptors: Int32Array, first: number, last: number): boolean {
-    if (first !== last && !this.scatter) return this.sendGathered(descriptors, first, last)
     const pieces = (last - first) / DESCRIPTOR_WORDS + 1
+    if (pieces > (this.scatter ? SCATTERED_MAX : 1)) return this.sendGathered(descriptors, first, last)
     if (!this.makeRoom(pieces)) return false
     for (let at = first, piece = 0; at <= last; at += DESCRIPTOR_WORDS, piece++) {
       const buffer = descriptors[at + D_BUFFER]!
@@ -182,7 +185,7 @@ export class XdpQueue {
     return true
   }
 
-  /** The same for a socket that takes only whole frames: its pieces are copied into one buffer. */
+  /** The same for more pieces than the socket takes: they are copied into one buffer. */
   private sendGathered(descriptors: Int32Array, first: number, last: number): boolean {
     if (!this.makeRoom(1)) return false
     const buffer = this.pool.allocateBuffer()

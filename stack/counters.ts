@@ -14,6 +14,8 @@ export class EthernetCounters {
   /** Frames whose arrival the interface stamped, and of those that it stamped, those whose time cannot be right. */
   hardwareTimes = 0
   hardwareTimesRefused = 0
+  /** Frames of several buffers that found no line for each of them. */
+  dropNoLine = 0
 }
 
 export class ArpCounters {

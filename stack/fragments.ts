@@ -1,7 +1,7 @@
 /**
  * Puts fragments together again (RFC 791 3.2, RFC 8200 4.5). A fragment's payload becomes one metadata line on its
- * arrival buffer; a whole datagram is those lines in order, and no byte is copied. Its Internet sum is the sum of the
- * fragments' sums: each but the last is a multiple of 8 bytes long, so that no part starts at an odd offset.
+ * arrival buffer, or a line on each of those of a long frame; a whole datagram is those lines in order, and no byte is
+ * copied. Its Internet sum is put together from theirs.
  *
  *   input ─► checks ─► row of (source, destination, identification, protocol) ─► its place among the row's lines
  *                                                              │ all there
@@ -16,13 +16,13 @@
  * Invariants:
  *  1. Lines of a row do not overlap. A row that saw an overlap holds none, and swallows what else comes for it until
  *     its time is up (RFC 5722 4; RFC 8200 4.5 says the same). Exact duplicates are no overlap, and dropped.
- *  2. At most FRAGMENTS_PER_DATAGRAM_MAX lines a row, FRAGMENT_BUFFERS_MAX buffers altogether and a quarter of the
+ *  2. At most FRAGMENT_LINES_PER_DATAGRAM_MAX lines a row, FRAGMENT_BUFFERS_MAX buffers altogether and a quarter of the
  *     pool; and no fragment is kept while the pool is down to its reserve.
  *  3. Rows stand in the list by age in the order of their deadlines; the timer is armed while there is a row.
  *
  * Called by: Host (input, timer, release). Calls: fragment-index.ts, the pool; ReassemblyErrors when the time of a row is up.
  */
-import { addSums, sumsEqual } from '../storage/checksum.ts'
+import { appendSum, sumsEqual } from '../storage/checksum.ts'
 import { NO_META, W_SUM, W_VALUE } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { FragmentCounters } from './counters.ts'
@@ -31,7 +31,7 @@ import {
   FRAGMENT_BUFFERS_MAX,
   FRAGMENT_BUFFERS_PER_SOURCE_MAX,
   FRAGMENT_DATAGRAMS_MAX,
-  FRAGMENTS_PER_DATAGRAM_MAX,
+  FRAGMENT_LINES_PER_DATAGRAM_MAX,
 } from './limits.ts'
 import { ReceivedPacket } from './packet.ts'
 import type { TimerWheel } from './timer-wheel.ts'
@@ -182,22 +182,23 @@ export class Fragments {
         after = pool.next(after)
       }
     }
-    if (after !== NO_META && pool.get(after, W_VALUE) === offset && this.endOf(after) === end) {
-      if (!sumsEqual(pool.sum(after), packet.sum)) return this.refuse(row)
+    if (after !== NO_META && this.isThere(after, offset, end, packet.sum)) {
       counters.duplicates++
       return FRAGMENT_DROPPED
     }
     if (before !== NO_META && this.endOf(before) > offset) return this.refuse(row)
     if (after !== NO_META && pool.get(after, W_VALUE) < end) return this.refuse(row)
-    const meta = this.createLine(row, packet, offset)
+    const meta = this.createLines(row, packet, offset)
     if (meta === NO_META) {
       counters.dropMemory++
       return FRAGMENT_DROPPED
     }
-    pool.setNext(meta, after)
+    let last = meta
+    while (pool.next(last) !== NO_META) last = pool.next(last)
+    pool.setNext(last, after)
     if (before === NO_META) this.head[row] = meta
     else pool.setNext(before, meta)
-    if (after === NO_META) this.tail[row] = meta
+    if (after === NO_META) this.tail[row] = last
     this.bytes[row]! += packet.length
     if (!more) this.total[row] = end
     if (this.bytes[row] !== this.total[row]) return FRAGMENT_HELD
@@ -205,18 +206,43 @@ export class Fragments {
     return FRAGMENT_COMPLETES
   }
 
-  /** A line for the payload, if memory allows for it; older datagrams make room. */
-  private createLine(row: number, packet: ReceivedPacket, offset: number): number {
+  /** Whether the lines from `meta` on hold just the bytes [offset, end), and the same ones. */
+  private isThere(meta: number, offset: number, end: number, wanted: number): boolean {
+    const { pool } = this.parts
+    let at = offset
+    let sum = 0
+    for (let line = meta; line !== NO_META && pool.get(line, W_VALUE) === at && at < end; line = pool.next(line)) {
+      sum = appendSum(sum, at - offset, pool.sum(line))
+      at = this.endOf(line)
+    }
+    return at === end && sumsEqual(sum, wanted)
+  }
+
+  /** A chain of lines for the payload, one for each of its buffers, if memory allows for it; older datagrams make room. */
+  private createLines(row: number, packet: ReceivedPacket, offset: number): number {
     const { pool, reserveBuffers } = this.parts
-    if (this.lines[row]! >= FRAGMENTS_PER_DATAGRAM_MAX || !this.makeRoom(row)) return NO_META
+    const lines = 1 + packet.restLines
+    if (this.lines[row]! + lines > FRAGMENT_LINES_PER_DATAGRAM_MAX || !this.makeRoom(row, lines)) return NO_META
     if (pool.freeBuffers <= reserveBuffers) return NO_META
     const start = packet.at - packet.bufferAt
-    const meta = pool.createView(packet.buffer, start, packet.length, packet.sum | (packet.frameOffset << 16))
-    if (meta === NO_META) return NO_META
-    pool.set(meta, W_VALUE, offset)
-    this.lines[row]!++
-    this.heldBuffers++
-    return meta
+    const first = pool.createView(
+      packet.buffer,
+      start,
+      packet.firstLength,
+      packet.firstSum | (packet.frameOffset << 16),
+    )
+    if (first === NO_META) return NO_META
+    pool.setNext(first, packet.rest)
+    let at = offset
+    for (let meta = first; meta !== NO_META; meta = pool.next(meta)) {
+      pool.set(meta, W_VALUE, at)
+      at += pool.dataLength(meta)
+    }
+    packet.rest = NO_META
+    packet.restLines = 0
+    this.lines[row]! += lines
+    this.heldBuffers += lines
+    return first
   }
 
   /** Everything is there: the row's lines become the packet. */
@@ -224,7 +250,8 @@ export class Fragments {
     const { counters, pool } = this.parts
     const first = this.head[row]!
     let sum = 0
-    for (let meta = first; meta !== NO_META; meta = pool.next(meta)) sum = addSums(sum, pool.sum(meta))
+    for (let meta = first; meta !== NO_META; meta = pool.next(meta))
+      sum = appendSum(sum, pool.get(meta, W_VALUE), pool.sum(meta))
     this.describe(packet, first)
     packet.length = this.total[row]!
     packet.sum = sum
@@ -269,11 +296,11 @@ export class Fragments {
     return FRAGMENT_DROPPED
   }
 
-  /** Evicts until one more buffer may be held; not the row that it is for. @returns false if that would not help */
-  private makeRoom(row: number): boolean {
+  /** Evicts until so many more buffers may be held; not the row that they are for. @returns false if that would not help */
+  private makeRoom(row: number, buffers: number): boolean {
     const { pool, reserveBuffers } = this.parts
     if (this.heldBuffers >= Math.min(FRAGMENT_BUFFERS_PER_SOURCE_MAX, this.buffersMax >> 1)) this.curbSource(row)
-    while (this.heldBuffers >= this.buffersMax || pool.freeBuffers <= reserveBuffers) {
+    while (this.heldBuffers + buffers > this.buffersMax || pool.freeBuffers <= reserveBuffers) {
       let victim = this.oldest
       while (victim !== NO_ROW && (victim === row || this.lines[victim] === 0)) victim = this.younger[victim]!
       if (victim === NO_ROW) return false

@@ -8,9 +8,14 @@
  *
  * Checks stand in strict order, cheapest first, one counter a reason. Called by: Host, for each frame of a burst.
  *
- * Invariant: a frame's buffer reference is taken over exactly if `input` says so.
+ * A long frame lies in several buffers: its headers in the first, and each further one becomes a line of packet.rest, as
+ * of a packet that came in fragments. So everything behind IP knows one kind of packet in parts.
+ *
+ * Invariant: a frame's buffer reference is taken over exactly if `input` says so; `inputLong` takes all of them over.
  */
-import { NO_META } from '../storage/layout.ts'
+import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, RX_SUM_MASK } from '../drivers/device.ts'
+import { appendSum } from '../storage/checksum.ts'
+import { NO_FRAME, NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { Arp } from './arp.ts'
 import type { StackCounters } from './counters.ts'
@@ -118,6 +123,60 @@ export class FrameInput {
     return verdict !== IPV4_DROPPED && this.inputFragment(packet)
   }
 
+  /** A frame of several buffers: the descriptors at words [from, end). Takes their references over. */
+  inputLong(descriptors: Int32Array, from: number, end: number): void {
+    const { packet, pool } = this
+    const buffer = descriptors[from + D_BUFFER]!
+    if (!this.collectRest(descriptors, from + DESCRIPTOR_WORDS, end)) {
+      this.counters.ethernet.dropNoLine++
+      pool.releaseBuffer(buffer)
+      return
+    }
+    packet.buffer = buffer
+    const sum = descriptors[from + D_SUM]! & RX_SUM_MASK
+    const taken = this.input(buffer, descriptors[from + D_OFFSET]!, descriptors[from + D_LENGTH]!, sum)
+    packet.restBytes = 0
+    packet.restSum = 0
+    if (!taken) pool.releaseBuffer(buffer)
+    this.releaseRest(packet)
+  }
+
+  /** Makes lines of everything behind the first buffer. False: there were none left, and the buffers are free. */
+  private collectRest(descriptors: Int32Array, from: number, end: number): boolean {
+    const { packet, pool } = this
+    let tail = NO_META
+    packet.restBytes = 0
+    packet.restSum = 0
+    for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
+      const length = descriptors[at + D_LENGTH]!
+      const sum = descriptors[at + D_SUM]! & RX_SUM_MASK
+      const line = pool.createView(
+        descriptors[at + D_BUFFER]!,
+        descriptors[at + D_OFFSET]!,
+        length,
+        sum | (NO_FRAME << 16),
+      )
+      if (line === NO_META) {
+        for (; at < end; at += DESCRIPTOR_WORDS) pool.releaseBuffer(descriptors[at + D_BUFFER]!)
+        this.releaseRest(packet)
+        return false
+      }
+      if (tail === NO_META) packet.rest = line
+      else pool.setNext(tail, line)
+      tail = line
+      packet.restLines++
+      packet.restSum = appendSum(packet.restSum, packet.restBytes, sum)
+      packet.restBytes += length
+    }
+    return true
+  }
+
+  private releaseRest(packet: ReceivedPacket): void {
+    this.pool.releaseChain(packet.rest)
+    packet.rest = NO_META
+    packet.restLines = 0
+  }
+
   /** @returns true if the reference to the frame's own buffer was taken over */
   private inputFragment(packet: ReceivedPacket): boolean {
     const { view, headerAt } = packet
@@ -136,9 +195,7 @@ export class FrameInput {
   /** The packet was another one than the frame, with references of its own. @param taken that to packet.buffer */
   private endReassembled(packet: ReceivedPacket, taken: boolean): void {
     if (!taken) this.pool.releaseBuffer(packet.buffer)
-    this.pool.releaseChain(packet.rest)
-    packet.rest = NO_META
-    packet.restLines = 0
+    this.releaseRest(packet)
   }
 
   /** A whole packet to its protocol. @returns true if the reference to packet.buffer was taken over */

@@ -11,7 +11,7 @@ import type { MtuProbing } from './tcp/path-mtu.ts'
 /** Internet sum of a part of a buffer, folded, not complemented (storage/checksum.ts). */
 export type SumView = (buffer: number, offset: number, length: number) => number
 
-/** Fills D_SUM of `count` receive descriptors: sums from byte 14 of each frame to its end. */
+/** Fills the sums of `count` receive descriptors, of the first of each frame from byte 14 on; RX_MORE stays. */
 export type SumBurst = (descriptors: Int32Array, count: number) => void
 
 export interface TcpOptions {

@@ -13,7 +13,17 @@
  *
  * Called by: tools (the daemon's loop), tests. Calls: everything below.
  */
-import { D_BUFFER, D_LENGTH, D_OFFSET, D_SUM, DESCRIPTOR_WORDS, type Device, ReceiveBurst } from '../drivers/device.ts'
+import {
+  D_BUFFER,
+  D_LENGTH,
+  D_OFFSET,
+  D_SUM,
+  DESCRIPTOR_WORDS,
+  type Device,
+  ReceiveBurst,
+  RX_MORE,
+  receivedFrameEnd,
+} from '../drivers/device.ts'
 import { sumBytes } from '../storage/checksum.ts'
 import { PackratError } from '../storage/errors.ts'
 import type { Pool } from '../storage/pool.ts'
@@ -252,7 +262,7 @@ export class Host {
       this.ipv6Stack?.start()
     }
     const frames = this.device.receive(this.burst)
-    if (frames > 0) this.input(frames)
+    if (frames > 0) this.input()
     else if (this.device.counters.receiveStarved !== this.starvedBefore) this.relieve()
     this.finishTurn(frames > 0)
     this.timers.advance(this.nowMs)
@@ -317,26 +327,30 @@ export class Host {
     this.transmitter.flush()
   }
 
-  private input(frames: number): void {
-    const descriptors = this.burst.descriptors
-    this.sumBurst?.(descriptors, frames)
-    this.arrivals.readClock()
+  private input(): void {
+    const { arrivals, burst, frames, pool } = this
+    const { descriptors } = burst
+    this.sumBurst?.(descriptors, burst.count)
+    arrivals.readClock()
     this.setArrival()
     const isStamped = this.device.capabilities.receiveTime === true
-    for (let frame = 0; frame < frames; frame++) {
-      const at = frame * DESCRIPTOR_WORDS
+    const end = burst.count * DESCRIPTOR_WORDS
+    for (let at = 0, frame = 0; at < end; frame++) {
       if (isStamped) {
-        this.arrivals.take(this.burst, frame)
+        arrivals.take(burst, frame)
         this.setArrival()
       }
+      const sum = descriptors[at + D_SUM]!
+      if ((sum & RX_MORE) !== 0) {
+        const next = receivedFrameEnd(descriptors, at)
+        frames.inputLong(descriptors, at, next)
+        at = next
+        continue
+      }
       const buffer = descriptors[at + D_BUFFER]!
-      const taken = this.frames.input(
-        buffer,
-        descriptors[at + D_OFFSET]!,
-        descriptors[at + D_LENGTH]!,
-        descriptors[at + D_SUM]!,
-      )
-      if (!taken) this.pool.releaseBuffer(buffer)
+      if (!frames.input(buffer, descriptors[at + D_OFFSET]!, descriptors[at + D_LENGTH]!, sum))
+        pool.releaseBuffer(buffer)
+      at += DESCRIPTOR_WORDS
     }
   }
 
@@ -368,11 +382,12 @@ function sumOfView(pool: Pool, buffer: number, offset: number, length: number): 
 }
 
 function sumOfBurst(pool: Pool, descriptors: Int32Array, count: number): void {
-  for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS)
-    descriptors[at + D_SUM] = sumOfView(
-      pool,
-      descriptors[at + D_BUFFER]!,
-      descriptors[at + D_OFFSET]! + ETHERNET_HEADER_BYTES,
-      descriptors[at + D_LENGTH]! - ETHERNET_HEADER_BYTES,
-    )
+  let headerBytes = ETHERNET_HEADER_BYTES
+  for (let at = 0; at < count * DESCRIPTOR_WORDS; at += DESCRIPTOR_WORDS) {
+    const buffer = descriptors[at + D_BUFFER]!
+    const offset = descriptors[at + D_OFFSET]! + headerBytes
+    const more = descriptors[at + D_SUM]! & RX_MORE
+    descriptors[at + D_SUM] = sumOfView(pool, buffer, offset, descriptors[at + D_LENGTH]! - headerBytes) | more
+    headerBytes = more === 0 ? ETHERNET_HEADER_BYTES : 0
+  }
 }

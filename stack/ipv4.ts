@@ -10,7 +10,8 @@
  *
  * Called by: Host (accept), icmp.ts, tcp/output.ts (begin, end). Calls: arp.ts, transmitter.ts.
  */
-import { subtractTail } from '../storage/checksum.ts'
+import { appendSum, subtractTail } from '../storage/checksum.ts'
+import { NO_META } from '../storage/layout.ts'
 import { MAPPED_WORD_2, prefixMask } from './address.ts'
 import type { Arp } from './arp.ts'
 import type { Ipv4Counters } from './counters.ts'
@@ -72,7 +73,7 @@ export class Ipv4 {
 
   /**
    * Checks the packet at packet.headerAt and fills in addresses, payload and the payload's sum.
-   * @param length bytes behind the Ethernet header
+   * @param length bytes behind the Ethernet header, of a long frame those in its first buffer
    * @param sum Internet sum of those bytes
    */
   accept(packet: ReceivedPacket, length: number, sum: number): number {
@@ -94,7 +95,9 @@ export class Ipv4 {
       return IPV4_DROPPED
     }
     const totalLength = ipv4TotalLength(view, at)
-    if (totalLength < headerLength || totalLength > length) {
+    const present = length + packet.restBytes
+    // What is longer than a buffer needs no padding.
+    if (totalLength < headerLength || totalLength > present || (totalLength < present && packet.rest !== NO_META)) {
       counters.dropTotalLength++
       return IPV4_DROPPED
     }
@@ -127,9 +130,15 @@ export class Ipv4 {
     packet.at = at + headerLength
     packet.length = totalLength - headerLength
     // The header is one's-complement zero: what is left is the payload, and the padding of a short Ethernet frame.
-    packet.sum = totalLength === length ? sum : subtractTail(view, at, totalLength, length, sum)
-    packet.firstLength = packet.length
-    packet.firstSum = packet.sum
+    if (packet.rest === NO_META) {
+      packet.sum = totalLength === length ? sum : subtractTail(view, at, totalLength, length, sum)
+      packet.firstLength = packet.length
+      packet.firstSum = packet.sum
+    } else {
+      packet.sum = appendSum(sum, length, packet.restSum)
+      packet.firstLength = length - headerLength
+      packet.firstSum = sum
+    }
     return ipv4IsFragment(view, at) ? IPV4_FRAGMENT : IPV4_WHOLE
   }
 

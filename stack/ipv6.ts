@@ -6,7 +6,8 @@
  *
  * Called by: Host (accept), icmpv6.ts, ip.ts (begin, end). Calls: ipv6-extensions.ts, ndp.ts, transmitter.ts.
  */
-import { subtractSums, subtractTail, sumBytes } from '../storage/checksum.ts'
+import { appendSum, subtractSums, subtractTail, sumBytes } from '../storage/checksum.ts'
+import { NO_META } from '../storage/layout.ts'
 import { type AddressPair, isMapped } from './address.ts'
 import type { Ipv6Counters } from './counters.ts'
 import { CHAIN_DROPPED, CHAIN_FRAGMENT, CHAIN_PROBLEM, CHAIN_TRANSPORT, ExtensionHeaders } from './ipv6-extensions.ts'
@@ -71,7 +72,7 @@ export class Ipv6 {
 
   /**
    * Checks the packet at packet.headerAt and fills in addresses, payload and the payload's sum.
-   * @param length bytes behind the Ethernet header
+   * @param length bytes behind the Ethernet header, of a long frame those in its first buffer
    * @param sum Internet sum of those bytes
    * @param toUs the frame was addressed to this station, and to no group
    */
@@ -89,7 +90,9 @@ export class Ipv6 {
       return IPV6_DROPPED
     }
     const totalLength = IPV6_HEADER_BYTES + ipv6PayloadLength(view, at)
-    if (totalLength > length) {
+    const present = length + packet.restBytes
+    // What is longer than a buffer needs no padding.
+    if (totalLength > present || (totalLength < present && packet.rest !== NO_META)) {
       counters.dropPayloadLength++
       return IPV6_DROPPED
     }
@@ -102,19 +105,20 @@ export class Ipv6 {
       counters.dropDestination++
       return IPV6_DROPPED
     }
-    const verdict = this.extensions.walk(packet, at + totalLength)
+    const verdict = this.extensions.walk(packet, at + Math.min(totalLength, length))
     if (verdict === CHAIN_TRANSPORT || verdict === CHAIN_FRAGMENT) {
       if (verdict === CHAIN_FRAGMENT) {
         packet.at += FRAGMENT_HEADER_BYTES
         packet.length -= FRAGMENT_HEADER_BYTES
       }
-      const whole = totalLength === length ? sum : subtractTail(view, at, totalLength, length, sum)
+      const inFirst = totalLength < length ? subtractTail(view, at, totalLength, length, sum) : sum
       packet.headerLength = packet.at - at
-      packet.sum = subtractSums(whole, sumBytes(view, at, packet.headerLength))
+      packet.firstLength = packet.length
+      packet.firstSum = subtractSums(inFirst, sumBytes(view, at, packet.headerLength))
+      packet.length += packet.restBytes
+      packet.sum = appendSum(packet.firstSum, packet.firstLength, packet.restSum)
       packet.addressSum = ipv6HeaderAddressSum(view, at)
       packet.ecn = ipv6Ecn(view, at)
-      packet.firstLength = packet.length
-      packet.firstSum = packet.sum
       return verdict === CHAIN_FRAGMENT ? IPV6_FRAGMENT : IPV6_ACCEPTED
     }
     return verdict === CHAIN_PROBLEM ? IPV6_PROBLEM : IPV6_DROPPED

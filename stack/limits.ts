@@ -71,8 +71,8 @@ export const ROUTES_MAX = 64
 
 /** Datagrams being put together, of one IP version. */
 export const FRAGMENT_DATAGRAMS_MAX = 256
-/** Fragments of one datagram: 65,535 bytes over links of 576 take 119. Smaller ones are only made to be many. */
-export const FRAGMENTS_PER_DATAGRAM_MAX = 128
+/** Buffers of one datagram: 65,535 bytes over links of 576 take 119. Smaller fragments are only made to be many. */
+export const FRAGMENT_LINES_PER_DATAGRAM_MAX = 128
 /** Buffers that incomplete datagrams hold together, 4 MB as Linux ipfrag_high_thresh; never more than a quarter of the pool. */
 export const FRAGMENT_BUFFERS_MAX = 2048
 /** Of these, what one source may hold before its older datagrams make room for its newer ones; at most half. */

@@ -37,11 +37,15 @@ export class ReceivedPacket {
   length = 0
   sum = 0
   /**
-   * Of a reassembled packet: the other parts of the payload, lines in order, and how many. Who takes them leaves
-   * NO_META; the transport header stands in the first part. NO_META for every other packet: it is in one piece.
+   * Of a packet that lies in several buffers, because it came in fragments or in a long frame: the other parts of the
+   * payload, lines in order, and how many. Who takes them leaves NO_META; the transport header stands in the first part.
+   * NO_META for every other packet: it is in one piece.
    */
   rest = NO_META
   restLines = 0
+  /** Of a long frame, 0 for others: bytes of those lines, and their sum as if the first stood at an even offset. */
+  restBytes = 0
+  restSum = 0
   /** Length and sum of the part at `at`: of the whole payload if the packet is in one piece. */
   firstLength = 0
   firstSum = 0

@@ -57,7 +57,7 @@ const command = {
     gateway6: text('IP', 'next hop for IPv6 that is not on the link'),
     route: routes('static route; may be given again, the longest prefix counts'),
     mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
-    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
+    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
     'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
     'pm-lines': choice(

@@ -38,7 +38,7 @@ const COMMAND = {
     'right-address': text('CIDR', "the kernel's address on the right end"),
     impair: impairment('how bad the wire is; docs/impairment.md'),
     capture: text('FILE.pcapng', 'write what each kernel sends and receives to this file'),
-    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 68, maximum: 2029 }),
+    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 68, maximum: 65_521 }),
     'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
       default: 200,
       maximum: 10_000_000,

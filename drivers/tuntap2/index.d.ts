@@ -60,12 +60,13 @@ export declare class Tap {
   attach(memory: TapMemory): void
 
   /**
-   * Receives up to `max` frames into the descriptors from `first` on, never waiting. In: [buffer, offset, room, -].
-   * Out: [buffer, offset, length, Internet sum of the bytes from 14 to the end]. A frame must be shorter than its
-   * room; one that is not is counted and dropped.
-   * @returns frames received, or -errno: -EINVAL bad descriptor, -ENODEV interface deleted, -EBADF released
+   * Receives up to `framesMax` frames into the `count` descriptors from `first` on, never waiting. In: [buffer, offset,
+   * room, -]. Out: [buffer, offset, length, sum | flags], the Internet sum of the descriptor's bytes, of the first one
+   * of a frame from byte 14 on; flag RX_MORE: the frame goes on in the next descriptor. A frame takes up to `frameSlots`
+   * descriptors (1) and must be shorter than their room; one that is not is counted and dropped.
+   * @returns descriptors filled, or -errno: -EINVAL bad descriptor, -ENODEV interface deleted, -EBADF released
    */
-  receiveBurst(descriptors: Int32Array, first: number, max: number): number
+  receiveBurst(descriptors: Int32Array, first: number, count: number, framesMax?: number, frameSlots?: number): number
 
   /**
    * Sends the frames of `count` descriptors [buffer, offset, length, flags]; flag 1: the frame goes on in the next

@@ -163,8 +163,8 @@ export class Tap {
     check(native.attach(this.#id, extents, dataStart, buffers), 'attach the memory: buffers and extents do not agree')
   }
 
-  receiveBurst(descriptors, first, max) {
-    return native.receiveBurst(this.#id, descriptors, first, max)
+  receiveBurst(descriptors, first, count, framesMax = count, frameSlots = 1) {
+    return native.receiveBurst(this.#id, descriptors, first, count, framesMax, frameSlots)
   }
 
   transmitBurst(descriptors, count) {

@@ -81,7 +81,7 @@ function sendPieces(
 function receiveAll(pool: Pool, device: { receive(burst: ReceiveBurst): number }): number {
   const burst = new ReceiveBurst()
   const frames = device.receive(burst)
-  for (let frame = 0; frame < frames; frame++) pool.releaseBuffer(burst.descriptors[frame * 4 + D_BUFFER]!)
+  for (let index = 0; index < burst.count; index++) pool.releaseBuffer(burst.descriptors[index * 4 + D_BUFFER]!)
   return frames
 }
 

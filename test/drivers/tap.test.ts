@@ -15,6 +15,8 @@ import {
   D_SUM,
   RECEIVE_BURST_FRAMES,
   ReceiveBurst,
+  RX_MORE,
+  receivedFrameEnd,
   TransmitBurst,
   TX_MORE,
 } from '../../drivers/device.ts'
@@ -185,6 +187,50 @@ test('a hand-built datagram gathered from pieces reaches a socket', () =>
     assert.is(device.counters.transmittedBytes, 42 + 1514)
     socket.close()
   }))
+
+test('with an MTU of 9000 a datagram lies in several buffers, each with the sum of its own bytes', () =>
+  withDevice(
+    async (device, pool) => {
+      const socket = await boundSocket()
+      const kernelMac = await resolve(device, pool, socket)
+      const payload = Buffer.from(Array.from({ length: 8001 }, (_, index) => (index * 31) & 0xff))
+      socket.send(payload, 9, PEER)
+      const burst = new ReceiveBurst()
+      const pieces: Buffer[] = []
+      for (let turn = 0; turn < 200 && pieces.length === 0; turn++) {
+        device.receive(burst)
+        for (let at = 0; at < burst.count * 4; ) {
+          const end = receivedFrameEnd(burst.descriptors, at)
+          const isLong = end > at + 4
+          for (let index = at / 4; index < end / 4; index++) {
+            const bytes = frameBytes(pool, burst, index)
+            if (!isLong) continue
+            const header = index === at / 4 ? 14 : 0
+            const sum = sumBytes(new DataView(bytes.buffer, bytes.byteOffset), header, bytes.length - header)
+            const more = index + 1 < end / 4 ? RX_MORE : 0
+            assert.is(burst.descriptors[index * 4 + D_SUM], sum | more)
+            pieces.push(bytes)
+          }
+          at = end
+        }
+        releaseAll(pool, burst)
+        await sleep(10)
+      }
+      assert.equal(
+        pieces.map((piece) => piece.length),
+        [2048, 2048, 2048, 42 + 8001 - 3 * 2048],
+      )
+      assert.ok(Buffer.concat(pieces).subarray(42).equals(payload))
+      const before = device.counters.transmittedFrames
+      const arrived = once(socket, 'message')
+      const frame = udpFrame(device, kernelMac, socket.address().port, payload)
+      assert.is(transmit(device, pool, frame, [1700, 3400, 5100, 6800]), 1)
+      assert.is(device.counters.transmittedFrames, before + 1)
+      assert.equal((await arrived)[0], payload)
+      socket.close()
+    },
+    { mtu: 9000 },
+  ))
 
 test('readiness is called once per wait, when a frame is there', () =>
   withDevice(async (device, pool) => {
@@ -387,7 +433,7 @@ test('a TAP that another device holds, and a name that is no TAP, are refused wi
     assert.is(codeOf({ name: 'a/b' }), 'EINVAL')
     assert.is(codeOf({ name: 'pktest1', hostAddress: '10.66.1.1' }), 'EINVAL')
     assert.is(codeOf({ name: 'pktest1', hostAddress: '10.66.1.1/33' }), 'EINVAL')
-    assert.is(codeOf({ name: 'pktest1', mtu: 2030 }), 'EINVAL')
+    assert.is(codeOf({ name: 'pktest1', mtu: 65_522 }), 'EINVAL')
     assert.is(codeOf({ name: 'pktest1', mac: Uint8Array.of(1, 2, 3, 4, 5, 6) }), 'EINVAL')
     assert.is(codeOf({ name: 'pktest1' }), 'none', 'a failed attempt left nothing behind')
     assert.is(pool.freeBuffers, idle)

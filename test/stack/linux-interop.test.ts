@@ -32,8 +32,8 @@ class Lab {
   private readonly clock = new SystemClock()
   private stopped = false
 
-  constructor() {
-    this.device = new TapDevice(this.pool, { name: 'pkstack0', hostAddress: `${KERNEL}/24` })
+  constructor(mtu: number) {
+    this.device = new TapDevice(this.pool, { name: 'pkstack0', hostAddress: `${KERNEL}/24`, mtu })
     this.host = new Host(
       {
         device: this.device,
@@ -64,8 +64,8 @@ class Lab {
   }
 }
 
-async function withLab(body: (lab: Lab) => Promise<void>): Promise<void> {
-  const lab = new Lab()
+async function withLab(body: (lab: Lab) => Promise<void>, mtu = 1500): Promise<void> {
+  const lab = new Lab(mtu)
   try {
     await body(lab)
   } finally {
@@ -120,6 +120,26 @@ test('echoes bulk data of a kernel client, which half-closes', async () => {
     assert.ok(got.equals(sent))
     assert.is(lab.host.counters.tcp.dropChecksum, 0)
   })
+})
+
+test('with an MTU of 9000, frames of several buffers: answers ping and echoes bulk data', async () => {
+  await withLab(async (lab) => {
+    for (const size of ['8972', '20001']) {
+      const ping = spawn('ping', ['-c', '2', '-i', '0.2', '-W', '2', '-s', size, ADDRESS], { stdio: 'ignore' })
+      const [status] = await once(ping, 'exit')
+      assert.is(status, 0, `ping -s ${size}`)
+    }
+    lab.host.tcp.listen(7, new Echo())
+    const sent = pattern(BULK_BYTES)
+    const socket = connect({ host: ADDRESS, port: 7, allowHalfOpen: true })
+    socket.end(sent)
+    const got = await collect(socket)
+    assert.ok(got.equals(sent))
+    const { received, dropChecksum } = lab.host.counters.tcp
+    assert.is(dropChecksum, 0)
+    assert.ok(received < BULK_BYTES / 4000, `${received} segments of up to 8948 bytes, and ACKs`)
+    assert.is(lab.device.receiveTruncated, 0)
+  }, 9000)
 })
 
 test('connects to a kernel server and sends it bulk data', async () => {

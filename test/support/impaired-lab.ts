@@ -33,8 +33,10 @@ export interface LabOptions {
   /** As in --impair (drivers/impairment-spec.ts), without its seed. */
   impairment: string
   seed: number
-  /** MTU of the link; a frame has to fit a buffer. */
+  /** MTU of the link. */
   mtu?: number
+  /** Bytes of a frame that one buffer of a receiver takes; default all of it. */
+  pieceBytes?: number
   /** Both hosts have IPv6 addresses, too. */
   ipv6?: boolean
   a?: LabHostOptions
@@ -72,6 +74,7 @@ export class ImpairedLab {
       poolA: this.poolA,
       poolB: this.poolB,
       ...(options.mtu !== undefined && { mtu: options.mtu }),
+      ...(options.pieceBytes !== undefined && { pieceBytes: options.pieceBytes }),
       ...(options.filter !== undefined && { filter: options.filter }),
     })
     this.device = new ImpairDevice({
@@ -113,6 +116,11 @@ export class ImpairedLab {
 
   runFor(durationUs: number): void {
     this.runUntil(() => false, durationUs)
+  }
+
+  /** What the filter holds back arrives now. */
+  releaseHeld(): void {
+    this.pair.releaseHeld()
   }
 
   /** Ends both hosts and the link; every buffer and line has to be free then. */

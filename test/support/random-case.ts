@@ -2,6 +2,7 @@
  * One random case for test/stack/properties.test.ts: a link, two hosts with options of their own, and connections between
  * applications with plans of their own. Everything is drawn from one seed, so that the seed names the case.
  */
+import { RX_PIECE_BYTES_MIN } from '../../drivers/device.ts'
 import type { TcpOptions } from '../../stack/host-options.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import type { ConnectionOptions } from '../../stack/tcp/application.ts'
@@ -10,11 +11,10 @@ import { BUFFER_BYTES } from '../../storage/layout.ts'
 import type { LabHostOptions } from './impaired-lab.ts'
 import type { Plan } from './random-application.ts'
 
-const ETHERNET_HEADER_BYTES = 14
 const MTU_MIN = 576
 const MTU_MIN_IPV6 = 1280 // RFC 8200 5
-/** A frame has to fit a buffer: no device takes more. */
-const MTU_MAX = BUFFER_BYTES - ETHERNET_HEADER_BYTES
+/** Jumbo frames, of up to six buffers. */
+const MTU_MAX = 9000
 const SECOND_US = 1_000_000
 /** Moments at which a clock wraps: signed and unsigned microseconds and milliseconds, 32 bits each. */
 const WRAPS_US = [2 ** 31, 2 ** 32, 2 ** 31 * 1000, 2 ** 32 * 1000]
@@ -36,6 +36,8 @@ export interface RandomCase {
   seed: number
   impairment: string
   mtu: number
+  /** Bytes of a frame that one buffer of a receiver takes. */
+  pieceBytes: number
   /** 4 or 6: what the connections use. */
   version: 4 | 6
   ipv6: boolean
@@ -141,6 +143,7 @@ export function drawCase(seed: number): RandomCase {
     seed,
     impairment: items.join(','),
     mtu,
+    pieceBytes: draw.chance(0.5) ? BUFFER_BYTES : draw.between(RX_PIECE_BYTES_MIN, BUFFER_BYTES),
     version,
     ipv6: version === 6,
     startUs: draw.chance(0.3) ? draw.of(...WRAPS_US) - draw.spread(1, 20 * SECOND_US) : SECOND_US,

@@ -89,7 +89,7 @@ const command = {
     interval: lettered('i', count('S', 'seconds between reports; 0: none', { default: 1, maximum: 60 })),
     'set-mss': lettered(
       'M',
-      count('BYTES', 'largest segment to ask for; 0: what the link takes', { default: 0, maximum: 2029 }),
+      count('BYTES', 'largest segment to ask for; 0: what the link takes', { default: 0, maximum: 65_521 }),
     ),
     'no-delay': lettered('N', toggle('no Nagle algorithm')),
     'udp-counters-64bit': toggle('wide numbers in datagrams'),
@@ -101,7 +101,7 @@ const command = {
       default: '10.78.0.1/24',
     }),
     gateway: text('IP', 'next hop for what is not on the link; default the kernel, which has to forward then'),
-    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 2029 }),
+    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
     tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
     seed: count('N', 'seed of ports and timestamps; 0: drawn', { default: 0, maximum: SEED_MAX }),

@@ -13,40 +13,85 @@ static int lasting(int error) {
   return error == EBADFD ? ENODEV : error;
 }
 
+/* What one read may fill: its slots, as iovecs. Built as far as reads need them, and no slot twice. */
+struct slots {
+  struct iovec room[RECEIVE_SLOTS_MAX];
+  uint32_t ready;
+  uint64_t alive;
+};
+
+/* Makes slots [0, end) ready. False: a descriptor is bad. */
+static bool make_ready(struct tap *tap, struct slots *slots, const int32_t *descriptors, uint32_t end) {
+  for (; slots->ready < end; slots->ready++) {
+    const int32_t *d = descriptors + (size_t)slots->ready * DESCRIPTOR_WORDS;
+    uint8_t *place = memory_view(tap, &slots->alive, d[D_BUFFER], d[D_OFFSET], d[D_LENGTH]);
+    if (place == NULL) return false;
+    slots->room[slots->ready] = (struct iovec){.iov_base = place, .iov_len = (size_t)d[D_LENGTH]};
+  }
+  return true;
+}
+
+static size_t room_of(const struct slots *slots, uint32_t first, uint32_t end) {
+  size_t room = 0;
+  for (uint32_t slot = first; slot < end; slot++) room += slots->room[slot].iov_len;
+  return room;
+}
+
 /*
- * In: descriptors [buffer, offset, room]. Out: [buffer, offset, length, sum], sum from byte 14 to the end, taken
- * while the bytes are in the cache. The kernel cuts a frame to the room silently: one that fills all of it may have
- * been cut, so it is counted and dropped, and a frame that is kept is shorter than its room.
- * Returns the number of frames, or -errno if there is none.
+ * Writes the descriptors of a frame of `length` bytes that begins in slot `first`: lengths, and sums of each piece
+ * while its bytes are in the cache; of the first from byte 14 on. Returns the slot behind it.
  */
-int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t max) {
-  uint64_t alive = 0;
-  uint32_t frames = 0;
-  /* At most `max` reads, dropped frames included: the call ends under a flood of frames too long. */
-  for (uint32_t reads = 0; reads < max; reads++) {
-    int32_t *descriptor = descriptors + (size_t)frames * DESCRIPTOR_WORDS;
-    int32_t room = descriptor[D_LENGTH];
-    uint8_t *frame = memory_view(tap, &alive, descriptor[D_BUFFER], descriptor[D_OFFSET], room);
-    if (frame == NULL) return frames > 0 ? (int)frames : -EINVAL;
-    ssize_t length = read(tap->fd, frame, (size_t)room);
+static uint32_t describe(const struct slots *slots, int32_t *descriptors, uint32_t first, size_t length) {
+  uint32_t slot = first;
+  size_t header = ETHERNET_HEADER_BYTES;
+  for (;;) {
+    int32_t *d = descriptors + (size_t)slot * DESCRIPTOR_WORDS;
+    const struct iovec *room = &slots->room[slot++];
+    size_t piece = length < room->iov_len ? length : room->iov_len;
+    size_t skipped = header < piece ? header : piece;
+    d[D_LENGTH] = (int32_t)piece;
+    d[D_SUM] = (int32_t)inet_sum((const uint8_t *)room->iov_base + skipped, piece - skipped);
+    length -= piece;
+    if (length == 0) return slot;
+    d[D_SUM] |= RX_MORE;
+    header = 0;
+  }
+}
+
+/*
+ * In: descriptors [buffer, offset, room], `count` of them. Out: [buffer, offset, length, sum | flags]; a frame that is
+ * longer than a room goes on in the next one. A frame may fill up to `frame_slots` of them. The kernel cuts a frame to
+ * the room silently: one that fills all of it may have been cut, so it is counted and dropped, and a frame that is kept
+ * is shorter than its room. Returns the number of descriptors filled, or -errno if there is none.
+ */
+int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t count, uint32_t frames_max, uint32_t frame_slots) {
+  struct slots slots;
+  slots.ready = 0;
+  slots.alive = 0;
+  uint32_t used = 0;
+  /* At most so many reads, dropped frames included: the call ends under a flood of frames too long. */
+  for (uint32_t reads = 0; reads < frames_max && used < count; reads++) {
+    uint32_t end = count - used < frame_slots ? count : used + frame_slots;
+    /* What is left is less than a frame may need: the next call brings more, unless there are no more. */
+    if (end - used < frame_slots && used > 0) break;
+    if (!make_ready(tap, &slots, descriptors, end)) return used > 0 ? (int)used : -EINVAL;
+    struct iovec *room = &slots.room[used];
+    ssize_t length =
+        end - used == 1 ? read(tap->fd, room->iov_base, room->iov_len) : readv(tap->fd, room, (int)(end - used));
     if (length < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN || frames > 0) break; /* an error that lasts comes back with the next call */
+      if (errno == EAGAIN || used > 0) break; /* an error that lasts comes back with the next call */
       return -lasting(errno);
     }
-    if (length >= room) {
+    if ((size_t)length >= room_of(&slots, used, end)) {
       tap->counters[C_RECEIVE_TRUNCATED]++;
       continue;
     }
-    descriptor[D_LENGTH] = (int32_t)length;
-    descriptor[D_SUM] = length > ETHERNET_HEADER_BYTES
-                            ? (int32_t)inet_sum(frame + ETHERNET_HEADER_BYTES, (size_t)length - ETHERNET_HEADER_BYTES)
-                            : 0;
+    used = describe(&slots, descriptors, used, (size_t)length);
     tap->counters[C_RECEIVED_FRAMES]++;
     tap->counters[C_RECEIVED_BYTES] += (uint64_t)length;
-    frames++;
   }
-  return (int)frames;
+  return (int)used;
 }
 
 /* Whether every descriptor lies in memory and every frame has an end. */

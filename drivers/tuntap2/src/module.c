@@ -13,7 +13,7 @@
 
 #include "tap.h"
 
-enum { ARGUMENTS_MAX = 4, TAPS_MAX = 1024 };
+enum { ARGUMENTS_MAX = 6, TAPS_MAX = 1024 };
 
 /* --- arguments and results --- */
 
@@ -245,18 +245,23 @@ static napi_value js_attach(napi_env env, napi_callback_info info) {
   return integer(env, tap == NULL ? -EBADF : memory_attach(tap, arguments[1], arguments[2], arguments[3]));
 }
 
-/* receiveBurst(id, Int32Array, first, max) -> frames */
+/* receiveBurst(id, Int32Array, first, count, framesMax, frameSlots) -> descriptors filled */
 static napi_value js_receive_burst(napi_env env, napi_callback_info info) {
   napi_value arguments[ARGUMENTS_MAX];
   struct tap *tap = get_tap(env, info, arguments);
   size_t words;
-  uint32_t first, max;
+  uint32_t first, count, frames_max, frame_slots;
   if (tap == NULL) return integer(env, -EBADF);
   int32_t *descriptors = get_elements(env, arguments[1], napi_int32_array, &words);
-  if (!get_u32(env, arguments[2], &first) || !get_u32(env, arguments[3], &max)) return integer(env, -EINVAL);
-  if (max == 0) return integer(env, 0);
-  if (descriptors == NULL || (uint64_t)first + max > words / DESCRIPTOR_WORDS) return integer(env, -EINVAL);
-  return integer(env, burst_receive(tap, descriptors + (size_t)first * DESCRIPTOR_WORDS, max));
+  if (!get_u32(env, arguments[2], &first) || !get_u32(env, arguments[3], &count) ||
+      !get_u32(env, arguments[4], &frames_max) || !get_u32(env, arguments[5], &frame_slots)) {
+    return integer(env, -EINVAL);
+  }
+  if (count == 0) return integer(env, 0);
+  if (descriptors == NULL || (uint64_t)first + count > words / DESCRIPTOR_WORDS) return integer(env, -EINVAL);
+  if (count > RECEIVE_SLOTS_MAX || frame_slots == 0) return integer(env, -EINVAL);
+  return integer(env,
+                 burst_receive(tap, descriptors + (size_t)first * DESCRIPTOR_WORDS, count, frames_max, frame_slots));
 }
 
 /* transmitBurst(id, Int32Array, count) -> frames sent */

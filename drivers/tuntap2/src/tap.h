@@ -34,6 +34,10 @@ enum { D_BUFFER, D_OFFSET, D_LENGTH, D_SUM, DESCRIPTOR_WORDS };
 #define D_FLAGS D_SUM
 /* Transmit: the frame goes on in the next descriptor. */
 #define TX_MORE 1
+/* The same in a received descriptor, above the sum. */
+#define RX_MORE (1 << 16)
+/* Descriptors of one receive call. */
+#define RECEIVE_SLOTS_MAX 1024
 /* Descriptors of one frame; well below IOV_MAX (1024). */
 #define TX_FRAME_DESCRIPTORS_MAX 64
 
@@ -112,7 +116,7 @@ void memory_detach(struct tap *tap);
 uint8_t *memory_view(struct tap *tap, uint64_t *alive, int32_t buffer, int32_t offset, int32_t length);
 
 /* burst.c */
-int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t max);
+int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t count, uint32_t frames_max, uint32_t frame_slots);
 int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count);
 
 /* readiness.c */
