@@ -16,7 +16,6 @@ import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
   D_BUFFER,
-  D_FLAGS,
   D_LENGTH,
   D_OFFSET,
   D_SUM,
@@ -24,8 +23,6 @@ import {
   type DeviceCounters,
   RECEIVE_BURST_FRAMES,
   type ReceiveBurst,
-  type TransmitBurst,
-  TX_MORE,
 } from './device.ts'
 import type { XdpMemory } from './xdp-memory.ts'
 import { ADDRESS_WORDS_SHIFT, DESCRIPTOR_WORDS_SHIFT, RingConsumer, RingProducer } from './xdp-ring.ts'
@@ -62,6 +59,8 @@ export class XdpQueue {
   readonly socket: XdpSocket
   /** Buffers held for reception. */
   idle = 0
+  receivedFrames = 0
+  transmittedFrames = 0
   /** Bytes copied because the socket takes only whole frames, or frames of fewer pieces. */
   bytesGathered = 0
   /** The bytes in front of each frame say when it arrived: ns, u64, 0 if the driver does not know. */
@@ -124,6 +123,7 @@ export class XdpQueue {
     this.idle -= frames
     burst.count += frames
     counters.receivedFrames += frames
+    this.receivedFrames += frames
   }
 
   /** It is cleared where it was read: a frame that comes here without one must not be taken for another's. */
@@ -155,24 +155,15 @@ export class XdpQueue {
     if (this.idle < IDLE_BUFFERS_LOW) this.counters.receiveStarved++
   }
 
-  /** @returns frames given to the kernel */
-  transmit(burst: TransmitBurst): number {
-    const before = this.counters.transmittedFrames
-    const descriptors = burst.descriptors
-    const end = burst.count * DESCRIPTOR_WORDS
-    let first = 0
-    for (let at = 0; at < end; at += DESCRIPTOR_WORDS) {
-      if ((descriptors[at + D_FLAGS]! & TX_MORE) !== 0) continue
-      if (!this.send(descriptors, first, at)) this.counters.transmitDropped++
-      first = at + DESCRIPTOR_WORDS
-    }
+  /** All frames of a burst are in the ring: has the kernel send them. */
+  finishBurst(): void {
+    if (this.sending === 0) return
     this.kick()
     this.reap()
-    return this.counters.transmittedFrames - before
   }
 
   /** Puts the frame of the descriptors first … last into the ring. False if there is no room. */
-  private send(descriptors: Int32Array, first: number, last: number): boolean {
+  send(descriptors: Int32Array, first: number, last: number): boolean {
     const pieces = (last - first) / DESCRIPTOR_WORDS + 1
     if (pieces > (this.scatter ? SCATTERED_MAX : 1)) return this.sendGathered(descriptors, first, last)
     if (!this.makeRoom(pieces)) return false
@@ -227,6 +218,7 @@ export class XdpQueue {
     this.tx.publish(pieces)
     this.sending += pieces
     this.counters.transmittedFrames++
+    this.transmittedFrames++
   }
 
   private makeRoom(entries: number): boolean {

@@ -2,9 +2,10 @@
  * AF_XDP as a device: the network card, or the kernel in its place, writes frames straight into the region. The one
  * place where the package `xdp-napi` is used. How a frame travels is drawn in docs/af-xdp.md.
  *
- * One socket for each queue; the first registers the region as UMEM, the others share it. Frames are sent on the first.
+ * One socket for each queue; the first registers the region as UMEM, the others share it. Frames are sent on the queue
+ * that those of their flow come in on.
  *
- * Called by: the stack's loop, `serve`, `doctor`. Calls: xdp-napi, xdp-queue.ts, xdp-program.ts, the pool.
+ * Called by: the stack's loop, `serve`, `doctor`. Calls: xdp-napi, xdp-queue.ts, xdp-flows.ts, xdp-program.ts, the pool.
  *
  * Invariants:
  *  1. The program is attached only while every queue's socket stands in its map, and leaves with the process.
@@ -27,13 +28,17 @@ import {
 import { PackratError } from '../storage/errors.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
+  D_FLAGS,
+  DESCRIPTOR_WORDS,
   type Device,
   type DeviceCapabilities,
   DeviceCounters,
   type ReceiveBurst,
   TRANSMIT_BURST_DESCRIPTORS,
   type TransmitBurst,
+  TX_MORE,
 } from './device.ts'
+import { XdpFlows } from './xdp-flows.ts'
 import { XDP_MTU_MAX, XdpMemory } from './xdp-memory.ts'
 import { attachProgram, type XdpProgramChoice } from './xdp-program.ts'
 import { XdpQueue } from './xdp-queue.ts'
@@ -80,6 +85,8 @@ export class XdpStatistics {
   fillRingEmpty = 0
   /** Bytes copied together because the socket takes only whole frames. */
   bytesGathered = 0
+  /** Queue by queue, in the order of the device. */
+  readonly queues: { receivedFrames: number; transmittedFrames: number }[] = []
 }
 
 export interface XdpAvailability {
@@ -106,6 +113,10 @@ export class XdpDevice implements Device {
   private readonly queues: XdpQueue[] = []
   private readonly program: XdpProgram
   private readonly statistics = new Float64Array(STATISTICS)
+  /** Only with several queues. */
+  private readonly flows: XdpFlows | undefined
+  /** Of the queues: the one that was asked first last time. */
+  private turn = 0
   private closed = false
 
   /** Opens the queues and attaches the program. Throws PackratError with xdp-napi's codes, or MTU, DOWN, QUEUE. */
@@ -113,6 +124,7 @@ export class XdpDevice implements Device {
     const queues = options.queues ?? [0]
     this.name = `xdp:${options.interface}`
     this.memory = new XdpMemory(pool, options.extentOffsets)
+    this.flows = queues.length > 1 ? new XdpFlows(pool) : undefined
     try {
       const link = readInterface(options.interface)
       if (!link.isUp)
@@ -149,13 +161,38 @@ export class XdpDevice implements Device {
   receive(burst: ReceiveBurst): number {
     if (this.closed) throw this.closedError()
     burst.count = 0
-    for (let index = 0; index < this.queues.length; index++) this.queues[index]!.receive(burst)
+    if (this.flows === undefined) this.queues[0]!.receive(burst)
+    else this.receiveFromAll(burst, this.flows)
     return burst.count
+  }
+
+  /** Another queue comes first each time, so that none that is always full keeps the others waiting. */
+  private receiveFromAll(burst: ReceiveBurst, flows: XdpFlows): void {
+    const count = this.queues.length
+    this.turn = (this.turn + 1) % count
+    for (let index = 0; index < count; index++) {
+      const queue = (this.turn + index) % count
+      const before = burst.count
+      this.queues[queue]!.receive(burst)
+      for (let frame = before; frame < burst.count; frame++)
+        flows.received(burst.descriptors, frame * DESCRIPTOR_WORDS, queue)
+    }
   }
 
   transmit(burst: TransmitBurst): number {
     if (this.closed) throw this.closedError()
-    return this.queues[0]!.transmit(burst)
+    const { queues, flows, counters } = this
+    const before = counters.transmittedFrames
+    const descriptors = burst.descriptors
+    const end = burst.count * DESCRIPTOR_WORDS
+    for (let first = 0, at = 0; at < end; at += DESCRIPTOR_WORDS) {
+      if ((descriptors[at + D_FLAGS]! & TX_MORE) !== 0) continue
+      const queue = queues[flows === undefined ? 0 : flows.queueOf(descriptors, first)]!
+      if (!queue.send(descriptors, first, at)) counters.transmitDropped++
+      first = at + DESCRIPTOR_WORDS
+    }
+    for (let index = 0; index < queues.length; index++) queues[index]!.finishBurst()
+    return counters.transmittedFrames - before
   }
 
   waitReadable(ready: () => void): void {
@@ -172,8 +209,9 @@ export class XdpDevice implements Device {
   /** The kernel's own counters of all queues together, and ours. */
   readStatistics(): XdpStatistics {
     const sum = new XdpStatistics()
-    for (const { socket, bytesGathered } of this.queues) {
+    for (const { socket, bytesGathered, receivedFrames, transmittedFrames } of this.queues) {
       if (!this.closed) socket.readStatistics(this.statistics)
+      sum.queues.push({ receivedFrames, transmittedFrames })
       sum.dropped += this.statistics[S_RX_DROPPED]!
       sum.invalidReceive += this.statistics[S_RX_INVALID]!
       sum.invalidTransmit += this.statistics[S_TX_INVALID]!
