@@ -1,9 +1,10 @@
 /**
- * `packrat bench`: table1 at its smallest size, what wrong usage gets, and the charts.
+ * `packrat bench`: table1 and sweep at their smallest size, what wrong usage gets, and the charts.
  *
- * @timeout 60
+ * @timeout 100
  */
 import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -53,9 +54,49 @@ test('table1 prints every row of the paper with our two columns, and what it was
   assertSvg(readFileSync(join(pictures, 'table1.svg'), 'utf8'))
 })
 
+interface SweepDocument {
+  readonly curves: readonly {
+    readonly name: string
+    readonly unit: string
+    readonly points: readonly { series: string; x: number; best: number; median: number; worst: number }[]
+    readonly skipped: readonly string[]
+  }[]
+}
+
+test('sweep prints a point for each line and place with its spread, and draws each curve', async () => {
+  const pictures = join(scratchDirectory(), 'pictures')
+  const size = ['--quick', '--rounds', '2', '--curves', 'mix,classes', '--disk', tmpdir()]
+  const { status, stdout, stderr } = await packrat('bench', 'sweep', '--json', ...size, '--svg', pictures)
+  assert.is(status, 0, stderr)
+  const { curves } = JSON.parse(stdout.toString()) as SweepDocument
+  assert.equal(
+    curves.map(({ name, unit }) => [name, unit]),
+    [
+      ['mix', 'µs'],
+      ['classes', 'requests/s'],
+    ],
+  )
+  const [mix, classes] = curves
+  assert.equal(
+    mix!.points.map(({ series, x }) => `${series} ${x}`),
+    [0, 50, 100].flatMap((x) => [`conventional ${x}`, `packet ${x}`]),
+  )
+  for (const { best, median, worst } of mix!.points) assert.ok(best > 0 && best <= median && median <= worst)
+  for (const { best, median, worst } of classes!.points) assert.ok(best >= median && median >= worst && worst > 0)
+  // Where the disk is no disk, that is said; else it is a class of its own.
+  const series = new Set(classes!.points.map((point) => point.series))
+  assert.is(series.size, classes!.skipped.length > 0 ? 1 : 2, classes!.skipped.join())
+  for (const name of ['mix', 'classes']) {
+    const svg = readFileSync(join(pictures, `sweep-${name}.svg`), 'utf8')
+    assertSvg(svg)
+    for (const { series: line } of curves.find((curve) => curve.name === name)!.points) assert.match(svg, `>${line}<`)
+  }
+})
+
 test('wrong usage is one line and exit status 2, and nothing is measured', async () => {
   for (const [args, complaint] of [
-    [['table2'], 'table1, figure2'],
+    [['table2'], 'table1, figure2, sweep'],
+    [['sweep', '--curves', 'size,shape'], 'shape'],
     [['figure2', '--connections', '1,zero'], '--connections'],
     [['figure2', '--connections', '0'], '--connections'],
     [['figure2', '--stores', 'packet,fast'], 'fast'],
@@ -103,6 +144,18 @@ test('a line chart has a point for each value inside its frame, on both scales, 
     const names = [...svg.matchAll(/class="name f\d" x="[\d.]+" y="([\d.]+)"/g)].map((match) => Number(match[1]))
     assert.ok(Math.abs(names[0]! - names[1]!) >= 15)
   }
+})
+
+test('a line of a chart may have gaps', () => {
+  const series = [
+    { name: 'short', colour: 2, values: [10, 20, undefined] },
+    { name: 'late', colour: 3, values: [undefined, 30, 40] },
+  ]
+  const svg = drawLineChart({ ...chart, series })
+  assertSvg(svg)
+  assert.is([...svg.matchAll(/<circle/g)].length, 4)
+  assert.is([...svg.matchAll(/class="line[^"]*" d="(M[^"M]*)"/g)].length, 2, 'each is one stroke')
+  assert.is([...svg.matchAll(/class="name/g)].length, 2)
 })
 
 test('one connection and one store are a chart too', () => {

@@ -1,7 +1,7 @@
 /**
  * `packrat bench NAME`: measurements that anybody can repeat. docs/bench.md.
  *
- * Called by: packrat.ts. Calls: table1.ts, figure2.ts, report.ts, the charts.
+ * Called by: packrat.ts. Calls: table1.ts, figure2.ts, sweep.ts, report.ts, the charts.
  */
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,11 +9,14 @@ import { join } from 'node:path'
 import { PackratError } from '../../storage/errors.ts'
 import { count, EXIT_CANNOT, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
 import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
+import { CURVES, planCurve } from './curves.ts'
 import { describeEnvironment } from './environment.ts'
 import { type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
-import { drawFigure2, drawTable1 } from './pictures.ts'
-import { formatFigure2, formatTable1 } from './report.ts'
+import { drawCurves, drawFigure2, drawTable1 } from './pictures.ts'
+import { formatCurves, formatFigure2, formatTable1 } from './report.ts'
 import { measureRoundTrips } from './round-trip.ts'
+import { type Curve, measureCurve } from './sweep.ts'
+import { measureTapConnections } from './sweep-tap.ts'
 import { measureTable1 } from './table1.ts'
 
 const CONNECTIONS_MAX = 1024
@@ -26,17 +29,26 @@ const COMMAND = {
   name: 'packrat bench',
   summary: "the paper's measurements, repeated on this machine",
   operands: [
-    { name: 'NAME', help: 'table1: what a write costs, by operation; figure2: load, with and without a store' },
+    {
+      name: 'NAME',
+      help: 'table1: what a write costs, by operation; figure2: load, with and without a store; sweep: what a request costs as one thing varies',
+    },
   ],
   flags: {
     json: toggle('print one JSON document'),
     svg: text('DIR', 'write pictures into this directory'),
-    rounds: count('N', 'rounds, interleaved; 0: 100 of table1, 5 of figure2', { default: 0, maximum: 100_000 }),
+    rounds: count('N', 'rounds, interleaved; 0: 100 of table1, 5 of figure2, 10 of sweep', {
+      default: 0,
+      maximum: 100_000,
+    }),
     requests: count('N', 'table1: requests of one round and variant', { default: 600, minimum: 1 }),
-    tap: toggle('table1: measure round trips over TAP, too'),
-    seconds: count('N', 'figure2: length of one measurement', { default: 2, minimum: 1, maximum: 3600 }),
+    tap: toggle('table1: measure round trips over TAP, too; sweep: connections over TAP, too'),
+    seconds: count('N', 'figure2, sweep --tap: length of one measurement', { default: 2, minimum: 1, maximum: 3600 }),
     connections: text('LIST', 'figure2: numbers of connections', { default: '1,4,16,64,256' }),
     stores: text('LIST', 'figure2: of discard, copy, conventional, leveldb, packet', { default: STORES.join(',') }),
+    curves: text('LIST', `sweep: of ${CURVES.join(', ')}`, { default: CURVES.join(',') }),
+    quick: toggle('sweep: fewer places on each curve, at most a million keys'),
+    disk: text('DIR', 'sweep: where the class of a disk (or of DAX) is measured', { default: '/var/tmp' }),
     keys: count('N', 'keys that are written round and round', { default: 1000, minimum: 1, maximum: KEYS_MAX }),
     bytes: count('N', 'size of a value', { default: 1024, minimum: 1, maximum: VALUE_BYTES_MAX }),
   },
@@ -46,11 +58,11 @@ type Flags = Parameters<Parameters<typeof runCommand<typeof COMMAND.flags>>[2]>[
 
 export const bench = (argv: string[]): number | Promise<number> =>
   runCommand(COMMAND, argv, async (flags, [name]) => {
-    if (name !== 'table1' && name !== 'figure2') {
-      throw new UsageError(`there is no benchmark '${name}'; one of table1, figure2`)
-    }
+    const run =
+      name === 'table1' ? runTable1 : name === 'figure2' ? runFigure2 : name === 'sweep' ? runSweep : undefined
+    if (run === undefined) throw new UsageError(`there is no benchmark '${name}'; one of table1, figure2, sweep`)
     if (flags.svg !== undefined) makeDirectory(flags.svg)
-    return name === 'table1' ? runTable1(flags) : runFigure2(flags)
+    return run(flags)
   })
 
 async function runTable1(flags: Flags): Promise<number> {
@@ -88,7 +100,7 @@ function enterPrivateNetwork(what: string, programs?: string[]): number | undefi
 
 async function runFigure2(flags: Flags): Promise<number> {
   const connections = readConnections(flags.connections)
-  const stores = readStores(flags.stores)
+  const stores = readWords('--stores', flags.stores, STORES)
   const status = enterPrivateNetwork('figure2')
   if (status !== undefined) return status
   const environment = describeEnvironment('tap', 'process')
@@ -113,6 +125,30 @@ async function runFigure2(flags: Flags): Promise<number> {
   return EXIT_OK
 }
 
+async function runSweep(flags: Flags): Promise<number> {
+  const { quick, seconds, tap } = flags
+  const names = readWords('--curves', flags.curves, CURVES)
+  if (tap) {
+    const status = enterPrivateNetwork('sweep --tap')
+    if (status !== undefined) return status
+  }
+  const environment = describeEnvironment(tap ? 'a link in memory; tap' : 'a link in memory', 'process')
+  const common = { rounds: flags.rounds || 10, progress: showProgress }
+  const curves: Curve[] = []
+  await inScratchDirectory(async (directory) => {
+    const measure = async (diskDirectory: string | undefined): Promise<void> => {
+      for (const name of names)
+        curves.push(await measureCurve(planCurve(name, quick), { ...common, directory, diskDirectory }))
+    }
+    if (names.includes('classes')) await inScratchDirectory(measure, flags.disk)
+    else await measure(undefined)
+    if (tap) curves.push(await measureTapConnections({ ...common, directory, seconds, quick }))
+  })
+  writePictures(flags.svg, drawCurves(curves))
+  console.log(flags.json ? JSON.stringify({ environment, curves }, undefined, 2) : formatCurves(curves, environment))
+  return EXIT_OK
+}
+
 /** @throws UsageError */
 function readConnections(list: string): number[] {
   const numbers = list.split(',').map((word) => (/^\d+$/.test(word) ? Number(word) : 0))
@@ -121,17 +157,20 @@ function readConnections(list: string): number[] {
 }
 
 /** @throws UsageError */
-function readStores(list: string): (typeof STORES)[number][] {
-  return list.split(',').map((word) => {
-    const store = STORES.find((name) => name === word)
-    if (store === undefined) throw new UsageError(`--stores '${list}': '${word}' is none of ${STORES.join(', ')}`)
-    return store
+function readWords<const W extends string>(flag: string, list: string, words: readonly W[]): W[] {
+  return list.split(',').map((text) => {
+    const word = words.find((known) => known === text)
+    if (word === undefined) throw new UsageError(`${flag} '${list}': '${text}' is none of ${words.join(', ')}`)
+    return word
   })
 }
 
-/** Runs with a directory in memory, where there is one; it is gone afterwards. */
-async function inScratchDirectory<T>(run: (directory: string) => Promise<T>): Promise<T> {
-  const directory = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'packrat-bench-'))
+/** Runs with a new directory in `parent`, by default in memory where there is some; it is gone afterwards. */
+async function inScratchDirectory<T>(
+  run: (directory: string) => Promise<T>,
+  parent = existsSync('/dev/shm') ? '/dev/shm' : tmpdir(),
+): Promise<T> {
+  const directory = mkdtempSync(join(parent, 'packrat-bench-'))
   const remove = (): void => rmSync(directory, { recursive: true, force: true })
   // Without a handler a signal ends the process past `exit`, where this and the daemons are cleaned up.
   const stop = (): void => process.exit(EXIT_CANNOT)

@@ -8,7 +8,7 @@ import { openChart, place } from './chart-style.ts'
 const WIDTH = 860
 const HEIGHT = 460
 const LEFT = 84
-const RIGHT = 128
+const RIGHT = 148
 const TOP = 92
 const BOTTOM = 52
 /** Names closer than this would overlap. */
@@ -20,8 +20,8 @@ export interface Series {
   readonly name: string
   /** Number of the colour, 0 to 4. */
   readonly colour: number
-  /** One a category. */
-  readonly values: readonly number[]
+  /** One a category; undefined: not measured there. */
+  readonly values: readonly (number | undefined)[]
 }
 
 export interface LineChart {
@@ -38,7 +38,9 @@ export interface LineChart {
 
 export function drawLineChart(chart: LineChart): string {
   const { title, about, categories, series, yTitle, xTitle } = chart
-  const values = series.flatMap((line) => line.values).filter((value) => value > 0)
+  const values = series
+    .flatMap((line) => line.values)
+    .filter((value): value is number => value !== undefined && value > 0)
   const ticks = chart.scale === 'linear' ? linearTicks(values) : logarithmicTicks(values)
   const scaled = (value: number): number => (chart.scale === 'linear' ? value : Math.log10(value))
   const low = scaled(ticks[0]!)
@@ -73,17 +75,25 @@ function drawSeries(
   format: (value: number) => string,
   categories: readonly string[],
 ): string {
-  const path = values.map((value, index) => `${index === 0 ? 'M' : 'L'}${x(index)} ${y(value)}`).join('')
-  const dots = values.map(
-    (value, index) =>
-      `<circle class="f${colour}" cx="${x(index)}" cy="${y(value)}" r="3.4"><title>${name}, ${categories[index]}: ${format(value)}</title></circle>`,
+  const path = values
+    .map((value, index) =>
+      value === undefined ? '' : `${index === 0 || values[index - 1] === undefined ? 'M' : 'L'}${x(index)} ${y(value)}`,
+    )
+    .join('')
+  const dots = values.map((value, index) =>
+    value === undefined
+      ? ''
+      : `<circle class="f${colour}" cx="${x(index)}" cy="${y(value)}" r="3.4"><title>${name}, ${categories[index]}: ${format(value)}</title></circle>`,
   )
   return `<path class="line c${colour}" d="${path}"/>${dots.join('')}`
 }
 
-/** Names at the ends of the lines, moved apart where they would overlap. */
+/** Names at the height of the lines' ends, moved apart where they would overlap. */
 function drawNames(series: readonly Series[], x: number, y: (value: number) => number): string {
-  const ends = series.map(({ name, colour, values }) => ({ name, colour, y: y(values.at(-1)!) + 4 }))
+  const ends = series.flatMap(({ name, colour, values }) => {
+    const last = values.findLast((value) => value !== undefined)
+    return last === undefined ? [] : [{ name, colour, y: y(last) + 4 }]
+  })
   ends.sort((a, b) => a.y - b.y)
   for (let i = 1; i < ends.length; i++) ends[i]!.y = Math.max(ends[i]!.y, ends[i - 1]!.y + NAME_HEIGHT)
   return ends

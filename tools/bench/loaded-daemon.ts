@@ -1,6 +1,6 @@
 /**
  * `packrat serve` on a TAP of its own and on a core of its own, and wrk on the other core to load it. Called by:
- * figure2.ts and round-trip.ts, inside a private network.
+ * figure2.ts, round-trip.ts and sweep-tap.ts, inside a private network.
  *
  * Invariant: the daemon does not outlive this process, however it ends short of SIGKILL.
  */
@@ -15,7 +15,7 @@ const PACKRAT = fileURLToPath(new URL('../packrat.js', import.meta.url))
 const WRK_SCRIPT = fileURLToPath(new URL('../../../scripts/wrk-put.lua', import.meta.url))
 export const CLIENT_CORE = 0
 const SERVER_CORE = availableParallelism() > 1 ? 1 : 0
-const REGION_SIZE = '128M'
+const REGION_SIZE_DEFAULT = '128M'
 const READY_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 5000
 /** What wrk may take beyond its time. */
@@ -61,19 +61,21 @@ export class LoadedDaemon<Store extends string = string> {
     store: Store
     directory: string
     number: number
+    regionSize?: string
   }): Promise<LoadedDaemon<Store>> {
     const daemon = new LoadedDaemon(options)
     await daemon.ready()
     return daemon
   }
 
-  private constructor({ store, directory, number }: { store: Store; directory: string; number: number }) {
+  private constructor(options: { store: Store; directory: string; number: number; regionSize?: string }) {
+    const { store, directory, number, regionSize = REGION_SIZE_DEFAULT } = options
     this.store = store
     this.address = `10.77.${number}.2`
     const program = [process.execPath, PACKRAT, 'serve', '--store', store, '--admin', 'none', '--scrub', 'off']
     const link = ['--device', `tap:packratb${number}`, '--address', `${this.address}/24`]
     const host = ['--host-address', `10.77.${number}.1/24`]
-    const region = ['--pm', join(directory, `${store}.pm`), '--pm-size', REGION_SIZE, '--durability', 'process']
+    const region = ['--pm', join(directory, `${store}.pm`), '--pm-size', regionSize, '--durability', 'process']
     this.child = spawn('taskset', ['--cpu-list', `${SERVER_CORE}`, ...program, ...link, ...host, ...region], {
       stdio: ['ignore', 'pipe', 'pipe'],
     })

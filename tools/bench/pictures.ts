@@ -2,6 +2,8 @@
 import { drawBarChart } from './bar-chart.ts'
 import { type Figure2, type Figure2Point, STORES } from './figure2.ts'
 import { drawLineChart, type LineChart } from './line-chart.ts'
+import { hundredths, shortNumber } from './statistics.ts'
+import type { Curve } from './sweep.ts'
 import type { Table1 } from './table1.ts'
 
 const MICROSECONDS = (value: number): string => `${value.toFixed(2)} µs`
@@ -71,4 +73,47 @@ export function drawFigure2({ points }: Figure2): Record<string, string> {
     )
   }
   return pictures
+}
+
+/** Of the lines of a sweep, where the stores' own numbers do not tell them apart. */
+const SERIES_COLOURS: Readonly<Record<string, number>> = {
+  discard: STORES.indexOf('discard'),
+  copy: STORES.indexOf('copy'),
+  conventional: STORES.indexOf('conventional'),
+  packet: STORES.indexOf('packet'),
+  'PUT packet': 4,
+  'PUT packet, crc32c': 1,
+  'PUT conventional': 2,
+  'GET packet': 3,
+  'GET conventional': 0,
+}
+/** Of what has no colour of its own, in order. */
+const OTHER_COLOURS = [4, 2, 0, 1, 3]
+/** Beyond this ratio of the highest to the lowest a linear scale shows only the highest. */
+const LINEAR_RATIO_MAX = 12
+
+/** File name → picture. */
+export function drawCurves(curves: readonly Curve[]): Record<string, string> {
+  return Object.fromEntries(curves.map((curve) => [`sweep-${curve.name}.svg`, drawCurve(curve)]))
+}
+
+function drawCurve({ title, about, xTitle, unit, points }: Curve): string {
+  const places = [...new Set(points.map(({ x }) => x))].toSorted((a, b) => a - b)
+  const names = [...new Set(points.map(({ series }) => series))]
+  const medians = points.map(({ median }) => median)
+  const isRate = unit === 'requests/s'
+  return drawLineChart({
+    title,
+    about,
+    xTitle,
+    yTitle: isRate ? 'requests/s, median' : 'µs a request, median',
+    scale: Math.max(...medians) > LINEAR_RATIO_MAX * Math.min(...medians) ? 'logarithmic' : 'linear',
+    format: (value) => (isRate || value >= 100 ? Math.round(value).toLocaleString('en') : String(hundredths(value))),
+    categories: places.map(shortNumber),
+    series: names.map((name, index) => ({
+      name,
+      colour: SERIES_COLOURS[name] ?? OTHER_COLOURS[index % OTHER_COLOURS.length]!,
+      values: places.map((x) => points.find((point) => point.series === name && point.x === x)?.median),
+    })),
+  })
 }

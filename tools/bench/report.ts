@@ -2,6 +2,8 @@
 import type { Environment } from './environment.ts'
 import type { Figure2 } from './figure2.ts'
 import type { RoundTrips } from './round-trip.ts'
+import { shortNumber } from './statistics.ts'
+import type { Curve } from './sweep.ts'
 import type { Figure, Table1 } from './table1.ts'
 
 export function formatTable1(
@@ -55,6 +57,36 @@ export function formatFigure2({ points }: Figure2, environment: Environment): st
   })
   const head = ['store', 'connections', 'requests/s', 'worst–best', 'of discard', 'mean µs', 'p99 µs', 'CPU µs', '']
   return [...align([head, ...table]), ...describe(environment)].join('\n')
+}
+
+export function formatCurves(curves: readonly Curve[], environment: Environment): string {
+  return [...curves.flatMap(formatCurve), ...describe(environment).slice(1)].join('\n')
+}
+
+/** A row a place, a column a line: the median, with the best and the worst round. */
+function formatCurve({ name, title, about, xTitle, unit, rounds, points, skipped }: Curve): string[] {
+  const names = [...new Set(points.map(({ series }) => series))]
+  const places = [...new Set(points.map(({ x }) => x))]
+  const rows = places.map((x) => [
+    shortNumber(x),
+    ...names.map((series) => {
+      const point = points.find((candidate) => candidate.series === series && candidate.x === x)
+      return point === undefined ? '' : cell(point, unit)
+    }),
+  ])
+  return [
+    `${name}: ${title}`,
+    `${about}; ${unit}, median (best–worst) of ${rounds} rounds`,
+    '',
+    ...align([[xTitle, ...names], ...rows]),
+    ...skipped.map((reason) => `SKIP: ${reason}`),
+    '',
+  ]
+}
+
+function cell({ median, best, worst }: Curve['points'][number], unit: Curve['unit']): string {
+  const digits = unit === 'µs' && median < 100 ? 2 : 0
+  return `${median.toFixed(digits)} (${best.toFixed(digits)}–${worst.toFixed(digits)})`
 }
 
 function describe(environment: Environment): string[] {

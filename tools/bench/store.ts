@@ -13,11 +13,11 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, unlinkSync } from 'node:fs'
 import { SeededRandom } from '../../stack/random.ts'
-import { adoptHead } from '../../storage/entry.ts'
-import { BUFFER_BYTES, LINE_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import { BUFFER_BYTES, LINE_BYTES, NO_META } from '../../storage/layout.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { count, EXIT_OK, runCommand, text, toggle } from '../arguments.ts'
+import { ENTRIES_PER_BUFFER, EntryMaker } from './entries.ts'
 
 const command = {
   name: 'bench:store',
@@ -34,8 +34,6 @@ const command = {
   },
 }
 
-/** Lines, and so entries, that share a buffer. */
-const LINES_PER_BUFFER = 8
 const KEY_BYTES = 16
 const VALUE_BYTES = 64
 const KEY_DIGITS = 12
@@ -83,8 +81,7 @@ class Workload {
   private readonly batch: number
   private readonly sequential: boolean
   private readonly region: Region
-  private buffer = NO_BUFFER
-  private used = LINES_PER_BUFFER
+  private readonly entries: EntryMaker
   private written = 0
 
   constructor(region: Region, batch: number, sequential: boolean, seed: number) {
@@ -93,6 +90,12 @@ class Workload {
     this.batch = batch
     this.sequential = sequential
     this.store = new Store(region, { random: () => random.next() })
+    this.entries = new EntryMaker({
+      pool: this.store.pool,
+      sumView: (buffer, offset, length) => region.sumView(buffer, offset, length),
+      keyBytes: KEY_BYTES,
+      valueBytes: VALUE_BYTES,
+    })
   }
 
   /** Writes new keys until there are so many. Returns microseconds each: staging, committing. */
@@ -144,25 +147,12 @@ class Workload {
 
   /** Stages one entry behind the others in the current buffer. */
   private put(number: number): void {
-    const { pool } = this.store
-    const size = KEY_BYTES + VALUE_BYTES
-    if (this.used === LINES_PER_BUFFER) {
-      // Each entry holds a reference of its own; the one that came with the buffer goes with the last of them.
-      if (this.buffer !== NO_BUFFER) pool.releaseBuffer(this.buffer)
-      if (!this.store.hasRoom(1)) throw new Error('the region is full')
-      this.buffer = pool.allocateBuffer()
-      this.used = 0
-    }
-    const bytes = pool.bufferBytes(this.buffer)
-    const offset = this.used++ * size
-    const start = pool.bufferStart(this.buffer) + offset
-    this.writeKey(bytes, start, number)
-    bytes.fill(number & 0xff, start + KEY_BYTES, start + size)
-    pool.retainBuffer(this.buffer)
-    const sum = this.region.sumView(this.buffer, offset + KEY_BYTES, VALUE_BYTES)
-    const head = pool.createView(this.buffer, offset + KEY_BYTES, VALUE_BYTES, sum | (NO_FRAME << 16))
-    adoptHead(pool, head, offset, KEY_BYTES)
-    this.store.stagePut(head, head)
+    const { entries, store } = this
+    if (entries.needsBuffer && !store.hasRoom(1)) throw new Error('the region is full')
+    entries.place()
+    this.writeKey(entries.bytes, entries.start, number)
+    const head = entries.finish(number & 0xff)
+    store.stagePut(head, head)
   }
 
   /** `key:` and twelve digits. */
@@ -178,8 +168,8 @@ class Workload {
 
 /** Room for all records, the windows of overwriting, and the reserve. */
 function regionBytes(records: number): number {
-  const buffers = Math.ceil(records / LINES_PER_BUFFER) + 2 * Math.ceil(WINDOW / LINES_PER_BUFFER) + 16_384
-  return Math.ceil(buffers / 32) * 32 * (BUFFER_BYTES + LINES_PER_BUFFER * LINE_BYTES) + 65_536
+  const buffers = Math.ceil(records / ENTRIES_PER_BUFFER) + 2 * Math.ceil(WINDOW / ENTRIES_PER_BUFFER) + 16_384
+  return Math.ceil(buffers / 32) * 32 * (BUFFER_BYTES + ENTRIES_PER_BUFFER * LINE_BYTES) + 65_536
 }
 
 function measure(workload: Workload, records: number, seed: number): Window {
@@ -221,7 +211,7 @@ function run(argv: string[]): number | Promise<number> {
     if (flags.records > RECORDS_MAX) throw new Error(`${flags.records} records are more than there are keys`)
     const windows: Window[] = []
     try {
-      Region.create(flags.file, { bytes: regionBytes(flags.records), linesPerBuffer: LINES_PER_BUFFER })
+      Region.create(flags.file, { bytes: regionBytes(flags.records), linesPerBuffer: ENTRIES_PER_BUFFER })
       const workload = new Workload(new Region(flags.file, {}), flags.batch, flags.sequential, flags.seed)
       for (let share = 1000; share >= 1; share /= 10)
         windows.push(measure(workload, Math.floor(flags.records / share), flags.seed))

@@ -15,7 +15,7 @@
  */
 import { join } from 'node:path'
 import { PackratError } from '../../storage/errors.ts'
-import type { MemoryBenchOptions } from './memory-bench.ts'
+import { MEMORY_BENCH_DEFAULTS, type MemoryBenchOptions } from './memory-bench.ts'
 import { hundredths, quantile } from './statistics.ts'
 import { Variant } from './variant.ts'
 
@@ -95,14 +95,7 @@ export async function measureTable1(options: Table1Options): Promise<Table1> {
     for (const name of names) {
       const path = join(options.directory, `${name}.pm`)
       const { keys, valueBytes } = options
-      const variant: MemoryBenchOptions = {
-        path,
-        keys,
-        valueBytes,
-        cachesPersist: false,
-        without: undefined,
-        ...VARIANTS[name],
-      }
+      const variant: MemoryBenchOptions = { ...MEMORY_BENCH_DEFAULTS, path, keys, valueBytes, ...VARIANTS[name] }
       workers.set(name, await Variant.start(variant))
     }
     const samples = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Samples
@@ -118,7 +111,7 @@ export async function measureTable1(options: Table1Options): Promise<Table1> {
     }
     return tableOf(samples)
   } finally {
-    for (const worker of workers.values()) worker.close()
+    for (const worker of workers.values()) await worker.close()
   }
 }
 
