@@ -61,6 +61,8 @@ export interface TcpOptions {
   retries?: number
   /** The same when this side has closed and only waits for the end (default ORPHAN_RETRIES_MAX). */
   orphanRetries?: number | undefined
+  /** Longest retransmission time-out, however often nothing came back (default RTO_MAX_MS). */
+  rtoMaxMs?: number
   /** Silence in FIN-WAIT-2 after which the peer is probed (default FIN_WAIT_2_MS). */
   finWait2Ms?: number
   /** What connections have unless their own options say otherwise (default KEEP_ALIVE_). */

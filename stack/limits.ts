@@ -172,6 +172,8 @@ export const HYSTART_SAMPLES = 8
 export const HYSTART_CONSERVATIVE_DIVISOR = 4
 export const HYSTART_CONSERVATIVE_ROUNDS = 5
 export const DUPLICATE_ACKS = 3 // RFC 5681 3.2
+/** Most by which a path is said to reorder, segments. */
+export const REORDERING_SEGMENTS_MAX = 300 // Linux tcp_max_reordering
 /** Segments one connection may have in flight: bounds the scoreboard, 32 bytes each. */
 export const SEGMENTS_IN_FLIGHT_MAX = 32_768
 /** The least round trip is the least of this and the same time before; Linux tcp_min_rtt_wlen is 300 s. */

@@ -50,7 +50,7 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
     return false
   }
   const { delivery } = context
-  delivery.begin(context, c.tsOffset, segment, c.timestampsOn !== 0)
+  delivery.begin(context, c, segment)
   if (c.ecnOn !== 0 && (segment.flags & FLAG_ECE) !== 0) delivery.echo = 1
   const deliveredBefore = c.deliveredSegments
   if (segment.sackBlocks > 0 && c.sackOn !== 0) processSack(context, c, segment, delivery)
@@ -72,7 +72,7 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
 /** An ACK that was overtaken: its number says nothing, but its blocks may still tell of an arrival (RFC 2018 5). */
 function processOldSack(context: TcpContext, c: Connection, segment: Segment): void {
   const { delivery } = context
-  delivery.begin(context, c.tsOffset, segment, c.timestampsOn !== 0)
+  delivery.begin(context, c, segment)
   processSack(context, c, segment, delivery)
   if (delivery.sackedBytes === 0 && delivery.dsack === 0) return
   context.recovery.onAck(c, delivery)

@@ -75,6 +75,8 @@ export interface ConnectionOptions {
   userTimeoutMs?: number
   /** Maximum segment size to announce; default from the device's MTU. */
   mss?: number
+  /** SYNs sent again before connecting fails (Linux TCP_SYNCNT; default the host's). */
+  synRetries?: number
 }
 
 export interface ListenOptions extends ConnectionOptions {

@@ -19,14 +19,16 @@
  */
 import { NO_BUFFER, NO_META } from '../../storage/layout.ts'
 import { formatAddress } from '../address.ts'
+import { DUPLICATE_ACKS, QUICK_ACKS } from '../limits.ts'
 import type { Application } from './application.ts'
 import { abortConnection, shutdownConnection } from './close.ts'
 import type { TcpContext } from './context.ts'
 import type { Listener } from './listen.ts'
 import { takeReceived } from './receive-queue.ts'
+import { endRecord } from './records.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import { enqueueSend } from './send-queue.ts'
-import { ACK_NONE, LOSS_TIMER_RETRANSMISSION, RECOVERY_NONE, STATE_CLOSED } from './states.ts'
+import { ACK_NONE, ACK_NOW, LOSS_TIMER_RETRANSMISSION, RECOVERY_NONE, STATE_CLOSED } from './states.ts'
 import { setKeepAlive } from './timer-arming.ts'
 
 /** No limit of takeReceived: more than any receive queue holds. */
@@ -89,6 +91,8 @@ export class Connection {
   mtuProbeEnd = 0
   /** The SYN, or SYN-ACK, has to be sent (again). */
   synPending = 0
+  /** SYNs sent again before giving up. */
+  synRetriesMax = 0
 
   /* Send queue: a chain of views; send-queue.ts. */
   sendHead = NO_META
@@ -105,6 +109,8 @@ export class Connection {
   sendLimitBytes = 0
   sendLowMarkBytes = 0
   finQueued = 0
+  /** Sequence numbers behind records that were not sent yet (records.ts). */
+  readonly recordEnds: number[] = []
   noDelay = 0
   /* send-policy.ts: held back by the application; its ceiling has been reached; behind the last small segment sent. */
   corked = 0
@@ -308,6 +314,8 @@ export class Connection {
   rackFack = 0
   /** Times that the path was seen to reorder. */
   rackReorderSeen = 0
+  /** How far apart, in segments; for info.ts. */
+  reorderingSegments = DUPLICATE_ACKS
   rackWindowMultiplier = 1
   rackWindowRecoveries = 0
   rackDsackRoundOn = 0
@@ -394,6 +402,11 @@ export class Connection {
     enqueueSend(this.context, this, chain)
   }
 
+  /** What is queued so far ends a record: no segment holds bytes of it and of what is sent later (Linux MSG_EOR). */
+  endRecord(): void {
+    endRecord(this)
+  }
+
   /** Sends FIN behind what is queued. Receiving goes on. */
   shutdown(): void {
     shutdownConnection(this.context, this)
@@ -414,6 +427,14 @@ export class Connection {
     this.corked = 0
     this.corkDue = 0
     if (this.state !== STATE_CLOSED) this.context.queueOutput(this)
+  }
+
+  /** Acknowledges at once for the next segments, or waits from now on for data that an ACK can ride on (Linux TCP_QUICKACK). */
+  setQuickAck(quick: boolean): void {
+    this.quickAcks = quick ? QUICK_ACKS : 0
+    if (!quick || this.ackPending === ACK_NONE) return
+    this.ackPending = ACK_NOW
+    this.context.queueOutput(this)
   }
 
   /** Probes a silent peer, or stops to (RFC 9293 3.8.4). @param idleMs silence before the first probe */

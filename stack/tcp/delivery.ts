@@ -4,6 +4,7 @@
  *
  * Called by: ack.ts (begin), scoreboard.ts (note). Read by: recovery.ts, rack.ts.
  */
+import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import type { Segment } from './segment.ts'
 
@@ -35,14 +36,19 @@ export class Delivery {
   retransmissionAcked = 0
   /** 1: a segment sent once only, and before the last time-out, arrived (RFC 5682 3.1). */
   originalArrived = 0
+  /** RACK.fack before this ACK; valid if hasFack is 1. */
+  fack = 0
+  hasFack = 0
+  /** 1: something arrived later than what was sent behind it (RFC 8985 6.2 step 3). */
+  reordered = 0
   /** Bytes that this ACK made count as lost. */
   lostBytes = 0
 
-  begin(context: TcpContext, tsOffset: number, segment: Segment, withTimestamps: boolean): void {
+  begin(context: TcpContext, c: Connection, segment: Segment): void {
     this.nowUs32 = context.nowUs32
     this.nowMs = context.nowMs
-    this.hasEcho = withTimestamps && segment.hasTimestamps !== 0 ? 1 : 0
-    this.echoMs = this.hasEcho !== 0 ? (segment.timestampEcho - tsOffset) | 0 : 0
+    this.hasEcho = c.timestampsOn !== 0 && segment.hasTimestamps !== 0 ? 1 : 0
+    this.echoMs = this.hasEcho !== 0 ? (segment.timestampEcho - c.tsOffset) | 0 : 0
     this.ackedBytes = 0
     this.deliveredBytes = 0
     this.sackedBytes = 0
@@ -53,6 +59,9 @@ export class Delivery {
     this.rttNewestUs = -1
     this.retransmissionAcked = 0
     this.originalArrived = 0
+    this.fack = c.rackFack
+    this.hasFack = c.rackFackValid
+    this.reordered = 0
     this.lostBytes = 0
   }
 

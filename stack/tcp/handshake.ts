@@ -40,6 +40,7 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.keepAliveProbesMax = options.keepAliveProbes ?? context.tuning.keepAliveProbes
   c.userTimeoutMs = options.userTimeoutMs ?? 0
   c.announcedMss = options.mss ?? 0
+  c.synRetriesMax = options.synRetries ?? context.tuning.synRetries
   initializeReceiveWindow(c, context.tuning.receiveTuning && options.receiveLimitBytes === undefined)
   c.receiveScale = context.windowScaling ? scaleFor(c.receiveLimitBytes) : 0
   c.quickAcks = QUICK_ACKS

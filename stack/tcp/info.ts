@@ -8,7 +8,7 @@
  *
  * Called by: applications, tools, tests. Never by the stack.
  */
-import { DELAYED_ACK_MS, DUPLICATE_ACKS } from '../limits.ts'
+import { DELAYED_ACK_MS } from '../limits.ts'
 import { THRESHOLD_START } from './congestion/slow-start.ts'
 import type { Connection } from './connection.ts'
 import { pacingRate } from './pacing.ts'
@@ -116,7 +116,7 @@ export class TcpInfo {
   /** Segments. */
   sndCwnd = 0
   advmss = 0
-  /** Segments by which the path is taken to reorder, where counts decide. */
+  /** Segments by which the path was seen to reorder, at least 3. */
   reordering = 0
   /** Times that reordering was seen. */
   reordSeen = 0
@@ -176,7 +176,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.sndSsthresh = unknown ? THRESHOLD_UNKNOWN : Math.trunc(c.slowStartThreshold / c.sendMss)
   into.sndCwnd = Math.trunc(c.congestionWindow / c.sendMss)
   into.advmss = maximumSegmentSize(context, c)
-  into.reordering = DUPLICATE_ACKS
+  into.reordering = c.reorderingSegments
   into.reordSeen = c.rackReorderSeen
   into.totalRetrans = c.totalRetransmitted
   into.bytesAcked = c.bytesAcked

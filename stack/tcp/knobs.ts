@@ -131,6 +131,9 @@ const KNOBS: readonly Knob[] = [
   number('retries2', 1, 255, (options, value) => {
     options.retries = value
   }),
+  number('rto_max_ms', 1000, 120_000, (options, value) => {
+    options.rtoMaxMs = value
+  }),
   number('sack', 0, 1, (options, value) => {
     options.sack = value !== 0
   }),

@@ -32,6 +32,7 @@ import { paceAllows, paceSent } from './pacing.ts'
 import { probePayload, probeSent, upkeepPathMtu } from './path-mtu.ts'
 import { collectSackBlocks } from './reassembly.ts'
 import { windowField } from './receive-queue.ts'
+import { recordLeft } from './records.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { mayFill, maySendSmall, noteSent } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
@@ -128,7 +129,8 @@ function sendData(context: TcpContext, c: Connection): void {
       c.congestionLimited = 1
       return
     }
-    const full = Math.min(c.sendMss, unsent)
+    const record = recordLeft(c)
+    const full = Math.min(c.sendMss, unsent, record)
     // Behind a cork full segments are wanted, views split or not.
     gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, c.corked !== 0 ? 0 : c.sendMss)
     if (gather.bytes > usable) {
@@ -137,15 +139,16 @@ function sendData(context: TcpContext, c: Connection): void {
       gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, c.sendMss)
     } else if (!maySendSmall(c, gather.bytes, unsent)) return
     const last = gather.bytes === unsent
+    const push = last || gather.bytes === record
     const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
-    if (!emit(context, c, FLAG_ACK | (last ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
+    if (!emit(context, c, FLAG_ACK | (push ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
   }
 }
 
 /** A segment that is longer than the others, to see whether it arrives (RFC 4821 7.4), where there is occasion. */
 function sendMtuProbe(context: TcpContext, c: Connection): void {
   const payload = probePayload(context, c)
-  if (payload === 0) return
+  if (payload === 0 || payload > recordLeft(c)) return
   gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, payload, 0)
   // Of too many small views no long segment can be made.
   if (gather.bytes === payload && emit(context, c, FLAG_ACK)) probeSent(context, c, payload)
@@ -187,8 +190,8 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
     gatherSegment(context, gather, scoreboard.meta(segment), scoreboard.offset(segment), limit, c.sendMss)
   } else clearGather(gather)
   const whole = gather.bytes === payload
-  const last = seqAdd(start, gather.bytes) === c.sendEnd
-  const flags = FLAG_ACK | (last && payload > 0 ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
+  const push = whole && scoreboard.isPushed(segment)
+  const flags = FLAG_ACK | (push ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
   if (!writeAndPush(context, c, start, flags, false)) return false
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
@@ -270,7 +273,8 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
   if (repeated) countRetransmission(context, c, 1)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
-  context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated)
+  const pushed = (flags & FLAG_PSH) !== 0
+  context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated, pushed)
   noteSent(c, gather.bytes, end)
   paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes

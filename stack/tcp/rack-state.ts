@@ -6,10 +6,10 @@
  *
  * Called by: scoreboard.ts, for each segment that arrives; rtt.ts, for the handshake. Read by: rack.ts, tail-probe.ts.
  */
-import { MIN_RTT_WINDOW_MS } from '../limits.ts'
+import { MIN_RTT_WINDOW_MS, REORDERING_SEGMENTS_MAX } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
-import { seqLess } from './seq.ts'
+import { seqDiff, seqLess } from './seq.ts'
 
 /** RFC 8985 6.2, steps 1 to 3. @param repeated the segment was sent more than once */
 export function rackDelivered(c: Connection, delivery: Delivery, end: number, sentUs: number, repeated: boolean): void {
@@ -23,8 +23,9 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
     if (isAcknowledged && delivery.hasEcho !== 0 && ((delivery.echoMs - sentMs) | 0) < 0) return
   } else {
     updateMinRtt(c, delivery.nowMs, rttUs)
-    // Step 3: something sent earlier arrives after something sent later.
-    if (c.rackFackValid !== 0 && seqLess(end, c.rackFack)) c.rackReorderSeen++
+    // Step 3: something sent earlier arrives after something sent later. What one ACK reports has no order: its SACK
+    // blocks are listed by age, and stand for what came at any time before.
+    if (delivery.hasFack !== 0 && seqLess(end, delivery.fack)) noteReordering(c, delivery, end)
   }
   if (c.rackFackValid === 0 || seqLess(c.rackFack, end)) {
     c.rackFackValid = 1
@@ -36,6 +37,14 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
   c.rackValid = 1
   c.rackSentUs = sentUs
   c.rackEnd = end
+}
+
+/** Once an ACK, whatever it says of how many segments; and how far apart they came (Linux tcp_check_sack_reordering). */
+function noteReordering(c: Connection, delivery: Delivery, end: number): void {
+  if (delivery.reordered === 0) c.rackReorderSeen++
+  delivery.reordered = 1
+  const segments = Math.ceil(seqDiff(delivery.fack, end) / c.sendMss) + 1
+  if (segments > c.reorderingSegments) c.reorderingSegments = Math.min(segments, REORDERING_SEGMENTS_MAX)
 }
 
 /** RFC 8985 5.2: the order of transmissions; those of one burst have one time, and go by their numbers. */

@@ -58,5 +58,5 @@ function updateRtt(c: Connection, rttUs: number): void {
 
 /** The time-out with its backoff (RFC 6298 (5.5)). */
 export function currentRtoMs(c: Connection): number {
-  return Math.min(c.rtoMs * 2 ** Math.min(c.backoff, 10), RTO_MAX_MS)
+  return Math.min(c.rtoMs * 2 ** Math.min(c.backoff, 10), c.context.tuning.rtoMaxMs)
 }

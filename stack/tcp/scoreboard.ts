@@ -45,6 +45,8 @@ const LOST = 1 << 17
 const RETRANSMITTED = 1 << 18
 /** Sent more than once. */
 const REPEATED = 1 << 19
+/** Its last byte was pushed (PSH). */
+const PUSHED = 1 << 20
 
 const SEGMENTS_START = 1024
 
@@ -58,7 +60,7 @@ export class Scoreboard {
 
   /* --- sending --- */
 
-  /** A segment [start, end) with new data leaves; its first byte lies at `offset` of line `meta`. @param repeated a part of it was sent before */
+  /** A segment [start, end) with new data leaves; its first byte lies at `offset` of line `meta`. @param repeated a part of it was sent before; @param pushed with PSH */
   append(
     c: Connection,
     start: number,
@@ -67,6 +69,7 @@ export class Scoreboard {
     offset: number,
     nowUs32: number,
     repeated: boolean,
+    pushed: boolean,
   ): void {
     const segment = this.allocate()
     const at = segment << WORDS_SHIFT
@@ -76,7 +79,7 @@ export class Scoreboard {
     words[at + S_END] = end
     words[at + S_SENT_US] = nowUs32
     words[at + S_META] = meta
-    words[at + S_OFFSET_FLAGS] = offset | (repeated ? REPEATED : 0)
+    words[at + S_OFFSET_FLAGS] = offset | (repeated ? REPEATED : 0) | (pushed ? PUSHED : 0)
     if (c.segmentTail === NO_SEGMENT) c.segmentHead = segment
     else words[(c.segmentTail << WORDS_SHIFT) + S_NEXT] = segment
     c.segmentTail = segment
@@ -112,6 +115,7 @@ export class Scoreboard {
     words[restAt + S_OFFSET_FLAGS] = flags | offset
     words[at + S_NEXT] = rest
     words[at + S_END] = cut
+    words[at + S_OFFSET_FLAGS]! &= ~PUSHED
     if (c.segmentTail === segment) c.segmentTail = rest
     c.segmentCount++
     if ((flags & LOST) === 0 || (flags & RETRANSMITTED) !== 0) this.linkTimeAfter(c, rest, segment)
@@ -293,6 +297,10 @@ export class Scoreboard {
 
   offset(segment: number): number {
     return this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & OFFSET_MASK
+  }
+
+  isPushed(segment: number): boolean {
+    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & PUSHED) !== 0
   }
 
   isSacked(segment: number): boolean {

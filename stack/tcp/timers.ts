@@ -61,8 +61,7 @@ export function connectionTimer(context: TcpContext, index: number): void {
 }
 
 function onSynTimeout(context: TcpContext, c: Connection): void {
-  const { tuning } = context
-  const max = c.state === STATE_SYN_SENT ? tuning.synRetries : tuning.synAckRetries
+  const max = c.state === STATE_SYN_SENT ? c.synRetriesMax : context.tuning.synAckRetries
   if (c.backoff >= max || userTimeoutIsOver(context, c)) {
     endConnection(context, c, c.unreachable !== 0 ? CLOSE_UNREACHABLE : CLOSE_TIMEOUT)
     return

@@ -12,6 +12,7 @@ import {
   LISTEN_BACKLOG,
   ORPHAN_RETRIES_MAX,
   RETRIES_MAX,
+  RTO_MAX_MS,
   SYN_ACK_RETRIES_MAX,
   SYN_RETRIES_MAX,
 } from '../limits.ts'
@@ -31,6 +32,7 @@ export interface Tuning {
   readonly synRetries: number
   readonly synAckRetries: number
   readonly retries: number
+  readonly rtoMaxMs: number
   readonly orphanRetries: number
   readonly finWait2Ms: number
   readonly keepAliveIdleMs: number
@@ -54,6 +56,7 @@ export function tuningOf(options: TcpOptions): Tuning {
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
     retries: options.retries ?? RETRIES_MAX,
+    rtoMaxMs: options.rtoMaxMs ?? RTO_MAX_MS,
     orphanRetries: options.orphanRetries ?? ORPHAN_RETRIES_MAX,
     finWait2Ms: options.finWait2Ms ?? FIN_WAIT_2_MS,
     keepAliveIdleMs: options.keepAliveIdleMs ?? KEEP_ALIVE_IDLE_MS,

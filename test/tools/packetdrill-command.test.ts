@@ -67,6 +67,47 @@ test('the status is 0 for passed and unsupported, 1 for failed, 2 for wrong usag
   assert.is((await run('--jason', good))[0], 2)
 })
 
+test('options of the command line stand above those of the script', async () => {
+  const script = file(
+    'options.pkt',
+    '--mtu=1400\n--tolerance_usecs=0\n0 < S 0:0(0) win 100\n+0.005 > R. 0:0(0) ack 1\n',
+  )
+  assert.is((await run(script))[0], 1)
+  assert.is((await run('--tolerance_usecs=5000', script))[0], 0)
+  assert.is((await run('--tolerance_usecs=5000', '--ip_version=ipv6', script))[0], 0)
+  assert.match((await run('--ip_version=ipv5', script))[1], '--ip_version=ipv5 is none of ipv4, ipv6')
+  assert.match((await run('--local_ip=elsewhere', script))[1], '--local_ip=elsewhere is no address of IPv4')
+  assert.is((await run('--mtu=', script))[0], 2)
+})
+
+test('addresses are those that the options say', () => {
+  const cookie = (options: Record<string, string>) =>
+    runScript(
+      `\`./defaults.sh\`
+0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 setsockopt(3, SOL_TCP, TCP_FASTOPEN, [1], 4) = 0
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
++0 < S 0:0(0) win 1000 <mss 1000,FO>
++0 > S. 0:0(0) ack 1 <mss 1460,FO TFO_COOKIE,nop,nop>`,
+      silent,
+      { options: new Map(Object.entries(options)) },
+    ).verdict
+  assert.is(cookie({}), 'passed')
+  assert.is(cookie({ remote_ip: '192.0.2.1', local_ip: '192.168.0.1' }), 'passed')
+  assert.is(cookie({ remote_ip: '192.0.2.9' }), 'failed')
+  assert.is(cookie({ local_ip: '192.168.0.9' }), 'failed')
+  assert.is(cookie({ remote_ip: 'fd00::1' }), 'unsupported')
+})
+
+test('-D replaces words', async () => {
+  const script = file('defines.pkt', '0 < S 0:0(0) win 100\n+0 > R. 0:0(0) ack ACK\n')
+  assert.is((await run(script))[0], 1)
+  assert.is((await run('-D', 'ACK=1', script))[0], 0)
+  assert.is((await run('-D', 'OTHER=7', '--define=ACK=1', script))[0], 0)
+  assert.is((await run('-D', '=1', script))[0], 2)
+})
+
 test('a failure shows the line, what was expected and what came', async () => {
   const [, output] = await run(bad)
   assert.match(

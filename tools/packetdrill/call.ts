@@ -97,6 +97,12 @@ export class Call {
     }, 0)
   }
 
+  /** Whether the argument is NULL: nothing can be read from or written to there. */
+  isNull(index: number): boolean {
+    const value = this.action.arguments[index]
+    return value?.kind === 'symbol' && value.name === 'NULL'
+  }
+
   /** What a call wrote into an argument is compared with what the script says there. */
   expectOutput(value: Value, actual: number, what: string): void {
     if (value.kind === 'ellipsis') return

@@ -14,8 +14,9 @@ const MSG_NOSIGNAL = CONSTANTS.get('MSG_NOSIGNAL')!
 /** What reading and writing know; the others make a script unsupported. */
 export const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
 const MSG_MORE = CONSTANTS.get('MSG_MORE')!
+const MSG_EOR = CONSTANTS.get('MSG_EOR')!
 const MSG_FASTOPEN = CONSTANTS.get('MSG_FASTOPEN')!
-export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_FASTOPEN
+export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_FASTOPEN
 
 /** read(fd, buffer, length) */
 export function read(process: ScriptProcess, call: Call): Attempt {
@@ -95,6 +96,7 @@ function messageBytes(call: Call): number {
 
 function reading(process: ScriptProcess, call: Call, bytes: number, flags: number): Attempt {
   if ((flags & ~READ_FLAGS) !== 0) call.unsupported(`these flags of ${call.action.name}`)
+  if (call.isNull(1) && bytes > 0) return () => failed('EFAULT')
   const peek = (flags & MSG_PEEK) !== 0
   const all = (flags & MSG_WAITALL) !== 0
   return withSocket(process, call, (socket) => {
@@ -105,6 +107,7 @@ function reading(process: ScriptProcess, call: Call, bytes: number, flags: numbe
 
 function writing(process: ScriptProcess, call: Call, bytes: number, flags: number): Attempt {
   if ((flags & ~WRITE_FLAGS) !== 0) call.unsupported(`these flags of ${call.action.name}`)
+  if (call.isNull(1) && bytes > 0) return () => failed('EFAULT')
   const place = (flags & MSG_FASTOPEN) !== 0 ? destination(call) : undefined
   let left = bytes
   let opening = false
@@ -124,7 +127,7 @@ function writing(process: ScriptProcess, call: Call, bytes: number, flags: numbe
       if (connected === undefined || connected.value < 0 || left === 0)
         return connected === undefined || connected.value < 0 ? connected : done(bytes)
     }
-    const result = socket.write(left, (flags & MSG_MORE) !== 0)
+    const result = socket.write(left, (flags & MSG_MORE) !== 0, (flags & MSG_EOR) !== 0)
     if (result === undefined) return left === bytes ? wouldBlock(socket, flags) : undefined
     if (result.value < 0) return left === bytes ? result : done(bytes - left)
     left -= result.value

@@ -19,9 +19,19 @@ const IPV6_WORDS: Readonly<Record<string, string>> = {
   CMSG_TYPE_RECVERR: 'IPV6_RECVERR',
 }
 const IPV6_SCRIPT = /^\s*--ip_version=ipv6\s*$/m
-const WORD = /\b(?:TFO_COOKIE|TFO_COOKIE_ZERO|CMSG_LEVEL_IP|CMSG_TYPE_RECVERR)\b/g
+const WORD = /\b[A-Za-z_]\w*\b/g
 
-export function replaceDefines(text: string): string {
-  const words = IPV6_SCRIPT.test(text) ? IPV6_WORDS : IPV4_WORDS
-  return text.replace(WORD, (word) => words[word]!)
+/**
+ * @param options of the command line: they may say which version the script is of
+ * @param defines of the command line: they stand above the usual ones
+ */
+export function replaceDefines(
+  text: string,
+  options: ReadonlyMap<string, string>,
+  defines: ReadonlyMap<string, string>,
+): string {
+  const version = options.get('ip_version')
+  const isIpv6 = version === undefined ? IPV6_SCRIPT.test(text) : version === 'ipv6'
+  const words = new Map([...Object.entries(isIpv6 ? IPV6_WORDS : IPV4_WORDS), ...defines])
+  return text.replace(WORD, (word) => words.get(word) ?? word)
 }

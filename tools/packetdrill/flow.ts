@@ -81,7 +81,8 @@ export class Flow {
       destinationPort: spec.destinationPort || this.localPort,
       flags: spec.flags,
       sequence: syn ? spec.sequence : (spec.sequence + this.remoteIsn) >>> 0,
-      acknowledgement: spec.acknowledgement < 0 ? 0 : this.toLive(spec.acknowledgement, syn),
+      // Without a number it is that of the stack's SYN, as packetdrill has it; of a connection without one, 0.
+      acknowledgement: this.toLive(Math.max(spec.acknowledgement, 0), syn),
       window: Math.max(spec.window, 0),
       urgent: spec.urgent,
       options: (spec.options ?? []).map((option) => this.inboundOption(option)),

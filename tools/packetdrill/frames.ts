@@ -7,7 +7,8 @@
  * Payload bytes are zero, as packetdrill's are. Called by: device.ts, peer.ts. Calls: internet.ts.
  */
 import { sumBytes } from '../../storage/checksum.ts'
-import { type IpVersion, readIp, transportSum } from './internet.ts'
+import type { IpEnds } from './addresses.ts'
+import { readIp, transportSum } from './internet.ts'
 import type { TcpOptionSpec } from './script.ts'
 import { decodeOptions, encodeOptions } from './tcp-option-bytes.ts'
 
@@ -47,7 +48,7 @@ export interface LivePacket {
 
 /* --- towards the stack --- */
 
-export function tcpSegment(version: IpVersion, tcp: LiveTcp): Uint8Array {
+export function tcpSegment(ends: IpEnds, tcp: LiveTcp): Uint8Array {
   const options = encodeOptions(tcp.options)
   const bytes = new Uint8Array(TCP_BYTES + options.length + tcp.length)
   const view = new DataView(bytes.buffer)
@@ -60,47 +61,41 @@ export function tcpSegment(version: IpVersion, tcp: LiveTcp): Uint8Array {
   view.setUint16(14, tcp.window)
   view.setUint16(18, tcp.urgent)
   bytes.set(options, TCP_BYTES)
-  view.setUint16(16, ~transportSum(version, PROTOCOL_TCP, view) & 0xffff)
+  view.setUint16(16, ~transportSum(ends, PROTOCOL_TCP, view) & 0xffff)
   return bytes
 }
 
-export function udpDatagram(
-  version: IpVersion,
-  sourcePort: number,
-  destinationPort: number,
-  length: number,
-): Uint8Array {
+export function udpDatagram(ends: IpEnds, sourcePort: number, destinationPort: number, length: number): Uint8Array {
   const bytes = new Uint8Array(UDP_BYTES + length)
   const view = new DataView(bytes.buffer)
   view.setUint16(0, sourcePort)
   view.setUint16(2, destinationPort)
   view.setUint16(4, bytes.length)
-  view.setUint16(6, ~transportSum(version, PROTOCOL_UDP, view) & 0xffff || 0xffff)
+  view.setUint16(6, ~transportSum(ends, PROTOCOL_UDP, view) & 0xffff || 0xffff)
   return bytes
 }
 
 /** An error about a packet of the stack's, which it quotes (RFC 792, RFC 4443 3). */
-export function icmpError(version: IpVersion, type: number, code: number, mtu: number, quoted: Uint8Array): Uint8Array {
+export function icmpError(ends: IpEnds, type: number, code: number, mtu: number, quoted: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(ICMP_BYTES + quoted.length)
   const view = new DataView(bytes.buffer)
   view.setUint8(0, type)
   view.setUint8(1, code)
   view.setUint32(4, mtu)
   bytes.set(quoted, ICMP_BYTES)
-  const sum = version === 6 ? transportSum(6, PROTOCOL_ICMPV6, view) : sumBytes(view, 0, bytes.length)
+  const sum = ends.version === 6 ? transportSum(ends, PROTOCOL_ICMPV6, view) : sumBytes(view, 0, bytes.length)
   view.setUint16(2, ~sum & 0xffff)
   return bytes
 }
 
 /* --- from the stack --- */
 
-/** A packet of the stack; undefined for what no script speaks of (ARP, Neighbor Discovery). Throws if a checksum is wrong. */
+/** A packet of the stack; undefined for what no script can expect (ARP, Neighbor Discovery, answers to pings). Throws if a checksum is wrong. */
 export function decodeFrame(frame: Uint8Array, atUs: number): LivePacket | undefined {
   const ip = readIp(frame)
-  if (ip === undefined || ip.protocol === PROTOCOL_ICMPV6) return undefined
+  if (ip === undefined || ip.protocol === PROTOCOL_ICMPV6 || ip.protocol === PROTOCOL_ICMP) return undefined
   const { protocol, body, tos, ttl } = ip
-  if (protocol !== PROTOCOL_ICMP && transportSum(ip.version, protocol, body) !== 0xffff)
-    throw new Error('the stack sent a wrong transport checksum')
+  if (transportSum(ip.ends, protocol, body) !== 0xffff) throw new Error('the stack sent a wrong transport checksum')
   return {
     atUs,
     tos,

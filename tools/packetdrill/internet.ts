@@ -1,31 +1,14 @@
 /**
- * IP of both versions under a script: who is who, headers around what the peer sends, and reading those of the stack.
- * The network is as packetdrill lays it out: one link, a gateway on it, the peer behind that. What the stack asks its
- * link (ARP, Neighbor Discovery) the gateway answers, for every address.
+ * IP of both versions under a script: headers around what the peer sends, and reading those of the stack.
+ * What the stack asks its link (ARP, Neighbor Discovery) the gateway answers, for every address.
  *
- * Called by: frames.ts, device.ts, network.ts.
+ * Called by: frames.ts, device.ts, peer.ts.
  */
 import { foldSum, sumBytes } from '../../storage/checksum.ts'
-
-export type IpVersion = 4 | 6
+import type { IpEnds, IpVersion } from './addresses.ts'
 
 export const LOCAL_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1)
 const GATEWAY_MAC = Uint8Array.of(2, 0, 0, 0, 0, 2)
-
-/** packetdrill's addresses; RFC 5737, RFC 4193. */
-export const NETWORKS = {
-  4: { local: '192.168.0.1/16', gateway: '192.168.0.2', remote: '192.0.2.1' },
-  6: { local: 'fd3d:a0b:17d6::1/64', gateway: 'fd3d:a0b:17d6::2', remote: 'fd3d:fa7b:d17d::1' },
-} as const
-
-const LOCAL_BYTES = {
-  4: [192, 168, 0, 1],
-  6: [0xfd, 0x3d, 0x0a, 0x0b, 0x17, 0xd6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-} as const
-const REMOTE_BYTES = {
-  4: [192, 0, 2, 1],
-  6: [0xfd, 0x3d, 0xfa, 0x7b, 0xd1, 0x7d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-} as const
 
 export const IP_HEADER_BYTES = { 4: 20, 6: 40 } as const
 const ETHERNET_BYTES = 14
@@ -40,46 +23,32 @@ const SOLICITED_OVERRIDE = 0x60000000 // RFC 4861 4.4
 const TARGET_LINK_ADDRESS = 0x0201 // RFC 4861 4.6.1: type 2, 8 bytes
 
 /** Sum of the pseudo-header and the segment, folded: 0xffff if the segment's checksum is right (RFC 9293 3.1, RFC 8200 8.1). */
-export function transportSum(version: IpVersion, protocol: number, segment: DataView): number {
-  const bytes = Uint8Array.of(...LOCAL_BYTES[version], ...REMOTE_BYTES[version])
+export function transportSum(ends: IpEnds, protocol: number, segment: DataView): number {
+  const bytes = Uint8Array.of(...ends.local, ...ends.remote)
   const addresses = sumBytes(new DataView(bytes.buffer), 0, bytes.length)
   return foldSum(addresses + protocol + segment.byteLength + sumBytes(segment, 0, segment.byteLength))
 }
 
 /** A packet of the peer's as a frame, through the gateway. @param ttl -1: packetdrill's own */
-export function peerFrame(
-  version: IpVersion,
-  protocol: number,
-  payload: Uint8Array,
-  tos: number,
-  ttl: number,
-): Uint8Array {
+export function peerFrame(ends: IpEnds, protocol: number, payload: Uint8Array, tos: number, ttl: number): Uint8Array {
+  const { version } = ends
   const frame = new Uint8Array(ETHERNET_BYTES + IP_HEADER_BYTES[version] + payload.length)
   const view = new DataView(frame.buffer)
   frame.set(LOCAL_MAC, 0)
   frame.set(GATEWAY_MAC, 6)
   view.setUint16(12, ETHERTYPES[version])
   const hops = ttl < 0 ? TTL : ttl
-  writeIp(
-    version,
-    frame,
-    ETHERNET_BYTES,
-    REMOTE_BYTES[version],
-    LOCAL_BYTES[version],
-    protocol,
-    payload.length,
-    tos,
-    hops,
-  )
+  writeIp(version, frame, ETHERNET_BYTES, ends.remote, ends.local, protocol, payload.length, tos, hops)
   frame.set(payload, ETHERNET_BYTES + IP_HEADER_BYTES[version])
   return frame
 }
 
 /** What an error quotes of a packet of the stack's: IP header and the first 8 bytes behind it. @param length bytes behind the header */
-export function quotePacket(version: IpVersion, protocol: number, length: number, transport: Uint8Array): Uint8Array {
+export function quotePacket(ends: IpEnds, protocol: number, length: number, transport: Uint8Array): Uint8Array {
+  const { version } = ends
   const header = IP_HEADER_BYTES[version]
   const quoted = new Uint8Array(header + 8)
-  writeIp(version, quoted, 0, LOCAL_BYTES[version], REMOTE_BYTES[version], protocol, length, 0, TTL)
+  writeIp(version, quoted, 0, ends.local, ends.remote, protocol, length, 0, TTL)
   quoted.set(transport.subarray(0, 8), header)
   return quoted
 }
@@ -115,7 +84,8 @@ function writeIp(
 
 /** An IP packet of the stack's. */
 export interface IpPacket {
-  readonly version: IpVersion
+  /** It came from the local one. */
+  readonly ends: IpEnds
   readonly tos: number
   readonly ttl: number
   readonly protocol: number
@@ -131,12 +101,18 @@ export function readIp(frame: Uint8Array): IpPacket | undefined {
   const ip = new DataView(frame.buffer, at, frame.length - ETHERNET_BYTES)
   if (type === ETHERTYPES[6]) {
     const body = new DataView(frame.buffer, at + IP_HEADER_BYTES[6], ip.getUint16(4))
-    return { version: 6, tos: (ip.getUint16(0) >> 4) & 255, ttl: ip.getUint8(7), protocol: ip.getUint8(6), body }
+    const ends: IpEnds = { version: 6, local: bytesOf(ip, 8, 16), remote: bytesOf(ip, 24, 16) }
+    return { ends, tos: (ip.getUint16(0) >> 4) & 255, ttl: ip.getUint8(7), protocol: ip.getUint8(6), body }
   }
   if (type !== ETHERTYPES[4]) return undefined
   if (sumBytes(ip, 0, IP_HEADER_BYTES[4]) !== 0xffff) throw new Error('the stack sent a wrong IP checksum')
   const body = new DataView(frame.buffer, at + IP_HEADER_BYTES[4], ip.getUint16(2) - IP_HEADER_BYTES[4])
-  return { version: 4, tos: ip.getUint8(1), ttl: ip.getUint8(8), protocol: ip.getUint8(9), body }
+  const ends: IpEnds = { version: 4, local: bytesOf(ip, 12, 4), remote: bytesOf(ip, 16, 4) }
+  return { ends, tos: ip.getUint8(1), ttl: ip.getUint8(8), protocol: ip.getUint8(9), body }
+}
+
+function bytesOf(view: DataView, at: number, length: number): readonly number[] {
+  return [...new Uint8Array(view.buffer, view.byteOffset + at, length)]
 }
 
 /** The gateway's answer to a question about an address; undefined if the frame is none. */

@@ -9,7 +9,6 @@ import { SeededRandom } from '../../stack/random.ts'
 import { extentBytes } from '../../storage/header.ts'
 import { Pool } from '../../storage/pool.ts'
 import { ScriptDevice } from './device.ts'
-import { NETWORKS } from './internet.ts'
 import type { Settings } from './settings.ts'
 
 /** 64 MB: the largest window that a script's set-up asks for can be offered. */
@@ -44,16 +43,16 @@ export class ScriptNetwork {
     pool ??= createPool()
     this.pool = pool
     this.settings = settings
-    this.remote = NETWORKS[settings.ipVersion].remote
+    this.remote = settings.addresses[settings.ipVersion].remote
     this.device = new ScriptDevice(pool, settings.mtu)
     this.host = new Host(
       {
         device: this.device,
         pool,
-        address: NETWORKS[4].local,
-        gateway: NETWORKS[4].gateway,
-        address6: NETWORKS[6].local,
-        gateway6: NETWORKS[6].gateway,
+        address: settings.addresses[4].interface,
+        gateway: settings.addresses[4].gateway,
+        address6: settings.addresses[6].interface,
+        gateway6: settings.addresses[6].gateway,
         dadTransmits: 0,
         random: new SeededRandom(1),
         secret: new Uint8Array(16),

@@ -17,6 +17,11 @@ export const CONSTANTS: ReadonlyMap<string, number> = new Map([
   ['MSG_ERRQUEUE', 0x2000],
   ['MSG_ZEROCOPY', 0x4000000],
   ['MSG_FASTOPEN', 0x20000000],
+  /* IP_MTU_DISCOVER */
+  ['IP_PMTUDISC_DONT', 0],
+  ['IP_PMTUDISC_WANT', 1],
+  ['IP_PMTUDISC_DO', 2],
+  ['IP_PMTUDISC_PROBE', 3],
   /* shutdown */
   ['SHUT_RD', 0],
   ['SHUT_WR', 1],

@@ -4,6 +4,8 @@
  *
  * Called by: calls.ts.
  */
+
+import { MSS_DEFAULT } from '../../stack/limits.ts'
 import type { ConnectionOptions } from '../../stack/tcp/application.ts'
 import { maximumSegmentSize } from '../../stack/tcp/segment-size.ts'
 import type { ScriptSocket } from './script-socket.ts'
@@ -22,6 +24,8 @@ const MS_PER_S = 1000
 /** Smallest buffers: Linux SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF. */
 const RECEIVE_BUFFER_MIN = 2304
 const SEND_BUFFER_MIN = 4608
+/** Linux MAX_TCP_SYNCNT. */
+const SYN_COUNT_MAX = 127
 
 function options(socket: ScriptSocket): Mutable<ConnectionOptions> {
   return socket.connectionOptions
@@ -35,6 +39,9 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
   SO_PRIORITY: SWITCH,
   TCP_INQ: SWITCH,
   IP_TOS: SWITCH,
+  IP_FREEBIND: SWITCH,
+  IP_MTU_DISCOVER: SWITCH,
+  IPV6_TCLASS: SWITCH,
   SO_ERROR: { get: () => 0 },
   SO_TYPE: { get: () => 1 },
   SO_KEEPALIVE: {
@@ -102,9 +109,24 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
     },
     get: (socket) => {
       const { connection } = socket
-      if (connection === undefined) return socket.connectionOptions.mss ?? 536
+      if (connection === undefined) return MSS_DEFAULT
       return socket.role === 'connected' ? connection.sendMss : maximumSegmentSize(connection.context, connection)
     },
+  },
+  TCP_SYNCNT: {
+    set(socket, value) {
+      if (value < 1 || value > SYN_COUNT_MAX) return 'EINVAL'
+      options(socket).synRetries = value
+      return undefined
+    },
+    initial: 6,
+  },
+  TCP_QUICKACK: {
+    set(socket, value) {
+      socket.quickAck(value !== 0)
+      return undefined
+    },
+    get: (socket) => ((socket.connection?.quickAcks ?? 1) > 0 ? 1 : 0),
   },
   TCP_FASTOPEN_CONNECT: SWITCH,
   TCP_FASTOPEN_NO_COOKIE: SWITCH,
@@ -151,6 +173,7 @@ export function isSocketOption(name: string): boolean {
 /** @returns the error, or undefined */
 export function setSocketOption(socket: ScriptSocket, name: string, value: number): string | undefined {
   const error = OPTIONS[name]!.set?.(socket, value)
+  socket.updateListener()
   if (error === undefined && !DOUBLED.has(name)) socket.options.set(name, value)
   return error
 }

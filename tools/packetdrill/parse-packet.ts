@@ -43,8 +43,33 @@ const ICMP_CODES: Readonly<Record<string, number>> = {
   host_unreachable_for_tos: 12,
   communication_prohibited: 13,
   pkt_filtered: 13,
+  packet_filtered: 13,
   host_precedence_violation: 14,
+  precedence_violation: 14,
   precedence_cutoff: 15,
+}
+/** RFC 792, RFC 950; unreachable has codes. */
+const ICMP_TYPES: Readonly<Record<string, number>> = {
+  echo_reply: 0,
+  source_quench: 4,
+  redirect: 5,
+  echo_request: 8,
+  time_exceeded: 11,
+  parameter_problem: 12,
+  timestamp_request: 13,
+  timestamp_reply: 14,
+  information_request: 15,
+  information_reply: 16,
+  address_mask_request: 17,
+  address_mask_reply: 18,
+}
+/** RFC 4443. */
+const ICMPV6_TYPES: Readonly<Record<string, number>> = {
+  packet_too_big: 2,
+  time_exceeded: 3,
+  parameter_problem: 4,
+  echo_request: 128,
+  echo_reply: 129,
 }
 /** RFC 4443 3.1: type 1. */
 const ICMPV6_CODES: Readonly<Record<string, number>> = {
@@ -244,19 +269,32 @@ function parseHex(cursor: Cursor): number[] {
 /* --- ICMP --- */
 
 function parseIcmp(cursor: Cursor, version: 4 | 6): IcmpSpec {
-  const name = cursor.name()
-  const codes = version === 4 ? ICMP_CODES : ICMPV6_CODES
-  let type: number
+  const name = cursor.name() ?? ''
+  const unreachable = version === 4 ? 3 : 1
+  const types = version === 4 ? ICMP_TYPES : ICMPV6_TYPES
+  const type = name === 'unreachable' ? unreachable : named(cursor, name, types, /^type_(\d+)$/, 'type')
+  const codes = type === unreachable ? (version === 4 ? ICMP_CODES : ICMPV6_CODES) : {}
+  const before = cursor.at
+  const codeName = cursor.name() ?? ''
   let code = 0
-  if (name === 'unreachable') {
-    type = version === 4 ? 3 : 1
-    const codeName = cursor.name() ?? 'net_unreachable'
-    if (!Object.hasOwn(codes, codeName)) throw new ScriptUnsupported(cursor.line, `the ICMP code '${codeName}'`)
-    code = codes[codeName]!
-  } else if (version === 6 && name === 'packet_too_big') type = 2
-  else throw new ScriptUnsupported(cursor.line, `the ICMP type '${name}'`)
+  if (codeName === '' || codeName === 'mtu') cursor.at = before
+  else code = named(cursor, codeName, codes, /^code_(\d+)$/, 'code')
   const mtu = cursor.acceptWord('mtu') ? cursor.expectNumber('an MTU') : 0
   return { protocol: 'icmp', version, type, code, mtu, quoted: parseQuoted(cursor) }
+}
+
+/** The number of a type or code, which may be written as `type_3`. */
+function named(
+  cursor: Cursor,
+  name: string,
+  known: Readonly<Record<string, number>>,
+  form: RegExp,
+  what: string,
+): number {
+  if (Object.hasOwn(known, name)) return known[name]!
+  const number = Number(form.exec(name)?.[1] ?? -1)
+  if (number < 0 || number > 255) throw new ScriptUnsupported(cursor.line, `the ICMP ${what} '${name}'`)
+  return number
 }
 
 /** `[1:1001(1000)]`, `[S 0:0(0)]`, `[udp (100)]`. */

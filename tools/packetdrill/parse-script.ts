@@ -12,15 +12,21 @@ import type { Action, CallAction, EventTime, PacketAction, Script, ScriptEvent }
 
 const US_PER_S = 1_000_000
 
-/** @throws ScriptError where the text is no script, ScriptUnsupported where it asks for what is not done */
-export function parseScript(text: string): Script {
-  const cursor = new Cursor(replaceDefines(text))
+const NONE: ReadonlyMap<string, string> = new Map()
+
+/**
+ * @param given options that override the script's
+ * @param defines words that are replaced in the text
+ * @throws ScriptError where the text is no script, ScriptUnsupported where it asks for what is not done
+ */
+export function parseScript(text: string, given = NONE, defines = NONE): Script {
+  const cursor = new Cursor(replaceDefines(text, given, defines))
   const options = new Map<string, string>()
   const setup: { line: number; text: string }[] = []
   const events: ScriptEvent[] = []
   for (;;) {
     cursor.skipBlank()
-    if (cursor.atEnd) return { options, setup, events }
+    if (cursor.atEnd) return { options: new Map([...options, ...given]), setup, events }
     const { line } = cursor
     if (cursor.accept('--')) parseOption(cursor, options)
     else if (cursor.accept('`')) setup.push({ line, text: cursor.until('`', 'the command') })
@@ -36,7 +42,7 @@ export function parseScript(text: string): Script {
       events.push({ line, time: { kind: 'relative', us: 0, endUs: 0 }, action: { kind: 'command', text: command } })
     } else events.push(parseEvent(cursor))
   }
-  return { options, setup, events }
+  return { options: new Map([...options, ...given]), setup, events }
 }
 
 function parseOption(cursor: Cursor, options: Map<string, string>): void {

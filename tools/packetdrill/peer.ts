@@ -8,7 +8,7 @@
  *
  * Called by: run-script.ts.
  */
-import { LOCAL_PORT, PEER_PORT_FIRST } from './addresses.ts'
+import { type IpEnds, LOCAL_PORT, PEER_PORT_FIRST } from './addresses.ts'
 import { ScriptFailure, ScriptUnsupported } from './errors.ts'
 import { Flow } from './flow.ts'
 import {
@@ -23,7 +23,7 @@ import {
   tcpSegment,
   udpDatagram,
 } from './frames.ts'
-import { IP_HEADER_BYTES, type IpVersion, peerFrame, quotePacket } from './internet.ts'
+import { IP_HEADER_BYTES, peerFrame, quotePacket } from './internet.ts'
 import { ecnBits, mismatch } from './match-packet.ts'
 import type { ScriptNetwork } from './network.ts'
 import type { IcmpSpec, PacketAction, TcpSpec } from './script.ts'
@@ -37,7 +37,7 @@ const ACK = 16
 const OPTIONS_BYTES_MAX = 40
 
 export interface PeerOptions {
-  readonly version: IpVersion
+  readonly ends: IpEnds
   readonly mtu: number
   /** --mss: size of the segments of an injected packet that is larger; 0: as large as they may be. */
   readonly segmentBytes: number
@@ -67,13 +67,13 @@ export class Peer {
 
   inject(action: PacketAction, line: number): void {
     const { body, ip } = action
-    const { version } = this.options
+    const { ends } = this.options
     const tos = ip.tos >= 0 ? ip.tos : ecnBits(ip.ecn)
     if (body.protocol === 'tcp') this.injectTcp(body, tos, ip.ttl)
     else if (body.protocol === 'udp') {
       const udp = this.datagramPorts()
-      const datagram = udpDatagram(version, udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
-      this.network.device.inject(peerFrame(version, PROTOCOL_UDP, datagram, tos, ip.ttl))
+      const datagram = udpDatagram(ends, udp?.remotePort ?? this.nextPort, udp?.localPort ?? LOCAL_PORT, body.length)
+      this.network.device.inject(peerFrame(ends, PROTOCOL_UDP, datagram, tos, ip.ttl))
     } else this.injectIcmp(body, line, ip.ttl)
     this.network.turn()
   }
@@ -83,10 +83,10 @@ export class Peer {
     if (this.flow === undefined || (syn && this.startsAnew(this.flow.remotePort)))
       this.begin(LOCAL_PORT, this.nextPort++)
     const flow = this.flow!
-    const { version } = this.options
+    const { ends } = this.options
     const live = flow.inbound(spec)
     for (const segment of this.split(live)) {
-      const frame = peerFrame(version, PROTOCOL_TCP, tcpSegment(version, segment), tos, ttl)
+      const frame = peerFrame(ends, PROTOCOL_TCP, tcpSegment(ends, segment), tos, ttl)
       this.network.device.inject(frame)
     }
   }
@@ -99,7 +99,7 @@ export class Peer {
 
   /** A packet that is larger than the link is what offload made of several. */
   private split(tcp: LiveTcp): LiveTcp[] {
-    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.version] - TCP_BYTES
+    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.ends.version] - TCP_BYTES
     const most = fits - OPTIONS_BYTES_MAX
     if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return [tcp]
     const asked = this.options.segmentBytes || this.flow!.announcedMss
@@ -115,18 +115,19 @@ export class Peer {
   }
 
   private injectIcmp(spec: IcmpSpec, line: number, ttl: number): void {
-    const { version } = this.options
+    const { ends } = this.options
+    const { version } = ends
     if (spec.version !== version) throw new ScriptUnsupported(line, `ICMP of IPv${spec.version} among IPv${version}`)
     const { quoted } = spec
     let packet: Uint8Array
     if (quoted?.protocol === 'udp') {
       const ports = this.datagramPorts()
-      const datagram = udpDatagram(version, ports?.localPort ?? LOCAL_PORT, ports?.remotePort ?? 0, quoted.length)
-      packet = quotePacket(version, PROTOCOL_UDP, datagram.length, datagram)
+      const datagram = udpDatagram(ends, ports?.localPort ?? LOCAL_PORT, ports?.remotePort ?? 0, quoted.length)
+      packet = quotePacket(ends, PROTOCOL_UDP, datagram.length, datagram)
     } else {
       const flow = this.flow
       if (flow === undefined) throw new ScriptFailure(line, 'an ICMP error about a connection that was never seen')
-      const header = tcpSegment(version, {
+      const header = tcpSegment(ends, {
         sourcePort: flow.localPort,
         destinationPort: flow.remotePort,
         flags: ACK,
@@ -137,11 +138,11 @@ export class Peer {
         options: [],
         length: 0,
       })
-      packet = quotePacket(version, PROTOCOL_TCP, TCP_BYTES + (quoted?.length ?? 0), header)
+      packet = quotePacket(ends, PROTOCOL_TCP, TCP_BYTES + (quoted?.length ?? 0), header)
     }
-    const error = icmpError(version, spec.type, spec.code, spec.mtu, packet)
+    const error = icmpError(ends, spec.type, spec.code, spec.mtu, packet)
     const protocol = version === 6 ? PROTOCOL_ICMPV6 : PROTOCOL_ICMP
-    this.network.device.inject(peerFrame(version, protocol, error, 0, ttl))
+    this.network.device.inject(peerFrame(ends, protocol, error, 0, ttl))
   }
 
   /* --- outbound --- */

@@ -6,7 +6,7 @@
 import type { Attempt, Call, CallResult } from './call.ts'
 import { prepareCall } from './calls.ts'
 import type { DatagramSocket } from './datagram-socket.ts'
-import { ScriptError, ScriptFailure } from './errors.ts'
+import { ScriptFailure } from './errors.ts'
 import type { ScriptNetwork } from './network.ts'
 import type { ScriptSocket } from './script-socket.ts'
 import type { Settings } from './settings.ts'
@@ -111,7 +111,7 @@ export class ScriptProcess {
     const { result } = call.action
     const descriptor = result.kind === 'ellipsis' ? this.freeDescriptor() : call.numberOf(result)
     if (descriptor < 0) return this.freeDescriptor()
-    if (this.descriptors.has(descriptor)) throw new ScriptError(call.line, `descriptor ${descriptor} is open already`)
+    // A number that is given again means the newer one; the older stays open (packetdrill numbers them for itself).
     this.descriptors.set(descriptor, socket)
     return descriptor
   }

@@ -13,17 +13,18 @@
  *
  * Called by: packetdrill.ts.
  */
+import { type IpVersion, isAddress } from './addresses.ts'
 import { Call } from './call.ts'
 import { checkSupported } from './check-supported.ts'
 import { runCommands } from './commands.ts'
 import { ScriptEnd, ScriptError, ScriptFailure, ScriptUnsupported } from './errors.ts'
-import type { IpVersion } from './internet.ts'
 import { ScriptNetwork } from './network.ts'
 import { parseScript } from './parse-script.ts'
 import { Peer } from './peer.ts'
 import { ScriptProcess, seconds } from './process.ts'
 import { runPython, type Variables } from './python.ts'
 import type { CodeAction, EventTime, PacketAction, Script, ScriptEvent } from './script.ts'
+import { SCRIPT_OPTIONS } from './script-options.ts'
 import { Settings } from './settings.ts'
 import { setVariables } from './tcp-variables.ts'
 
@@ -37,9 +38,20 @@ export type Outcome =
   | { readonly verdict: 'passed' }
   | { readonly verdict: 'failed' | 'unsupported' | 'error'; readonly line: number; readonly reason: string }
 
+/** What a command line says beside the script. */
+export interface RunOptions {
+  /** As a script's own, `--mtu=1400`, without the dashes; they override those. */
+  readonly options?: ReadonlyMap<string, string>
+  /** Words that are replaced in the script. */
+  readonly defines?: ReadonlyMap<string, string>
+}
+
 /** @param print takes what the code of the script prints */
-export function runScript(text: string, print: (text: string) => void): Outcome {
-  return outcomeOf(() => new ScriptRun(parseScript(text), print).run())
+export function runScript(text: string, print: (text: string) => void, { options, defines }: RunOptions = {}): Outcome {
+  return outcomeOf(() => {
+    const script = parseScript(text, options, defines)
+    new ScriptRun(script, print).run()
+  })
 }
 
 /** The same for a script that is parsed already. */
@@ -72,6 +84,8 @@ class ScriptRun {
   constructor(script: Script, print: (text: string) => void) {
     this.script = script
     this.print = print
+    const initScripts = script.options.get('init_scripts') ?? ''
+    runCommands(initScripts.replaceAll(',', ';'), 1, this.settings, false)
     for (const { text, line } of script.setup) runCommands(text, line, this.settings, false)
     const timestampTickUs = this.readOptions()
     this.toleranceUs = this.numberOption('tolerance_usecs', TOLERANCE_US)
@@ -80,7 +94,7 @@ class ScriptRun {
     this.process = new ScriptProcess(this.network, this.settings)
     const segmentBytes = this.numberOption('mss', 0)
     this.peer = new Peer(this.network, {
-      version: this.settings.ipVersion,
+      ends: this.settings.addresses[this.settings.ipVersion].ends,
       mtu: this.settings.mtu,
       segmentBytes,
       timestampTickUs,
@@ -102,9 +116,11 @@ class ScriptRun {
 
   /** @returns the tick of timestamps, µs; 0: not compared */
   private readOptions(): number {
-    for (const [name, value] of this.script.options) {
-      if (name === 'ip_version') this.setVersion(value)
-      if (!KNOWN_OPTIONS.has(name)) throw new ScriptUnsupported(1, `the option --${name}`)
+    const { options } = this.script
+    this.setVersion(options.get('ip_version') ?? 'ipv4')
+    for (const [name, value] of options) {
+      if (!Object.hasOwn(SCRIPT_OPTIONS, name)) throw new ScriptUnsupported(1, `the option --${name}`)
+      if (name === 'local_ip' || name === 'remote_ip') this.setAddress(name, value)
     }
     this.settings.mtu = this.numberOption('mtu', this.settings.mtu)
     return this.numberOption('tcp_ts_tick_usecs', 0)
@@ -116,6 +132,14 @@ class ScriptRun {
       throw new ScriptError(1, `--ip_version=${name} is none of ${Object.keys(IP_VERSIONS).join(', ')}`)
     this.settings.socketVersion = versions[0]
     this.settings.ipVersion = versions[1]
+  }
+
+  private setAddress(name: 'local_ip' | 'remote_ip', text: string): void {
+    const { addresses, ipVersion } = this.settings
+    if (isAddress(text, ipVersion === 4 ? 6 : 4))
+      throw new ScriptUnsupported(1, `--${name}=${text} for a script of IPv${ipVersion}`)
+    if (!isAddress(text, ipVersion)) throw new ScriptError(1, `--${name}=${text} is no address of IPv${ipVersion}`)
+    addresses[ipVersion][name === 'local_ip' ? 'local' : 'remote'] = text
   }
 
   private numberOption(name: string, otherwise: number): number {
@@ -222,24 +246,3 @@ const IP_VERSIONS: Readonly<Record<string, readonly [IpVersion, IpVersion]>> = {
   ipv6: [6, 6],
   'ipv4-mapped-ipv6': [6, 4],
 }
-
-/** Options that mean something here, or nothing that could be seen. */
-const KNOWN_OPTIONS = new Set([
-  'ip_version',
-  'tolerance_usecs',
-  'tolerance_percent',
-  'tcp_ts_tick_usecs',
-  'mtu',
-  'mss',
-  'bind_port',
-  'connect_port',
-  'local_ip',
-  'remote_ip',
-  'gateway_ip',
-  'netmask_ip',
-  'speed',
-  'init_scripts',
-  'non_fatal',
-  'verbose',
-  'send_omit_free',
-])

@@ -132,6 +132,11 @@ export class ScriptSocket implements Application {
     return done(0)
   }
 
+  /** What an option of a listener says is for the connections to come. */
+  updateListener(): void {
+    if (this.listener !== undefined) Object.assign(this.listener.options, this.connectionOptions)
+  }
+
   /** TCP_FASTOPEN: how many connections may live before their handshakes are over. */
   setFastOpen(most: number): void {
     if (this.listener !== undefined) this.listener.fastOpenMax = most
@@ -271,9 +276,10 @@ export class ScriptSocket implements Application {
   /**
    * Queues as much of `bytes` as there is room for.
    * @param more MSG_MORE: as behind a cork, until something without it is written
+   * @param ends MSG_EOR: the last byte ends a record
    * @returns undefined if there is no room
    */
-  write(bytes: number, more: boolean): CallResult | undefined {
+  write(bytes: number, more: boolean, ends: boolean): CallResult | undefined {
     if (this.error !== '') return failed(this.takeError())
     if (this.writeClosed || this.role === 'over') return failed('EPIPE')
     const { connection } = this
@@ -283,6 +289,7 @@ export class ScriptSocket implements Application {
     if (taken === 0 && bytes > 0) return undefined
     if (more) connection.cork()
     connection.send(this.zeros(taken))
+    if (ends && taken === bytes) connection.endRecord()
     if (!more && !this.corked) connection.uncork()
     this.network.flush()
     return done(taken)
@@ -300,6 +307,12 @@ export class ScriptSocket implements Application {
     this.connection?.uncork()
     this.network.flush()
     if (this.corked) this.connection?.cork()
+  }
+
+  /** TCP_QUICKACK. */
+  quickAck(quick: boolean): void {
+    this.connection?.setQuickAck(quick)
+    this.network.flush()
   }
 
   shutdown(how: number): CallResult {

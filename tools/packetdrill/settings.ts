@@ -7,7 +7,7 @@
  */
 import type { TcpOptions } from '../../stack/host-options.ts'
 import { setKnob } from '../../stack/tcp/knobs.ts'
-import type { IpVersion } from './internet.ts'
+import { type IpVersion, ScriptAddresses } from './addresses.ts'
 
 /** Bytes: what `defaults.sh` says of tcp_rmem and tcp_wmem, and what scripts without it expect, too. */
 const RECEIVE_MAX = 15 << 20
@@ -27,6 +27,7 @@ export class Settings {
   ipVersion: IpVersion = 4
   /** What its sockets are: IPv6 ones may speak IPv4, too (mapped addresses). */
   socketVersion: IpVersion = 4
+  readonly addresses = { 4: new ScriptAddresses(4), 6: new ScriptAddresses(6) } as const
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
   readonly tcp: TcpOptions = { mtuProbing: 'off' }
