@@ -314,7 +314,8 @@ export class Connection {
   rackFack = 0
   /** Times that the path was seen to reorder. */
   rackReorderSeen = 0
-  /** How far apart, in segments; for info.ts. */
+  /** The same for info.ts, ACK by ACK; and how far apart at most, in segments. */
+  reorderingsSeen = 0
   reorderingSegments = DUPLICATE_ACKS
   rackWindowMultiplier = 1
   rackWindowRecoveries = 0

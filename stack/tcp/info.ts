@@ -177,7 +177,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.sndCwnd = Math.trunc(c.congestionWindow / c.sendMss)
   into.advmss = maximumSegmentSize(context, c)
   into.reordering = c.reorderingSegments
-  into.reordSeen = c.rackReorderSeen
+  into.reordSeen = c.reorderingsSeen
   into.totalRetrans = c.totalRetransmitted
   into.bytesAcked = c.bytesAcked
   into.bytesReceived = c.bytesReceived

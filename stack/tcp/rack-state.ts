@@ -23,8 +23,9 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
     if (isAcknowledged && delivery.hasEcho !== 0 && ((delivery.echoMs - sentMs) | 0) < 0) return
   } else {
     updateMinRtt(c, delivery.nowMs, rttUs)
-    // Step 3: something sent earlier arrives after something sent later. What one ACK reports has no order: its SACK
-    // blocks are listed by age, and stand for what came at any time before.
+    // Step 3: something sent earlier arrives after something sent later; also where one ACK reports both and they may have
+    // come in order: to wait a quarter of a round trip costs less than a needless recovery (docs/tcp.md).
+    if (c.rackFackValid !== 0 && seqLess(end, c.rackFack)) c.rackReorderSeen++
     if (delivery.hasFack !== 0 && seqLess(end, delivery.fack)) noteReordering(c, delivery, end)
   }
   if (c.rackFackValid === 0 || seqLess(c.rackFack, end)) {
@@ -39,9 +40,9 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
   c.rackEnd = end
 }
 
-/** Once an ACK, whatever it says of how many segments; and how far apart they came (Linux tcp_check_sack_reordering). */
+/** For info.ts, where one ACK counts once: what it reports has no order. And how far apart they came (Linux tcp_check_sack_reordering). */
 function noteReordering(c: Connection, delivery: Delivery, end: number): void {
-  if (delivery.reordered === 0) c.rackReorderSeen++
+  if (delivery.reordered === 0) c.reorderingsSeen++
   delivery.reordered = 1
   const segments = Math.ceil(seqDiff(delivery.fack, end) / c.sendMss) + 1
   if (segments > c.reorderingSegments) c.reorderingSegments = Math.min(segments, REORDERING_SEGMENTS_MAX)

@@ -205,6 +205,7 @@ export class LossRecovery implements Recovery {
       this.counters.spuriousRecoveries++
       // RFC 8985 6.2 step 3 sees reordering only where nothing was sent again: this is the other case.
       c.rackReorderSeen++
+      c.reorderingsSeen++
     }
     restoreWindow(c)
     this.congestion.onUndo(c)
