@@ -216,6 +216,7 @@ class Daemon {
       secret: randomBytes(32),
       wallClock,
       sumView,
+      sumBurst: (descriptors: Int32Array, count: number) => region.sumDescriptors(descriptors, count),
       tcp: { reserveBuffers: WINDOW_RESERVE_BUFFERS, congestion: flags.congestion, ...flags.tcp },
     }
     const host = new Host(hostOptions, clock.nowUs())

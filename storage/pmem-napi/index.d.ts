@@ -155,7 +155,11 @@ export function sumBytes(bytes: Uint8Array, offset: number, length: number): num
 export function sumView(handle: Handle, buffer: number, offset: number, length: number): number
 /** CRC32C of a view; -1 if there is no such view. */
 export function crcView(handle: Handle, buffer: number, offset: number, length: number): number
-/** For each of `count` descriptors [buffer, offset, length, out]: the sum of the frame behind its Ethernet header. 0, or -1. */
+/**
+ * Sums of a receive burst. For each of `count` descriptors [buffer, offset, length, 0 or MORE] the sum of its bytes, of those
+ * behind the Ethernet header in the first of a frame, goes into the last word, beside MORE = 65536, which says that the frame
+ * goes on in the next descriptor. 0, or -1.
+ */
 export function sumDescriptors(handle: Handle, descriptors: Int32Array, count: number): number
 /** Copies between buffers of the region; the views may overlap. 0, or -1 if a view does not exist. */
 export function copyView(

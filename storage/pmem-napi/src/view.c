@@ -10,7 +10,9 @@
 #include "inet-sum.h"
 #include "line.h"
 
-#define ETHERNET_HEADER_BYTES 14u /* the sum of a frame starts behind it (drivers/device.ts) */
+/* drivers/device.ts */
+#define ETHERNET_HEADER_BYTES 14u  /* the sum of a frame starts behind it */
+#define RX_MORE (INT32_C(1) << 16) /* in the last word: the frame goes on in the next descriptor */
 #define DESCRIPTOR_WORDS 4u
 /* How far ahead of its use memory is asked for, in lines: enough to cover a miss, few enough to stay in the first cache. */
 #define KEY_PREFETCH_LINES 8u
@@ -109,12 +111,15 @@ static napi_value sum_descriptors(napi_env env, napi_callback_info info) {
     const int32_t *d = words + i * DESCRIPTOR_WORDS;
     if (!region_view(region, (uint32_t)d[0], (uint32_t)d[1], (uint32_t)d[2])) return make_i32(env, -1);
   }
+  uint32_t skipped = ETHERNET_HEADER_BYTES;
   for (uint32_t i = 0; i < count; i++) {
     int32_t *d = words + i * DESCRIPTOR_WORDS;
     uint32_t length = (uint32_t)d[2];
     const uint8_t *frame = region_view(region, (uint32_t)d[0], (uint32_t)d[1], length);
     if (!frame) return make_i32(env, -1); /* shared memory that another thread changed meanwhile */
-    d[3] = length > ETHERNET_HEADER_BYTES ? (int32_t)inet_sum(frame + ETHERNET_HEADER_BYTES, length - ETHERNET_HEADER_BYTES) : 0;
+    int32_t more = d[3] & RX_MORE;
+    d[3] = (length > skipped ? (int32_t)inet_sum(frame + skipped, length - skipped) : 0) | more;
+    skipped = more != 0 ? 0 : ETHERNET_HEADER_BYTES;
   }
   return make_i32(env, 0);
 }
