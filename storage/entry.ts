@@ -8,7 +8,7 @@
  * Called by: the HTTP service (adopting), store.ts, commit.ts, recovery.ts.
  */
 
-import { keyPrefix } from './key.ts'
+import { compareKey, keyPrefix } from './key.ts'
 import {
   ARRIVAL_BY_HARDWARE,
   BUFFER_BYTES,
@@ -92,6 +92,14 @@ export function keyLength(pool: Pool, head: number): number {
 /** Byte offset of the key inside the extent of the head's buffer. */
 export function keyStart(pool: Pool, head: number): number {
   return pool.bufferStart(pool.get(head, W_BUFFER)) + keyOffset(pool, head)
+}
+
+/** Order of two entries by their keys. */
+export function compareEntryKeys(pool: Pool, a: number, b: number): number {
+  const bytes = pool.dataBytes(b)
+  const start = keyStart(pool, b)
+  const length = keyLength(pool, b)
+  return compareKey(pool, a, bytes, start, length, keyPrefix(bytes, start, length))
 }
 
 /** A copy of the key. */

@@ -14,6 +14,7 @@
  *  2. At most half full, no tombstones: a removal moves the entries behind it back (Knuth, TAOCP 6.4, algorithm R).
  */
 import { hashKey, keyEquals } from './key.ts'
+import { largeInt32Array } from './large-array.ts'
 import { NO_META, viewLength, viewOffset, W_BUFFER, W_KEY } from './layout.ts'
 import type { Pool } from './pool.ts'
 
@@ -21,7 +22,7 @@ const INITIAL_SLOTS = 1 << 12
 /** Words of a slot, as a shift: line and hash share a cache line, so that a probe misses once. */
 const SLOT_SHIFT = 1
 const S_HASH = 1
-/** Entries that a bulk insertion hashes before it places them. */
+/** Entries whose slots a bulk insertion asks for before it places them. */
 const BLOCK_ENTRIES = 64
 
 export class HashIndex {
@@ -85,8 +86,9 @@ export class HashIndex {
    * Adds `count` entries at once, none of whose keys is in the table. Every slot is a cache miss; touching a block of them
    * in a loop that does nothing else lets the processor wait for many at a time.
    * @param listed by line index, not 0: the lines to add
+   * @param allHashes by line index: hashKey of their keys
    */
-  insertAll(listed: Int32Array, count: number): void {
+  insertAll(listed: Int32Array, allHashes: Int32Array, count: number): void {
     let slots = this.mask + 1
     while (slots < (this.size + count) * 2) slots *= 2
     if (slots > this.mask + 1) this.resize(slots)
@@ -96,7 +98,7 @@ export class HashIndex {
     for (let meta = NO_META + 1; meta < listed.length; meta++) {
       if (listed[meta] === 0) continue
       metas[block] = meta
-      hashes[block++] = this.hashOf(meta)
+      hashes[block++] = allHashes[meta]!
       if (block < BLOCK_ENTRIES) continue
       this.touch(hashes)
       for (let i = 0; i < BLOCK_ENTRIES; i++) this.place(metas[i]!, hashes[i]!)
@@ -147,7 +149,7 @@ export class HashIndex {
 
   private resize(count: number): void {
     const { slots } = this
-    this.slots = new Int32Array(count << SLOT_SHIFT)
+    this.slots = largeInt32Array(count << SLOT_SHIFT)
     this.mask = count - 1
     for (let at = 0; at < slots.length; at += 1 << SLOT_SHIFT) {
       if (slots[at] !== NO_META) this.place(slots[at]!, slots[at + S_HASH]!)

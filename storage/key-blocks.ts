@@ -22,16 +22,14 @@
  *     than its key i + 1. Key 0 of the leftmost block of a level stands for "less than everything".
  *  2. `blockOf[meta]` is the level-0 block of each entry, 0 of every other line.
  *  3. No block but the root is empty; a root above level 0 has two references at least.
- *  4. `path` and `pathIndex` lead to the place that `locate` or `locateEnd` found, until the next change.
+ *  4. `path` and `pathIndex` lead to the place that `locate` found, until the next change.
  */
-import { compareKey, keyWord } from './key.ts'
-import { viewLength, viewOffset, W_BUFFER, W_KEY } from './layout.ts'
+import { compareKey, KEY_WORDS, keyPrefix, sortableKeyWord } from './key.ts'
+import { largeInt32Array } from './large-array.ts'
 import type { Pool } from './pool.ts'
 
 /** Entries of a block: the largest number that makes it 19 whole cache lines. */
 export const BLOCK_ENTRIES = 60
-const KEY_WORDS = 4
-const KEY_BYTES = KEY_WORDS * 4
 const B_COUNT = 0
 const B_NEXT_FREE = 1
 const B_REFERENCES = 4
@@ -46,7 +44,6 @@ const NO_BLOCK = 0
 /** Two neighbours with fewer entries together become one, once one of them has fewer than a quarter. */
 const MERGED_ENTRIES_MAX = (BLOCK_ENTRIES * 3) / 4
 const SPARSE_ENTRIES = BLOCK_ENTRIES / 4
-const SIGN = 1 << 31
 const CACHE_LINE_WORDS = 16
 
 export class KeyBlocks {
@@ -58,6 +55,9 @@ export class KeyBlocks {
   private freeBlock = NO_BLOCK
   private root = NO_BLOCK
   private levels = 0
+  /** While the index is rebuilt: blocks of one level in order, and how many entries the last of them shall still take. */
+  private filled: number[] = []
+  private room = 0
   /** Level-0 block of each entry. By line index. */
   readonly blockOf: Int32Array
   /** Block of each level, and the reference in it: the one that leads down, at level 0 the place of the key. */
@@ -72,7 +72,7 @@ export class KeyBlocks {
   constructor(pool: Pool, random: () => number) {
     this.pool = pool
     this.random = random
-    this.blockOf = new Int32Array(pool.metaIndexEnd)
+    this.blockOf = largeInt32Array(pool.metaIndexEnd)
     this.clear()
   }
 
@@ -83,6 +83,8 @@ export class KeyBlocks {
     this.freeBlock = NO_BLOCK
     this.root = this.allocate()
     this.levels = 1
+    this.filled = []
+    this.room = 0
   }
 
   /* --- looking --- */
@@ -101,22 +103,6 @@ export class KeyBlocks {
     }
     this.touch(block)
     this.pathIndex[0] = this.bound(block, 0, 0, bytes, start, length)
-  }
-
-  /** Goes behind the last entry, with an entry that will follow it. */
-  locateEnd(meta: number): void {
-    const { pool } = this
-    const view = pool.get(meta, W_KEY)
-    const start = pool.bufferStart(pool.get(meta, W_BUFFER)) + viewOffset(view)
-    this.seek(pool.dataBytes(meta), start, Math.min(viewLength(view), KEY_BYTES))
-    let block = this.root
-    for (let level = this.levels - 1; ; level--) {
-      const count = this.count(block)
-      this.path[level] = block
-      this.pathIndex[level] = level === 0 ? count : count - 1
-      if (level === 0) return
-      block = this.reference(block, count - 1)
-    }
   }
 
   /** The entry at the place, or behind it; 0 if it is the end of its block. */
@@ -152,6 +138,67 @@ export class KeyBlocks {
   remove(): void {
     this.blockOf[this.here] = NO_BLOCK
     this.take(0)
+  }
+
+  /* --- rebuilding --- */
+
+  /**
+   * Puts entries whose keys ascend behind all others: `metas` from the second on. Blocks are filled as far as chooseCut would
+   * leave them; until `endRebuild` nothing leads to them.
+   * @param keys KEY_WORDS sortable words for each of `metas`
+   */
+  appendRun(metas: Int32Array, keys: Int32Array): void {
+    for (let next = 1; next < metas.length; ) {
+      if (this.room === 0) this.beginBlock()
+      const block = this.filled[this.filled.length - 1]!
+      const words = this.chunks[block >>> CHUNK_SHIFT]!
+      const base = (block & CHUNK_MASK) * BLOCK_WORDS
+      const count = words[base + B_COUNT]!
+      const end = Math.min(next + this.room, metas.length)
+      words.set(metas.subarray(next, end), base + B_REFERENCES + count)
+      words.set(keys.subarray(next * KEY_WORDS, end * KEY_WORDS), base + B_KEYS + count * KEY_WORDS)
+      words[base + B_COUNT] = count + end - next
+      this.room -= end - next
+      for (; next < end; next++) this.blockOf[metas[next]!] = block
+    }
+  }
+
+  /** Builds the upper levels above the blocks that were filled. */
+  endRebuild(): void {
+    let level = this.filled
+    if (level.length === 0) return
+    this.release(this.root)
+    for (; level.length > 1; this.levels++) {
+      this.filled = []
+      this.room = 0
+      for (const reference of level) {
+        if (this.room === 0) this.beginBlock()
+        this.room--
+        this.addReference(this.filled[this.filled.length - 1]!, reference)
+      }
+      level = this.filled
+    }
+    this.root = level[0]!
+    this.filled = []
+    this.room = 0
+  }
+
+  private beginBlock(): void {
+    this.filled.push(this.allocate())
+    this.room = this.chooseCut(BLOCK_ENTRIES)
+  }
+
+  /** Puts a block behind the others below a block of the next level. */
+  private addReference(block: number, reference: number): void {
+    const words = this.chunks[block >>> CHUNK_SHIFT]!
+    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const count = words[base + B_COUNT]++
+    const from = (reference & CHUNK_MASK) * BLOCK_WORDS + B_KEYS
+    words[base + B_REFERENCES + count] = reference
+    words.set(
+      this.chunks[reference >>> CHUNK_SHIFT]!.subarray(from, from + KEY_WORDS),
+      base + B_KEYS + count * KEY_WORDS,
+    )
   }
 
   /* --- blocks --- */
@@ -192,7 +239,7 @@ export class KeyBlocks {
   }
 
   private seek(bytes: Uint8Array, start: number, length: number): void {
-    for (let i = 0; i < KEY_WORDS; i++) this.sought[i] = keyWord(bytes, start, length, 4 * i) ^ SIGN
+    for (let i = 0; i < KEY_WORDS; i++) this.sought[i] = sortableKeyWord(bytes, start, length, 4 * i)
   }
 
   /** Level 0: the first index whose key is not less than the sought one. Above: the first from 1 on whose key is greater. */
@@ -223,7 +270,7 @@ export class KeyBlocks {
   private compareWhole(level: number, reference: number, bytes: Uint8Array, start: number, length: number): number {
     let entry = reference
     for (; level > 0; level--) entry = this.reference(entry, 0)
-    return compareKey(this.pool, entry, bytes, start, length, this.sought[0]! ^ SIGN)
+    return compareKey(this.pool, entry, bytes, start, length, keyPrefix(bytes, start, length))
   }
 
   /** Inserts a reference with the key words at `from[key]` at the place of its level. */
@@ -265,7 +312,7 @@ export class KeyBlocks {
   /** Moves the entries from `cut` on to a new block on the right. The path of the level above leads to the new block then. */
   private split(level: number, block: number, cut: number): number {
     const right = this.allocate()
-    this.append(level, block, cut, right)
+    this.move(level, block, cut, right)
     const words = this.chunks[block >>> CHUNK_SHIFT]!
     words[(block & CHUNK_MASK) * BLOCK_WORDS + B_COUNT] = cut
     if (level + 1 === this.levels) this.raise(block)
@@ -286,8 +333,8 @@ export class KeyBlocks {
     this.levels++
   }
 
-  /** Appends the entries of one block, from `first` on, to another. */
-  private append(level: number, from: number, first: number, to: number): void {
+  /** Moves the entries of one block, from `first` on, to the end of another. */
+  private move(level: number, from: number, first: number, to: number): void {
     const source = this.chunks[from >>> CHUNK_SHIFT]!
     const sourceBase = (from & CHUNK_MASK) * BLOCK_WORDS
     const target = this.chunks[to >>> CHUNK_SHIFT]!
@@ -346,7 +393,7 @@ export class KeyBlocks {
     const kept = this.reference(parent, left)
     const emptied = this.reference(parent, left + 1)
     if (this.count(kept) + this.count(emptied) > MERGED_ENTRIES_MAX) return
-    this.append(level, emptied, 0, kept)
+    this.move(level, emptied, 0, kept)
     this.release(emptied)
     this.pathIndex[level + 1] = left + 1
     this.take(level + 1)

@@ -15,6 +15,10 @@ import {
 } from './layout.ts'
 import type { Pool } from './pool.ts'
 
+/** Words of a key that the index holds, and that a scan reads: its first 16 bytes. */
+export const KEY_WORDS = 4
+const SIGN = 1 << 31
+
 /** Big-endian word of the key bytes [at, at + 4), zero padded behind the key's end; compare as unsigned. */
 export function keyWord(bytes: Uint8Array, start: number, length: number, at: number): number {
   const from = start + at
@@ -24,6 +28,11 @@ export function keyWord(bytes: Uint8Array, start: number, length: number, at: nu
   let word = 0
   for (let i = at; i < length; i++) word |= bytes[start + i]! << (24 - 8 * (i - at))
   return word
+}
+
+/** The same word so that it compares as signed, which is how typed arrays give it. */
+export function sortableKeyWord(bytes: Uint8Array, start: number, length: number, at: number): number {
+  return keyWord(bytes, start, length, at) ^ SIGN
 }
 
 /** First four key bytes: what a line carries in W_KEY_PREFIX. */

@@ -29,7 +29,7 @@ export const EXECUTE_BUSY = -16
 export const EXECUTE_INVALID = -22
 
 export const {
-  ascendingRun,
+  adviseHugePages,
   copyView,
   counters,
   cpu,
@@ -38,7 +38,10 @@ export const {
   execute,
   executeAsync,
   failSync,
+  followLinks,
+  gatherRun,
   layout,
+  scanLines,
   sumBytes,
   sumDescriptors,
   sumView,

@@ -1,13 +1,14 @@
 /**
  * Recovery, step 1: what every line is (docs/format.md, "Recovery").
  *
- * One pass over the lines in order, natively verified a chunk at a time while they are in a cache. Most heads lead no
- * fragments and are settled on the spot; the others wait until every line of their chains has been verified.
+ * One pass over the lines in order, read natively a chunk at a time. Most entries are a head without fragments, and no
+ * line of theirs is looked at again here; the other heads wait until every line of their chains has been verified.
  *
- *   verifyLines ─► unpublished                                      free
- *               ─► invalid  ─► readable key: a corrupt head, else reported
- *               ─► valid    ─► head alone: HEAD ─► head of a chain, member: `pending` ─► checkChain, judgeMember
- *                           ─► fragment: until a head takes it ─► group
+ *   scanLines ─► unpublished                                       free
+ *             ─► whole: an entry by itself                         HEAD
+ *             ─► invalid  ─► readable key: a corrupt head, else reported
+ *             ─► valid    ─► head of a chain, member: `pending` ─► checkChain, judgeMember
+ *                         ─► fragment: until a head takes it ─► group
  *
  * Called by: recovery.ts.
  */
@@ -22,7 +23,6 @@ import {
   KIND_FRAGMENT,
   KIND_GROUP,
   KIND_HEAD,
-  LINE_WORDS_SHIFT,
   NO_META,
   stateFlags,
   stateKind,
@@ -33,17 +33,26 @@ import {
   W_BUFFER,
   W_DATA,
   W_NEXT,
-  W_NEXT_FRAGMENT,
   W_STATE,
   W_VALUE,
-  W_VERSION_HIGH,
   W_VERSION_LOW,
 } from './layout.ts'
-import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID } from './persistence.ts'
+import {
+  DIGEST_LINK,
+  DIGEST_WORDS,
+  LINE_INVALID,
+  LINE_UNPUBLISHED,
+  LINE_VALID,
+  LINE_WHOLE,
+  TALLY_COMMITTED,
+  TALLY_OTHERS,
+  TALLY_VERSION_HIGH,
+  TALLY_VERSION_LOW,
+} from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { HEAD, type RecoveryState, TAKEN } from './recovery-state.ts'
 
-/** Lines verified by one native call: 256 KiB, which are still cached when they are classified. */
+/** Lines read by one native call: 256 KiB, so that those which are classified one by one are still cached. */
 const CHUNK_LINES = 1 << 12
 
 class LineScan {
@@ -56,9 +65,6 @@ class LineScan {
   private readonly groups: { readonly first: number; readonly last: number }[] = []
   /** A damaged line that may have been a group: what it covered cannot be told. */
   private groupLost = false
-  /** The greatest version of a head, in halves: a double for each line would be an object each. */
-  private versionHigh = 0
-  private versionLow = 0
 
   constructor(state: RecoveryState) {
     this.state = state
@@ -71,9 +77,11 @@ class LineScan {
     for (let extent = 0; extent < pool.lines.length; extent++) {
       const first = extent << pool.lineShift
       const end = first + pool.extentBuffers[extent]! * pool.linesPerBuffer
-      for (let at = first; at < end; at += CHUNK_LINES) this.scanChunk(extent, at, Math.min(at + CHUNK_LINES, end))
+      for (let at = first; at < end; at += CHUNK_LINES) this.scanChunk(at, Math.min(at + CHUNK_LINES, end))
     }
-    this.state.report.nextVersion = this.versionHigh * 2 ** 32 + this.versionLow + 1
+    const { report, tally } = this.state
+    report.committedLines = tally[TALLY_COMMITTED]!
+    report.nextVersion = (tally[TALLY_VERSION_HIGH]! >>> 0) * 2 ** 32 + (tally[TALLY_VERSION_LOW]! >>> 0) + 1
     this.checkAnchor()
     const { pending } = this
     for (let i = 0; i < pending.length; i++) this.checkChain(pending.lines[i]!)
@@ -83,43 +91,19 @@ class LineScan {
     }
   }
 
-  /** Lines [first, end) of one extent. */
-  private scanChunk(extent: number, first: number, end: number): void {
-    const { pool, states } = this
-    const { links, persistence } = this.state
-    persistence.verifyLines(first, end - first, states.subarray(first, end))
-    const words = pool.lines[extent]!
-    let committed = 0
-    let high = this.versionHigh
-    let low = this.versionLow
-    let at = (first & pool.lineMask) << LINE_WORDS_SHIFT
-    for (let meta = first; meta < end; meta++, at += 1 << LINE_WORDS_SHIFT) {
-      links[meta] = words[at + W_NEXT]! // also of free lines: the walk passes through them
-      if (states[meta] === LINE_UNPUBLISHED) continue
-      committed++
-      if (meta === ANCHOR_META) continue
-      const lineState = words[at + W_STATE]!
-      if (states[meta] !== LINE_VALID || stateKind(lineState) !== KIND_HEAD) {
-        this.classifyOther(meta)
-        continue
-      }
-      const lineHigh = words[at + W_VERSION_HIGH]! >>> 0
-      const lineLow = words[at + W_VERSION_LOW]! >>> 0
-      if (lineHigh > high || (lineHigh === high && lineLow > low)) {
-        high = lineHigh
-        low = lineLow
-      }
-      const isAlone = words[at + W_NEXT_FRAGMENT] === NO_META && (stateFlags(lineState) & FLAG_MEMBER) === 0
-      if (isAlone && words[at + W_VALUE] === viewLength(words[at + W_DATA]!) && this.viewIsInside(meta))
-        states[meta] = HEAD
-      else this.pending.push(meta)
+  /** Lines [first, end) of one extent, read by one native call. */
+  private scanChunk(first: number, end: number): void {
+    const { states, tally, persistence } = this.state
+    const others = tally[TALLY_OTHERS]!
+    persistence.scanLines(first, end - first, this.state)
+    if (tally[TALLY_OTHERS] === others) return
+    for (let meta = first; meta < end; meta++) {
+      const status = states[meta]
+      if (status !== LINE_UNPUBLISHED && status !== LINE_WHOLE && meta !== ANCHOR_META) this.classifyOther(meta)
     }
-    this.versionHigh = high
-    this.versionLow = low
-    this.state.report.committedLines += committed
   }
 
-  /** A committed line that is no sound head. */
+  /** A committed line that is not an entry by itself. */
   private classifyOther(meta: number): void {
     const { pool, state } = this
     if (this.states[meta] === LINE_INVALID) {
@@ -132,7 +116,8 @@ class LineScan {
       return
     }
     const kind = stateKind(pool.get(meta, W_STATE))
-    if (kind === KIND_GROUP && pool.isBuffer(pool.buffer(meta))) {
+    if (kind === KIND_HEAD) this.pending.push(meta)
+    else if (kind === KIND_GROUP && pool.isBuffer(pool.buffer(meta))) {
       const first = pool.get(meta, W_ARRIVAL_HIGH) * 2 ** 32 + (pool.get(meta, W_ARRIVAL_LOW) >>> 0)
       this.groups.push({ first, last: versionNumber(pool, meta) })
       this.states[meta] = TAKEN
@@ -148,7 +133,7 @@ class LineScan {
     if (this.states[ANCHOR_META] === LINE_VALID && stateKind(pool.get(ANCHOR_META, W_STATE)) === KIND_ANCHOR) return
     state.reportCorrupt(ANCHOR_META, 'the anchor line of the list is damaged')
     pool.set(ANCHOR_META, W_NEXT, NO_META)
-    state.links[ANCHOR_META] = NO_META
+    state.digests[ANCHOR_META * DIGEST_WORDS + DIGEST_LINK] = NO_META
   }
 
   /** Every view inside its buffer, every fragment valid, owned by this head and at its place, lengths adding up. */

@@ -1,21 +1,19 @@
 /**
- * Recovery, steps 2 and 3: the list. The level-0 links are followed from the anchor, passing through lines that are not
- * committed (any more), and the upper levels are built on the way; heads that the walk did not meet are inserted.
+ * Recovery, steps 2 and 3: every head goes into the list, or out of the store if a newer one has its key. The list is what
+ * the level-0 links say; if they lead astray it is made anew by sorting. Heads that the walk did not meet are inserted.
  *
- *   links ──► a run of heads, as the links have them ──► ascendingRun ──► list.appendRebuilt
- *             4 bytes a step, each depends on the last    keys compared    lines are in a cache now
- *                                                         natively, asked for ahead
+ *   walkLinks ──► a run of heads, as the links have them ──► gatherRun ──► list.appendRun
+ *                 recovery-walk.ts                           digests: are they neighbours, and do their keys ascend?
  *
  * Called by: recovery.ts.
  */
 import { compareVersions, keyLength, keyStart } from './entry.ts'
-import { compareKey, keyPrefix } from './key.ts'
+import { KEY_WORDS } from './key.ts'
 import { ANCHOR_META, NO_META } from './layout.ts'
+import { gatherRun } from './pmem.ts'
 import { HEAD, IN_LIST, type RecoveryState } from './recovery-state.ts'
+import { RUN_HEADS, RUN_PLACES, SEGMENTS_MAX, walkLinks } from './recovery-walk.ts'
 import type { SkipList } from './skip-list.ts'
-
-/** Heads of one run: with their keys 32 KiB in 512 pages, so that caches of data and of pages keep them until they are appended. */
-const RUN_HEADS = 1 << 8
 
 /** Puts every head into the list, or out of the store if a newer one has its key. */
 export function linkHeads(state: RecoveryState, list: SkipList): void {
@@ -28,37 +26,56 @@ export function linkHeads(state: RecoveryState, list: SkipList): void {
   for (let meta = 0; meta < states.length; meta++) if (states[meta] === HEAD) insertUnmet(state, list, meta)
 }
 
-/** Follows the level-0 links. False if they lead astray: out of order, in a circle, or out of the region. */
+/** Makes a list of what the links lead to. False if they lead astray: out of order, in a circle, or out of the region. */
 function walk(state: RecoveryState, list: SkipList): boolean {
-  const { pool, states, links, persistence } = state
-  const run = new Int32Array(RUN_HEADS)
-  let steps = 0
-  let meta = links[ANCHOR_META]!
-  list.beginRebuild()
-  // From the second run on, the first head is the last of the run before: already appended, there to be compared with.
-  for (let appended = 0; ; appended = 1) {
-    let heads = appended
-    for (; meta !== NO_META && heads < RUN_HEADS; meta = links[meta]!) {
-      if (!pool.isMeta(meta) || ++steps > pool.totalMetas || states[meta] === IN_LIST) return false
-      if (states[meta] !== HEAD) continue
-      states[meta] = IN_LIST
-      run[heads++] = meta
-    }
-    if (persistence.ascendingRun(run, heads) !== heads) return false
-    for (let i = appended; i < heads; i++) list.appendRebuilt(run[i]!)
-    if (meta === NO_META) break
-    run[0] = run[heads - 1]!
-  }
-  list.endRebuild()
+  const walked = walkLinks(state, SEGMENTS_MAX) ?? walkLinks(state, 1)
+  if (walked === undefined) return false
+  const { runs, lengths, order } = walked
+  const appending = new Appending(state, list)
+  for (const run of order) if (!appending.append(runs, run * RUN_PLACES, lengths[run]!)) return false
+  appending.end()
   return true
 }
 
-function compareEntries(state: RecoveryState, a: number, b: number): number {
-  const { pool } = state
-  const start = keyStart(pool, b)
-  const length = keyLength(pool, b)
-  const bytes = pool.dataBytes(b)
-  return compareKey(pool, a, bytes, start, length, keyPrefix(bytes, start, length))
+/** Builds the list, a run at a time. */
+class Appending {
+  private readonly state: RecoveryState
+  private readonly list: SkipList
+  private readonly keys = new Int32Array(RUN_PLACES * KEY_WORDS)
+  /** The last head appended. */
+  private last = ANCHOR_META
+  /** Neighbours whose first has no link to the second, in pairs: stored in the end, when nothing can fail any more. */
+  private readonly mends: number[] = []
+
+  constructor(state: RecoveryState, list: SkipList) {
+    this.state = state
+    this.list = list
+    list.beginRebuild()
+  }
+
+  /** Appends the heads at [place + 1, place + 1 + length) of `runs`. False: their keys do not ascend. */
+  append(runs: Int32Array, place: number, length: number): boolean {
+    if (length === 0) return true
+    // The last head of the run before goes first: already appended, there to be compared with. Before the first one is the anchor.
+    const isFirst = this.last === ANCHOR_META
+    runs[place] = this.last
+    const metas = runs.subarray(place, place + 1 + length)
+    for (let at = 1; ; at++) {
+      at = gatherRun(metas, at, this.state.digests, this.keys)
+      if (at === metas.length) break
+      if (at < 0) throw new Error('a head that was walked has no digest')
+      if (!(isFirst && at === 1) && !this.state.ascends(metas[at - 1]!, metas[at]!)) return false
+      this.mends.push(metas[at - 1]!, metas[at]!)
+    }
+    this.list.appendRun(metas, this.keys)
+    this.last = metas[length]!
+    return true
+  }
+
+  end(): void {
+    for (let i = 0; i < this.mends.length; i += 2) this.list.setLink(this.mends[i]!, this.mends[i + 1]!)
+    this.list.endRebuild(this.last, this.state.hashes)
+  }
 }
 
 /** Orders two heads of one key: the one that counts first. */
@@ -73,23 +90,28 @@ function compareRank(state: RecoveryState, a: number, b: number): number {
 /** The whole list by sorting; of several versions of a key the newest. */
 function relinkSorted(state: RecoveryState, list: SkipList): void {
   const { states } = state
+  const isHead = (at: number): boolean => at === HEAD || at === IN_LIST
   let count = 0
-  const heads = new Int32Array(states.reduce((sum, at) => sum + Number(at === HEAD || at === IN_LIST), 0))
-  for (let meta = 0; meta < states.length; meta++)
-    if (states[meta] === HEAD || states[meta] === IN_LIST) heads[count++] = meta
-  heads.sort((a, b) => compareEntries(state, a, b) || compareRank(state, a, b))
-  list.beginRebuild()
-  let last = NO_META
+  const heads = new Int32Array(states.reduce((sum, at) => sum + Number(isHead(at)), 0))
+  for (let meta = 0; meta < states.length; meta++) if (isHead(states[meta]!)) heads[count++] = meta
+  heads.sort((a, b) => state.compareKeys(a, b) || compareRank(state, a, b))
+  let listed = 0
   for (const head of heads) {
-    if (last !== NO_META && compareEntries(state, last, head) === 0) {
+    if (listed > 0 && state.compareKeys(heads[listed - 1]!, head) === 0) {
       state.supersede(head)
       continue
     }
     states[head] = IN_LIST
-    list.appendRebuilt(head)
-    last = head
+    heads[listed++] = head
   }
-  list.endRebuild()
+  const appending = new Appending(state, list)
+  const run = new Int32Array(RUN_PLACES)
+  for (let first = 0; first < listed; first += RUN_HEADS) {
+    const end = Math.min(first + RUN_HEADS, listed)
+    run.set(heads.subarray(first, end), 1)
+    if (!appending.append(run, 0, end - first)) throw new Error('heads that were sorted are out of order')
+  }
+  appending.end()
 }
 
 function insertUnmet(state: RecoveryState, list: SkipList, head: number): void {

@@ -3,25 +3,31 @@
  *
  * Called by: recovery.ts, recovery-lines.ts, recovery-links.ts.
  *
- *   states   one byte a line index:  0 unpublished  1 valid  2 invalid  (verifyLines)   then one of the states below
- *   links    one word a line index:  the level-0 link, read in the scan. A walk through them jumps over 4 bytes a
- *            line instead of 64: that many fewer pages, that many more of them in a cache
+ *   states   one byte a line index:  0 unpublished  1 valid  2 invalid  3 an entry by itself  (scanLines), then one of
+ *            the states below
+ *   digests  five words a line index:  level-0 link and first bytes of the key, read in the scan, so that the walk reads
+ *            one cache line in DRAM an entry instead of a line and a frame in the region
+ *   hashes   one word a line index:  the hash of the key, computed when its CRC brought the key into a cache
  */
-import { readableKey } from './entry.ts'
+import { compareEntryKeys, readableKey } from './entry.ts'
+import { KEY_WORDS } from './key.ts'
+import { largeInt32Array, largeUint8Array } from './large-array.ts'
 import { ANCHOR_META, W_BUFFER } from './layout.ts'
-import type { Persistence } from './persistence.ts'
+import { DIGEST_KEY, DIGEST_WORDS, LINE_WHOLE, type LineScan, type Persistence, TALLY_WORDS } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import type { Reclamation } from './reclamation.ts'
 
-/* Where recovery is with a line, behind verifyLines's three answers. */
+/* Where recovery is with a line, behind the answers of the scan. */
 /** A head that is not linked yet. */
-export const HEAD = 3
+export const HEAD = LINE_WHOLE
 /** A head in the list. */
 export const IN_LIST = 4
 /** A fragment that an entry reaches, or a line that is being reclaimed. */
 export const TAKEN = 5
 /** Neither free nor usable: stays as it is. */
 export const CORRUPT = 6
+/** A head where a segment of the walk begins. */
+export const BEGINNING = 7
 
 /** A line or an entry that fails its check. */
 export interface CorruptEntry {
@@ -53,12 +59,14 @@ export interface RecoveryReport {
   nextVersion: number
 }
 
-export class RecoveryState {
+export class RecoveryState implements LineScan {
   readonly persistence: Persistence
   readonly pool: Pool
   readonly reclamation: Reclamation
   readonly states: Uint8Array
-  readonly links: Int32Array
+  readonly digests: Int32Array
+  readonly hashes: Int32Array
+  readonly tally = new Int32Array(TALLY_WORDS)
   /** Corrupt heads that keep their place in the index, so that their keys answer "corrupt", not "not found". */
   readonly corruptHeads: Set<number>
   /** Heads that fail their CRC but read as if they had a key. */
@@ -86,8 +94,24 @@ export class RecoveryState {
     this.pool = persistence.pool
     this.reclamation = reclamation
     this.corruptHeads = corruptHeads
-    this.states = new Uint8Array(this.pool.metaIndexEnd)
-    this.links = new Int32Array(this.pool.metaIndexEnd)
+    this.states = largeUint8Array(this.pool.metaIndexEnd)
+    this.digests = largeInt32Array(this.pool.metaIndexEnd * DIGEST_WORDS)
+    this.hashes = largeInt32Array(this.pool.metaIndexEnd)
+  }
+
+  /** Keys of two heads: by their first words, which do not leave the digests, else by all of their bytes. */
+  compareKeys(a: number, b: number): number {
+    const { digests } = this
+    const atA = a * DIGEST_WORDS + DIGEST_KEY
+    const atB = b * DIGEST_WORDS + DIGEST_KEY
+    let word = 0
+    while (word < KEY_WORDS && digests[atA + word] === digests[atB + word]) word++
+    if (word < KEY_WORDS) return digests[atA + word]! < digests[atB + word]! ? -1 : 1
+    return compareEntryKeys(this.pool, a, b)
+  }
+
+  ascends(a: number, b: number): boolean {
+    return this.compareKeys(a, b) < 0
   }
 
   reportCorrupt(meta: number, reason: string): void {

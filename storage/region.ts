@@ -18,7 +18,7 @@ import { RegionError } from './errors.ts'
 import { encodeHeader, extentBytes, type Header, headerFaults, planExtents, readHeader } from './header.ts'
 import { ANCHOR_META, EXTENTS_START, HEADER_BYTES, HEADER_COPIES, KIND_ANCHOR, packState } from './layout.ts'
 import { PersistProgram } from './persist-program.ts'
-import type { Persistence, PersistenceCounters } from './persistence.ts'
+import type { LineScan, Persistence, PersistenceCounters } from './persistence.ts'
 import * as pmem from './pmem.ts'
 import { Pool } from './pool.ts'
 
@@ -183,8 +183,8 @@ export class Region implements Persistence {
     pmem.verifyLines(this.handle, first, count, states)
   }
 
-  ascendingRun(metas: Int32Array, count: number): number {
-    return pmem.ascendingRun(this.handle, metas, count)
+  scanLines(first: number, count: number, { states, digests, hashes, tally }: LineScan): void {
+    pmem.scanLines(this.handle, first, count, states, digests, hashes, tally)
   }
 
   sumView(buffer: number, offset: number, length: number): number {

@@ -21,6 +21,7 @@
 import { HashIndex } from './hash-index.ts'
 import { hashKey } from './key.ts'
 import { KeyBlocks } from './key-blocks.ts'
+import { largeInt32Array } from './large-array.ts'
 import { ANCHOR_META, NO_META, viewLength, viewOffset, W_BUFFER, W_KEY, W_NEXT } from './layout.ts'
 import type { Pool } from './pool.ts'
 
@@ -30,7 +31,6 @@ export class SkipList {
   private readonly blocks: KeyBlocks
   /** Level-0 predecessor of each node. By line index. */
   private readonly previous: Int32Array
-  private last = ANCHOR_META
 
   /** What `locate` found: the last node before the key. */
   predecessor = ANCHOR_META
@@ -49,7 +49,7 @@ export class SkipList {
     this.pool = pool
     this.exact = new HashIndex(pool)
     this.blocks = new KeyBlocks(pool, random)
-    this.previous = new Int32Array(pool.metaIndexEnd)
+    this.previous = largeInt32Array(pool.metaIndexEnd)
     this.linkIsDirty = new Uint8Array(pool.metaIndexEnd)
   }
 
@@ -149,26 +149,27 @@ export class SkipList {
   beginRebuild(): void {
     this.blocks.clear()
     this.exact.clear()
-    this.last = ANCHOR_META
     this.size = 0
     this.epoch++
   }
 
-  /** Appends a node whose key is greater than all before it. Its own level-0 link is not touched, so a walk may go on behind it. */
-  appendRebuilt(meta: number): void {
-    this.blocks.locateEnd(meta)
-    this.blocks.insert(meta)
-    this.setLink(this.last, meta)
-    this.previous[meta] = this.last
-    this.last = meta
-    this.size++
+  /**
+   * Puts entries whose keys ascend behind all others: `metas` from the second on. The first is the last one appended, or the
+   * anchor. No link is stored.
+   * @param keys KEY_WORDS sortable words for each of `metas`
+   */
+  appendRun(metas: Int32Array, keys: Int32Array): void {
+    const { previous } = this
+    this.blocks.appendRun(metas, keys)
+    for (let i = 1; i < metas.length; i++) previous[metas[i]!] = metas[i - 1]!
+    this.size += metas.length - 1
   }
 
-  /** Ends the list behind the last node appended. */
-  endRebuild(): void {
-    this.setLink(this.last, NO_META)
-    // In the order of the lines, not of the keys: then keys that are hashed one after the other lie beside each other.
-    this.exact.insertAll(this.blocks.blockOf, this.size)
+  /** Ends a rebuild behind `last`, the last one appended or the anchor. `hashes`: of the keys, by line index. */
+  endRebuild(last: number, hashes: Int32Array): void {
+    this.setLink(last, NO_META)
+    this.blocks.endRebuild()
+    this.exact.insertAll(this.blocks.blockOf, hashes, this.size)
     this.epoch++
   }
 

@@ -15,6 +15,8 @@
         "src/program.c",
         "src/execute.c",
         "src/view.c",
+        "src/scan.c",
+        "src/memory.c",
         "src/flush.c",
         "src/crc32c.c",
         "src/inet-sum.c"

@@ -137,11 +137,45 @@ export function failSync(handle: Handle, n: number): void
 /** Status of `count` lines of one extent into `out`: 0 commit word 0, 1 sealed and valid, 2 anything else. */
 export function verifyLines(handle: Handle, firstMeta: number, count: number, out: Uint8Array): void
 /**
- * How many of the first `count` lines of `metas`, all heads, have keys that ascend strictly, by unsigned bytes: `count` if
- * all do. Asks for memory ahead of its use, so lines in any order cost little more than lines in a row. A key view outside
- * its buffer ends the run; -1 if a line does not exist.
+ * Begins a recovery, for `count` lines of one extent; the arrays are by line index. `states`: as verifyLines, and 3 for a
+ * head that is an entry without any other line: valid, no fragments, no member of a batch, views inside its buffer.
+ * `digests`, five words a line: the level-0 link, of free lines too; the first 16 bytes of the key of committed lines, as
+ * four big-endian words with their top bits flipped, so that they compare as signed. `hashes`: FNV-1a of that key. `tally` is
+ * added to: committed lines, those among them whose state is not 3, greatest version of a valid head (low, high half).
  */
-export function ascendingRun(handle: Handle, metas: Int32Array, count: number): number
+export function scanLines(
+  handle: Handle,
+  firstMeta: number,
+  count: number,
+  states: Uint8Array,
+  digests: Int32Array,
+  hashes: Int32Array,
+  tally: Int32Array,
+): void
+
+/**
+ * Walks from several lines at once through the links in `digests` (what scanLines wrote), a step of each cursor in turn, and
+ * asks for the memory of its next step meanwhile. A step: the line `nexts[cursor]`, whose state must be 3, goes to
+ * `runs[places[cursor]++]`, its state becomes `mark`, and its link the cursor's next line. Returns the first cursor that is at
+ * anything else or has come to a place divisible by `runPlaces`; -1 if an array is too short.
+ */
+export function followLinks(
+  states: Uint8Array,
+  digests: Int32Array,
+  mark: number,
+  cursors: number,
+  nexts: Int32Array,
+  places: Int32Array,
+  runs: Int32Array,
+  runPlaces: number,
+): number
+/**
+ * Copies the key words of the heads in `metas` to `keys`, four each, from place `from` on (at least 1), as long as each head
+ * is the plain successor of the one before: linked from it, with a key that differs in those words and is greater. Returns the
+ * first place where that is not so (its key is copied), or the length of `metas`; -1 if an array is too short.
+ * `digests`: what scanLines wrote.
+ */
+export function gatherRun(metas: Int32Array, from: number, digests: Int32Array, keys: Int32Array): number
 
 /* --- bytes --- */
 
@@ -173,6 +207,11 @@ export function copyView(
 
 /* --- this machine --- */
 
+/**
+ * Asks the kernel for huge pages (madvise MADV_HUGEPAGE) under an ArrayBuffer of JavaScript's own that nobody has touched
+ * yet: its whole pages. Returns whether the kernel took the advice; only speed depends on it.
+ */
+export function adviseHugePages(memory: ArrayBuffer): boolean
 /** The flush instruction ('none' if there is none) and the CRC32C implementation in use. */
 export function cpu(): { flush: Flush | 'none'; crc: 'sse4.2' | 'arm' | 'portable' }
 /** Sizes, word offsets and numbers of the native side by name, for the test that compares them with the format. */

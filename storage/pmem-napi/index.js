@@ -5,7 +5,7 @@ const native = createRequire(import.meta.url)('./build/Release/pmem_napi.node')
 
 export const {
   abandon,
-  ascendingRun,
+  adviseHugePages,
   close,
   copyView,
   counters,
@@ -16,6 +16,8 @@ export const {
   extent,
   failSync,
   fileInfo,
+  followLinks,
+  gatherRun,
   layout,
   map,
   persist,
@@ -23,6 +25,7 @@ export const {
   publish,
   read,
   resizeFile,
+  scanLines,
   sumBytes,
   sumDescriptors,
   sumView,

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 import { adoptHead } from '../../storage/entry.ts'
 import { BLOCK_ENTRIES, KeyBlocks } from '../../storage/key-blocks.ts'
 import type { Pool } from '../../storage/pool.ts'
+import { sortableKeyWords } from '../support/key-words.ts'
 import { poolOf } from '../support/pools.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
@@ -144,10 +145,13 @@ test('blocks that have emptied are used again', () => {
 test('entries appended in order fill their blocks unequally, and three quarters of them at least', () => {
   const harness = new Harness(SEED + 2)
   const nodes = [...Array(COUNT).keys()].map((i) => harness.node(harness.key(i))).sort(compare)
-  for (const { meta } of nodes) {
-    harness.blocks.locateEnd(meta)
-    harness.blocks.insert(meta)
+  for (let next = 0; next < nodes.length; ) {
+    const run = nodes.slice(next, next + harness.below(200))
+    const metas = Int32Array.from([0, ...run.map(({ meta }) => meta)])
+    harness.blocks.appendRun(metas, sortableKeyWords([Buffer.alloc(0), ...run.map(({ key }) => key)]))
+    next += run.length
   }
+  harness.blocks.endRebuild()
   harness.model = nodes
   harness.check('appended')
   const fill = new Map<number, number>()

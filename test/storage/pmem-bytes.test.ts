@@ -210,4 +210,12 @@ test('a burst with one bad descriptor is refused whole', () => {
   assert.is(pmem.sumDescriptors(handle, new Uint32Array(8) as unknown as Int32Array, 1), -1)
 })
 
+test('advice about huge pages changes no byte, and needs a whole page', () => {
+  const bytes = new Uint8Array(8 << 20).fill(7)
+  assert.type(pmem.adviseHugePages(bytes.buffer), 'boolean')
+  assert.ok(bytes.every((byte) => byte === 7))
+  assert.not(pmem.adviseHugePages(new ArrayBuffer(100)))
+  assert.throws(() => pmem.adviseHugePages(bytes as unknown as ArrayBuffer), /ArrayBuffer/)
+})
+
 test.run()

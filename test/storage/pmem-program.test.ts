@@ -10,6 +10,7 @@ import { Worker } from 'node:worker_threads'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { RegionError } from '../../storage/errors.ts'
+import { hashKey } from '../../storage/key.ts'
 import * as layout from '../../storage/layout.ts'
 import * as operations from '../../storage/persist-program.ts'
 import {
@@ -20,9 +21,19 @@ import {
   OP_FLUSH_VIEW,
   OP_SEAL_LINE,
 } from '../../storage/persist-program.ts'
-import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID } from '../../storage/persistence.ts'
+import * as persistence from '../../storage/persistence.ts'
+import {
+  DIGEST_KEY,
+  DIGEST_LINK,
+  DIGEST_WORDS,
+  LINE_INVALID,
+  LINE_UNPUBLISHED,
+  LINE_VALID,
+  LINE_WHOLE,
+} from '../../storage/persistence.ts'
 import * as pmem from '../../storage/pmem.ts'
 import { crc32cReference } from '../support/crc32c-reference.ts'
+import { sortableKeyWords } from '../support/key-words.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
 const LINES_PER_BUFFER = 2
@@ -114,9 +125,8 @@ test('the native table equals storage/layout.ts, persist-program.ts, persistence
     ...layout,
     ...operations,
     ...pmem,
+    ...persistence,
     LINE_FREE: LINE_UNPUBLISHED,
-    LINE_VALID,
-    LINE_INVALID,
     OPERATION_WORDS: operations.OP_WORDS,
   }
   const native = pmem.layout()
@@ -222,41 +232,156 @@ test('verification stays inside one extent and inside its output', () => {
   assert.throws(() => pmem.verifyLines(handle, 0, 1, new Int8Array(8) as unknown as Uint8Array))
 })
 
-test('a run of heads ends where the keys stop ascending, wherever their lines lie', () => {
-  const random = seededRandom(announceSeed('pmem order', 12))
+test('a scan says of each line what it is by itself, and counts', () => {
+  const random = seededRandom(announceSeed('pmem scan', 13))
   const below = (bound: number): number => (random() >>> 0) % bound
-  const metas = [...Array(127).keys()].map((local) => local + 1).concat([...Array(64).keys()].map((i) => META_1 + i))
-  for (let round = 0; round < 200; round++) {
-    const nodes = metas.map((meta) => {
-      // Keys of few letters share prefixes, also beyond the four bytes that lines carry; some are equal.
-      const length = below(9)
-      const key = Buffer.from(Array.from({ length }, () => [0, 97, 255][below(3)]!))
-      const buffer = meta < META_1 ? meta >> 1 : BUFFER_1 + ((meta - META_1) >> 1)
-      const extent = meta < META_1 ? 0 : 1
-      const offset = 8 * (meta & 1)
-      const local = buffer & (layout.EXTENT_BUFFERS_MAX - 1)
-      bytes[extent]!.set(key, BUFFERS[extent]! * LINES_PER_BUFFER * 64 + (local << layout.BUFFER_SHIFT) + offset)
-      const words = lines[extent]!.subarray((meta & 0x7ffff) << 4)
-      words[layout.W_BUFFER] = buffer
-      words[layout.W_KEY] = layout.packView(offset, length)
-      return { key, meta }
-    })
-    if (round % 4 !== 0) nodes.sort((a, b) => Buffer.compare(a.key, b.key))
-    const sorted = round % 4 < 2 ? nodes : nodes.filter(({ key }, i) => i === 0 || !key.equals(nodes[i - 1]!.key))
-    let expected = 1
-    while (expected < sorted.length && Buffer.compare(sorted[expected - 1]!.key, sorted[expected]!.key) < 0) expected++
-    const order = Int32Array.from(sorted, ({ meta }) => meta)
-    assert.is(pmem.ascendingRun(handle, order, order.length), expected, `round ${round}`)
-    assert.is(pmem.ascendingRun(handle, order, 1), 1)
+  const states = new Uint8Array(META_1 + 64)
+  const digests = new Int32Array((META_1 + 64) * DIGEST_WORDS)
+  const hashes = new Int32Array(META_1 + 64)
+  const seen = new Map<number, number>()
+  for (let round = 0; round < 50; round++) {
+    const tally = Int32Array.of(10, 20, 5, 0)
+    const expected: number[] = []
+    let committed = 10
+    let others = 20
+    let newest = 5n
+    for (let meta = 0; meta < 128; meta++) {
+      const kind = [layout.KIND_FREE, layout.KIND_HEAD, layout.KIND_HEAD, layout.KIND_HEAD, layout.KIND_FRAGMENT][
+        below(5)
+      ]!
+      const words = fillLine(meta, meta >> 1, below(20))
+      words.fill(0, 0, 2)
+      // Each of these alone keeps a head from being an entry by itself.
+      const flaw = kind === layout.KIND_HEAD ? below(6) : -1
+      const length = 1 + below(1500)
+      words[layout.W_DATA] = layout.packView(flaw === 0 ? 2048 - length + 1 : 400, length)
+      words[layout.W_NEXT_FRAGMENT] = flaw === 1 ? 7 : layout.NO_META
+      words[layout.W_VALUE] = flaw === 2 ? length + 1 : length
+      words[layout.W_NEXT] = random()
+      words[layout.W_VERSION_LOW] = random()
+      words[layout.W_VERSION_HIGH] = below(2) === 0 ? 0 : below(1 << 20)
+      const flags = flaw === 3 ? layout.FLAG_MEMBER : layout.FLAG_HARDWARE_TIME
+      if (kind !== layout.KIND_FREE) assert.is(run([OP_SEAL_LINE, meta, layout.packState(1, kind, flags)]), 0)
+      if (flaw === 4) words[layout.W_VALUE]! ^= 1
+      const status =
+        kind === layout.KIND_FREE ? LINE_UNPUBLISHED : flaw === 4 ? LINE_INVALID : flaw === 5 ? LINE_WHOLE : LINE_VALID
+      expected.push(status)
+      seen.set(flaw, (seen.get(flaw) ?? 0) + 1)
+      if (status !== LINE_UNPUBLISHED) committed++
+      if (status !== LINE_UNPUBLISHED && status !== LINE_WHOLE) others++
+      const version = (BigInt(words[layout.W_VERSION_HIGH]! >>> 0) << 32n) | BigInt(words[layout.W_VERSION_LOW]! >>> 0)
+      if (kind === layout.KIND_HEAD && status !== LINE_INVALID && version > newest) newest = version
+    }
+    pmem.scanLines(handle, 0, 100, states, digests, hashes, tally)
+    pmem.scanLines(handle, 100, 28, states, digests, hashes, tally)
+    assert.equal([...states.subarray(0, 128)], expected, `round ${round}`)
+    assert.equal(
+      [...tally],
+      [committed, others, Number(newest & 0xffffffffn) | 0, Number(newest >> 32n)],
+      `round ${round}`,
+    )
+    for (let meta = 0; meta < 128; meta++) {
+      const words = lines[0]!.subarray(meta << 4)
+      const at = meta * DIGEST_WORDS
+      assert.is(digests[at + DIGEST_LINK], words[layout.W_NEXT])
+      const view = words[layout.W_KEY]!
+      const start = BUFFERS[0]! * LINES_PER_BUFFER * 64 + ((meta >> 1) << layout.BUFFER_SHIFT) + layout.viewOffset(view)
+      if (expected[meta] === LINE_UNPUBLISHED) continue
+      const key = bytes[0]!.slice(start, start + layout.viewLength(view))
+      assert.is(hashes[meta], hashKey(key, 0, key.length), `round ${round}: line ${meta}`)
+      assert.equal(digests.subarray(at + DIGEST_KEY, at + DIGEST_WORDS), sortableKeyWords([key]))
+    }
   }
-  const order = Int32Array.of(3, 5, 128)
-  assert.is(pmem.ascendingRun(handle, order, 0), 0)
-  assert.is(pmem.ascendingRun(handle, Int32Array.of(128), 1), -1, 'no such line')
-  assert.is(pmem.ascendingRun(handle, Int32Array.of(-1), 1), -1)
-  assert.is(pmem.ascendingRun(handle, order, 4), -1, 'more than there are')
-  assert.is(pmem.ascendingRun(handle + 1000, order, 1), -1, 'no such region')
-  lines[0]![5 * 16 + layout.W_KEY] = layout.packView(2000, 49)
-  assert.is(pmem.ascendingRun(handle, order, 2), 1, 'a key outside its buffer ends the run')
+  for (let flaw = 0; flaw < 6; flaw++) assert.ok(seen.get(flaw)! > 50, `flaw ${flaw}`)
+  const tally = new Int32Array(4)
+  pmem.scanLines(handle, META_1, 64, states, digests, hashes, tally)
+  pmem.scanLines(handle, 5, 0, states, digests, hashes, tally)
+  const scan = (first: number, count: number, s = states, d = digests, h = hashes, t = tally): void =>
+    pmem.scanLines(handle, first, count, s, d, h, t)
+  assert.throws(() => scan(0, 129), /exist/)
+  assert.throws(() => scan(127, 2), /exist/)
+  assert.throws(() => scan(META_1, 64, new Uint8Array(META_1 + 63)), /end before/)
+  assert.throws(() => scan(META_1, 64, states, digests.subarray(1)), /end before/)
+  assert.throws(() => scan(META_1, 64, states, digests, new Int32Array(META_1 + 63)), /end before/)
+  assert.throws(() => scan(0, 1, states, digests, hashes, new Int32Array(3)), /Int32Arrays/)
+  assert.throws(() => pmem.scanLines(handle + 1000, 0, 1, states, digests, hashes, tally), /handle/)
+})
+
+test('links are followed from several lines in turn, up to whatever is no head', () => {
+  const WHOLE = LINE_WHOLE
+  const WALKED = 9
+  // 1 ► 2 ► 3 ► 7 (no head), 4 ► 5 ► 6 ► out of the region
+  const states = Uint8Array.of(0, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE, LINE_VALID)
+  const digests = new Int32Array(8 * DIGEST_WORDS)
+  for (const [meta, link] of [0, 2, 3, 7, 5, 6, 800, 0].entries()) digests[meta * DIGEST_WORDS + DIGEST_LINK] = link
+  const nexts = Int32Array.of(1, 4, 99)
+  const places = Int32Array.of(1, 9, 0)
+  const runs = new Int32Array(16)
+  const follow = (): number => pmem.followLinks(states, digests, WALKED, 2, nexts, places, runs, 8)
+  assert.is(follow(), 0, 'at line 7')
+  assert.equal([...nexts, ...places], [7, 800, 99, 4, 12, 0])
+  assert.equal([...runs], [0, 1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 0, 0, 0, 0])
+  assert.equal([...states], [0, ...Array(6).fill(WALKED), LINE_VALID])
+  nexts[0] = 0
+  assert.is(follow(), 0, 'at the anchor')
+  states.fill(WHOLE)
+  nexts.set([1, 4])
+  places.set([6, 8])
+  assert.is(follow(), 0, 'a run is full')
+  assert.equal([...nexts, ...places], [3, 5, 99, 8, 9, 0])
+  places[0] = 16
+  assert.is(follow(), -1, 'no room')
+  nexts.set([800, -5])
+  places[0] = 0
+  assert.is(follow(), 0, 'out of the arrays')
+  nexts[0] = -5
+  assert.is(follow(), 0)
+  for (const bad of [
+    () => pmem.followLinks(states, digests, WALKED, 4, nexts, places, runs, 8),
+    () => pmem.followLinks(states, digests, WALKED, 0, nexts, places, runs, 8),
+    () => pmem.followLinks(states, digests, WALKED, 2, nexts, places, runs, 0),
+    () => pmem.followLinks(states, digests.subarray(1), WALKED, 2, nexts, places, runs, 8),
+    () => pmem.followLinks(states, digests, WALKED, 2, nexts, places.subarray(2), runs, 8),
+  ])
+    assert.is(bad(), -1)
+})
+
+test('a run is gathered up to a head that is no plain successor', () => {
+  const random = seededRandom(announceSeed('pmem gather', 12))
+  const below = (bound: number): number => (random() >>> 0) % bound
+  const COUNT = 60
+  for (let round = 0; round < 300; round++) {
+    // Keys of few letters share their first words; some are equal in all four.
+    const keys = Array.from({ length: COUNT }, () =>
+      Buffer.from(Array.from({ length: below(20) }, () => 97 + below(2))),
+    )
+    if (round % 3 > 0) keys.sort(Buffer.compare)
+    const words = sortableKeyWords(keys)
+    const metas = Int32Array.from({ length: COUNT }, (_, i) => (i * 7) % COUNT)
+    const digests = new Int32Array(COUNT * DIGEST_WORDS)
+    for (const [i, meta] of metas.entries()) {
+      digests.set(words.subarray(4 * i, 4 * i + 4), meta * DIGEST_WORDS + DIGEST_KEY)
+      digests[meta * DIGEST_WORDS + DIGEST_LINK] = below(40) === 0 ? 3 : metas[i + 1]!
+    }
+    const isPlain = (i: number): boolean => {
+      const [a, b] = [keys[i - 1]!, keys[i]!].map((key) => Buffer.concat([key, Buffer.alloc(16)]).subarray(0, 16))
+      return Buffer.compare(a!, b!) < 0 && digests[metas[i - 1]! * DIGEST_WORDS + DIGEST_LINK] === metas[i]
+    }
+    const gathered = new Int32Array(COUNT * 4)
+    for (let from = 1; from < COUNT; ) {
+      let expected = from
+      while (expected < COUNT && isPlain(expected)) expected++
+      assert.is(pmem.gatherRun(metas, from, digests, gathered), expected, `round ${round}, from ${from}`)
+      from = expected + 1
+    }
+    assert.equal(gathered.subarray(4), words.subarray(4), `round ${round}`)
+  }
+  const one = new Int32Array(DIGEST_WORDS)
+  assert.is(pmem.gatherRun(Int32Array.of(0), 1, one, new Int32Array(4)), 1)
+  assert.is(pmem.gatherRun(Int32Array.of(0, 1), 1, one, new Int32Array(8)), -1, 'no such digest')
+  assert.is(pmem.gatherRun(Int32Array.of(-1, 0), 1, one, new Int32Array(8)), -1)
+  assert.is(pmem.gatherRun(Int32Array.of(0, 0), 1, one, new Int32Array(7)), -1, 'no room')
+  assert.is(pmem.gatherRun(Int32Array.of(0, 0), 0, one, new Int32Array(8)), -1, 'nothing before it')
 })
 
 test('CRC_VIEW stores the CRC of the data view and its complement', () => {

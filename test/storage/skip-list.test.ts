@@ -7,6 +7,7 @@ import { hashKey } from '../../storage/key.ts'
 import { ANCHOR_META, NO_META, W_NEXT } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { SkipList } from '../../storage/skip-list.ts'
+import { sortableKeyWords } from '../support/key-words.ts'
 import { poolOf } from '../support/pools.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
@@ -111,23 +112,42 @@ test('insertions, replacements and removals keep the order and the places of a s
   }
 })
 
-test('a rebuild from a sorted sequence gives the same list, and it can go on changing', () => {
-  const work = new Workload(SEED + 5000, 512)
-  const { pool } = work
-  const keys = [...new Set(Array.from({ length: 300 }, () => work.key().toString('latin1')))]
-  const model = keys.map((key) => work.node(Buffer.from(key, 'latin1'))).sort(compare)
-  const list = new SkipList(pool, work.random)
+/** Builds a list of nodes in order, in runs of random lengths, as recovery does. */
+function rebuild(list: SkipList, pool: Pool, nodes: readonly Node[], work: Workload): void {
+  const hashes = new Int32Array(pool.metaIndexEnd)
+  for (const { key, meta } of nodes) hashes[meta] = hashKey(key, 0, key.length)
+  const all = [{ key: Buffer.alloc(0), meta: ANCHOR_META }, ...nodes]
   list.beginRebuild()
-  for (const node of model) list.appendRebuilt(node.meta)
-  list.endRebuild()
-  check(list, pool, model, 'rebuilt')
-  const gone = model.splice(3, 5)
-  for (const node of gone) list.remove(node.meta)
-  for (const node of gone) {
-    list.insert(node.meta)
-    model.push(node)
+  for (let last = 0; last + 1 < all.length; ) {
+    const run = all.slice(last, last + 2 + work.below(200))
+    const metas = Int32Array.from(run, ({ meta }) => meta)
+    list.appendRun(metas, sortableKeyWords(run.map(({ key }) => key)))
+    for (let i = 1; i < metas.length; i++) list.setLink(metas[i - 1]!, metas[i]!)
+    last += run.length - 1
   }
-  check(list, pool, model.sort(compare), 'changed behind a rebuild')
+  list.endRebuild(all.at(-1)!.meta, hashes)
+}
+
+test('a rebuild from a sorted sequence gives the same list, and it can go on changing', () => {
+  for (const size of [0, 1, 44, 45, 60, 61, 300, 5000]) {
+    const work = new Workload(SEED + 5000 + size, 6000)
+    const { pool } = work
+    const keys = new Set<string>()
+    while (keys.size < size) keys.add(`${work.key().toString('latin1')}${keys.size < 200 ? '' : work.below(100_000)}`)
+    const model = [...keys].map((key) => work.node(Buffer.from(key, 'latin1'))).sort(compare)
+    const list = new SkipList(pool, work.random)
+    rebuild(list, pool, model, work)
+    check(list, pool, model, `${size} rebuilt`)
+    const gone = model.splice(3, 5)
+    for (const node of gone) list.remove(node.meta)
+    for (const node of gone) {
+      list.insert(node.meta)
+      model.push(node)
+    }
+    check(list, pool, model.sort(compare), `${size}, changed behind a rebuild`)
+    rebuild(list, pool, model, work)
+    check(list, pool, model, `${size}, rebuilt again`)
+  }
 })
 
 test('every changed level-0 link is remembered once until it is flushed, and no unchanged one', () => {
@@ -200,8 +220,12 @@ test('the exact index takes any number of entries at once, beside those it has',
     for (const { meta } of before) index.insert(meta)
     const bulk = Array.from({ length: count }, (_, i) => node(`bulk-${i}`))
     const listed = new Int32Array(work.pool.metaIndexEnd)
-    for (const { meta } of bulk) listed[meta] = 1
-    index.insertAll(listed, count)
+    const hashes = new Int32Array(work.pool.metaIndexEnd)
+    for (const { key, meta } of bulk) {
+      listed[meta] = 1
+      hashes[meta] = hashKey(key, 0, key.length)
+    }
+    index.insertAll(listed, hashes, count)
     const after = Array.from({ length: 10 }, (_, i) => node(`after-${i}`))
     for (const { meta } of after) index.insert(meta)
     for (const { key, meta } of [...before, ...bulk, ...after])

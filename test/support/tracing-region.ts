@@ -16,15 +16,19 @@
  *     as one state that a crash may tear at any 4 bytes. A store of a program is of 8 bytes and never torn.
  */
 import { sumBytes } from '../../storage/checksum.ts'
-import { copyKey } from '../../storage/entry.ts'
+import { copyKey, keyLength, keyOffset, valueLength, versionNumber } from '../../storage/entry.ts'
 import { extentBytes, planExtents } from '../../storage/header.ts'
+import { hashKey } from '../../storage/key.ts'
 import {
   ANCHOR_META,
   BUFFER_BYTES,
+  FLAG_MEMBER,
   KIND_ANCHOR,
   KIND_HEAD,
   LINE_BYTES,
+  NO_META,
   packState,
+  stateFlags,
   stateKind,
   viewLength,
   viewOffset,
@@ -32,9 +36,12 @@ import {
   W_DATA,
   W_KEY,
   W_META_CRC,
+  W_NEXT,
   W_PAYLOAD_CRC,
   W_PAYLOAD_CRC_COMPLEMENT,
   W_STATE,
+  W_VERSION_HIGH,
+  W_VERSION_LOW,
 } from '../../storage/layout.ts'
 import {
   OP_CLEAR_LINE,
@@ -45,9 +52,24 @@ import {
   OP_SEAL_LINE,
   OP_WORDS,
 } from '../../storage/persist-program.ts'
-import { LINE_INVALID, LINE_UNPUBLISHED, LINE_VALID, type Persistence } from '../../storage/persistence.ts'
+import {
+  DIGEST_KEY,
+  DIGEST_LINK,
+  DIGEST_WORDS,
+  LINE_INVALID,
+  LINE_UNPUBLISHED,
+  LINE_VALID,
+  LINE_WHOLE,
+  type LineScan,
+  type Persistence,
+  TALLY_COMMITTED,
+  TALLY_OTHERS,
+  TALLY_VERSION_HIGH,
+  TALLY_VERSION_LOW,
+} from '../../storage/persistence.ts'
 import { Pool } from '../../storage/pool.ts'
 import { crc32cReference } from './crc32c-reference.ts'
+import { sortableKeyWords } from './key-words.ts'
 
 export type Medium = 'lines' | 'pages'
 
@@ -222,12 +244,41 @@ export class TracingRegion implements Persistence {
     }
   }
 
-  ascendingRun(metas: Int32Array, count: number): number {
+  scanLines(first: number, count: number, { states, digests, hashes, tally }: LineScan): void {
     const { pool } = this
-    const key = (meta: number): Buffer => Buffer.from(copyKey(pool, meta))
-    let run = Math.min(1, count)
-    while (run < count && Buffer.compare(key(metas[run - 1]!), key(metas[run]!)) < 0) run++
-    return run
+    this.verifyLines(first, count, states.subarray(first))
+    for (let meta = first; meta < first + count; meta++) {
+      digests[meta * DIGEST_WORDS + DIGEST_LINK] = pool.get(meta, W_NEXT)
+      if (states[meta] === LINE_UNPUBLISHED) continue
+      tally[TALLY_COMMITTED]!++
+      if (this.keyIsInside(meta)) {
+        const key = copyKey(pool, meta)
+        hashes[meta] = hashKey(key, 0, key.length)
+        digests.set(sortableKeyWords([key]), meta * DIGEST_WORDS + DIGEST_KEY)
+      }
+      if (states[meta] === LINE_VALID && stateKind(pool.get(meta, W_STATE)) === KIND_HEAD) {
+        const newest = (tally[TALLY_VERSION_HIGH]! >>> 0) * 2 ** 32 + (tally[TALLY_VERSION_LOW]! >>> 0)
+        if (versionNumber(pool, meta) > newest) {
+          tally[TALLY_VERSION_LOW] = pool.get(meta, W_VERSION_LOW)
+          tally[TALLY_VERSION_HIGH] = pool.get(meta, W_VERSION_HIGH)
+        }
+        if (this.isWhole(meta)) states[meta] = LINE_WHOLE
+      }
+      if (states[meta] !== LINE_WHOLE) tally[TALLY_OTHERS]!++
+    }
+  }
+
+  private keyIsInside(meta: number): boolean {
+    const { pool } = this
+    return pool.isBuffer(pool.buffer(meta)) && keyOffset(pool, meta) + keyLength(pool, meta) <= BUFFER_BYTES
+  }
+
+  private isWhole(meta: number): boolean {
+    const { pool } = this
+    const isAlone = pool.next(meta) === NO_META && (stateFlags(pool.get(meta, W_STATE)) & FLAG_MEMBER) === 0
+    const length = pool.dataLength(meta)
+    const isInside = pool.isBuffer(pool.buffer(meta)) && pool.dataOffset(meta) + length <= BUFFER_BYTES
+    return isAlone && isInside && valueLength(pool, meta) === length
   }
 
   sumView(buffer: number, offset: number, length: number): number {

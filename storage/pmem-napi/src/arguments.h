@@ -43,7 +43,7 @@ struct export {
   napi_callback function;
 };
 /* The tables of the bindings, ended by a NULL name. */
-extern const struct export file_exports[], region_exports[], execute_exports[], view_exports[];
+extern const struct export file_exports[], region_exports[], execute_exports[], view_exports[], scan_exports[], memory_exports[];
 
 /* Detaches every ArrayBuffer of the region; its typed arrays have length 0 from then on. */
 void region_detach(napi_env env, struct region *region);

@@ -26,6 +26,7 @@ _Static_assert(sizeof(void *) == 8, "regions are mapped whole: 64-bit address sp
 
 #define KIND_FREE 0u
 #define KIND_HEAD 1u
+#define FLAG_MEMBER 2u
 
 /* A metadata line. `commit` is the 8-byte word whose single store publishes or clears the line. */
 struct line {
@@ -68,5 +69,6 @@ _Static_assert(BUFFER_BYTES == 1u << BUFFER_SHIFT, "buffer size and shift agree"
 static inline uint32_t view_offset(uint32_t view) { return view & 0xffffu; }
 static inline uint32_t view_length(uint32_t view) { return view >> 16; }
 static inline uint32_t state_kind(uint32_t state) { return (state >> 16) & 0xffu; }
+static inline uint32_t state_flags(uint32_t state) { return state >> 24; }
 
 #endif

@@ -43,13 +43,27 @@ void line_prefetch_key(const struct region *region, const struct line *line) {
   __builtin_prefetch(line_key(region, line, &length));
 }
 
-bool line_precedes(const struct region *region, const struct line *first, const struct line *second) {
-  uint32_t first_length, second_length;
-  const uint8_t *first_key = line_key(region, first, &first_length);
-  const uint8_t *second_key = line_key(region, second, &second_length);
-  if (!first_key || !second_key) return false;
-  int order = memcmp(first_key, second_key, first_length < second_length ? first_length : second_length);
-  return order != 0 ? order < 0 : first_length < second_length;
+uint32_t line_key_hash(const struct region *region, const struct line *line) {
+  uint32_t length, hash = 0x811c9dc5;
+  const uint8_t *key = line_key(region, line, &length);
+  for (uint32_t i = 0; key && i < length; i++) hash = (hash ^ key[i]) * 0x01000193;
+  return hash ^ hash >> 15;
+}
+
+void line_key_words(const struct region *region, const struct line *line, uint32_t count, int32_t *words) {
+  uint32_t length;
+  const uint8_t *key = line_key(region, line, &length);
+  for (uint32_t i = 0; i < count; i++) {
+    uint32_t word = 0;
+    if (key && length > 4 * i) memcpy(&word, key + 4 * i, length - 4 * i < 4 ? length - 4 * i : 4);
+    words[i] = (int32_t)(__builtin_bswap32(word) ^ 1u << 31);
+  }
+}
+
+bool line_is_whole(const struct region *region, const struct line *line) {
+  uint32_t length = view_length(line->data);
+  return line->next_fragment == 0 && (state_flags(line->state) & FLAG_MEMBER) == 0 && line->value == length &&
+         region_view(region, line->buffer, view_offset(line->data), length) != NULL;
 }
 
 const uint8_t *line_data(const struct region *region, const struct line *line, uint32_t *length) {

@@ -56,6 +56,7 @@ static napi_value layout(napi_env env, napi_callback_info info) {
       {"CRC_END_WORD", LINE_CRC_END / 4},
       {"KIND_FREE", KIND_FREE},
       {"KIND_HEAD", KIND_HEAD},
+      {"FLAG_MEMBER", FLAG_MEMBER},
       {"OP_FLUSH_VIEW", OP_FLUSH_VIEW},
       {"OP_FLUSH_LINE", OP_FLUSH_LINE},
       {"OP_FENCE", OP_FENCE},
@@ -73,6 +74,15 @@ static napi_value layout(napi_env env, napi_callback_info info) {
       {"LINE_FREE", LINE_FREE},
       {"LINE_VALID", LINE_VALID},
       {"LINE_INVALID", LINE_INVALID},
+      {"LINE_WHOLE", LINE_WHOLE},
+      {"DIGEST_LINK", DIGEST_LINK},
+      {"DIGEST_KEY", DIGEST_KEY},
+      {"DIGEST_WORDS", DIGEST_WORDS},
+      {"TALLY_COMMITTED", TALLY_COMMITTED},
+      {"TALLY_OTHERS", TALLY_OTHERS},
+      {"TALLY_VERSION_LOW", TALLY_VERSION_LOW},
+      {"TALLY_VERSION_HIGH", TALLY_VERSION_HIGH},
+      {"TALLY_WORDS", TALLY_WORDS},
   };
 #undef WORD
   napi_value result;
@@ -119,6 +129,7 @@ NAPI_MODULE_INIT() {
   }
   bool ok = export_all(env, exports, module_exports, environment) && export_all(env, exports, file_exports, environment) &&
             export_all(env, exports, region_exports, environment) && export_all(env, exports, execute_exports, environment) &&
-            export_all(env, exports, view_exports, environment);
+            export_all(env, exports, view_exports, environment) && export_all(env, exports, scan_exports, environment) &&
+            export_all(env, exports, memory_exports, environment);
   return ok ? exports : NULL;
 }

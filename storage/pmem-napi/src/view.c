@@ -1,22 +1,17 @@
 /*
- * Bindings that work on bytes: checksums of arrays and of views, the sums of a receive burst, the verification of
- * lines and of their order, and the copy of a view. Views are named by index; a bad index gives -1, never an exception, because
- * these are called per packet.
+ * Bindings that work on bytes: checksums of arrays and of views, the sums of a receive burst, and the copy of a view.
+ * Views are named by index; a bad index gives -1, never an exception, because these are called per packet.
  */
 #include <string.h>
 
 #include "arguments.h"
 #include "crc32c.h"
 #include "inet-sum.h"
-#include "line.h"
 
 /* drivers/device.ts */
 #define ETHERNET_HEADER_BYTES 14u  /* the sum of a frame starts behind it */
 #define RX_MORE (INT32_C(1) << 16) /* in the last word: the frame goes on in the next descriptor */
 #define DESCRIPTOR_WORDS 4u
-/* How far ahead of its use memory is asked for, in lines: enough to cover a miss, few enough to stay in the first cache. */
-#define KEY_PREFETCH_LINES 8u
-#define LINE_PREFETCH_LINES 16u
 
 /* A range of a Uint8Array, or NULL with an exception. */
 static const uint8_t *byte_range(napi_env env, const napi_value *values, uint64_t *length) {
@@ -142,67 +137,10 @@ static napi_value copy_view(napi_env env, napi_callback_info info) {
   return make_i32(env, 0);
 }
 
-/* verifyLines(handle, firstMeta, count, out) */
-static napi_value verify_lines(napi_env env, napi_callback_info info) {
-  napi_value values[4];
-  struct environment *environment;
-  uint32_t first, count;
-  uint8_t *out;
-  size_t available;
-  if (!arguments_get(env, info, 4, values, &environment)) return NULL;
-  const struct region *region = argument_region(env, values[0], environment);
-  if (!region) return NULL;
-  if (!argument_u32(env, values[1], &first) || !argument_u32(env, values[2], &count) ||
-      !argument_bytes(env, values[3], &out, &available) || count > available)
-    return throw_invalid(env, "firstMeta and count must be whole numbers and out a Uint8Array of at least count bytes");
-  if (count == 0) return NULL;
-  /* Both ends in one extent: index ranges have holes between extents. */
-  const struct line *line = region_line(region, first);
-  if (!line || count - 1 > UINT32_MAX - first || !region_line(region, first + count - 1) ||
-      first >> region->line_shift != (first + count - 1) >> region->line_shift)
-    return throw_invalid(env, "the lines must exist and lie in one extent");
-  for (uint32_t i = 0; i < count; i++) {
-    if (count - i > KEY_PREFETCH_LINES) line_prefetch_key(region, line + i + KEY_PREFETCH_LINES);
-    out[i] = (uint8_t)line_verify(region, first + i, line + i);
-  }
-  return NULL;
-}
-
-/* ascendingRun(handle, metas, count) -> lines of the leading run with strictly ascending keys, or -1 */
-static napi_value ascending_run(napi_env env, napi_callback_info info) {
-  napi_value values[3];
-  struct environment *environment;
-  uint32_t id, count;
-  int32_t *metas;
-  size_t available;
-  if (!arguments_get(env, info, 3, values, &environment)) return NULL;
-  if (!argument_u32(env, values[0], &id) || !argument_words(env, values[1], &metas, &available) ||
-      !argument_u32(env, values[2], &count) || count > available)
-    return make_i32(env, -1);
-  const struct region *region = region_find(environment, id);
-  if (!region) return make_i32(env, -1);
-  uint32_t run = 0;
-  const struct line *last = NULL;
-  for (; run < count; run++) {
-    /* Two steps ahead of the comparison: the line, then the key that it names. */
-    if (count - run > LINE_PREFETCH_LINES) __builtin_prefetch(region_line(region, (uint32_t)metas[run + LINE_PREFETCH_LINES]));
-    if (count - run > KEY_PREFETCH_LINES) {
-      const struct line *ahead = region_line(region, (uint32_t)metas[run + KEY_PREFETCH_LINES]);
-      if (ahead) line_prefetch_key(region, ahead);
-    }
-    const struct line *line = region_line(region, (uint32_t)metas[run]);
-    if (!line) return make_i32(env, -1);
-    if (last && !line_precedes(region, last, line)) break;
-    last = line;
-  }
-  return make_i32(env, (int32_t)run);
-}
-
 const struct export view_exports[] = {
-    {"crc32c", crc_bytes},      {"crc32cPortable", crc_bytes_portable},
-    {"sumBytes", sum_bytes},    {"sumView", sum_view},
-    {"crcView", crc_view},      {"sumDescriptors", sum_descriptors},
-    {"copyView", copy_view},    {"verifyLines", verify_lines},
-    {"ascendingRun", ascending_run},
+    {"crc32c", crc_bytes}, {"crc32cPortable", crc_bytes_portable},
+    {"sumBytes", sum_bytes}, {"sumView", sum_view},
+    {"crcView", crc_view}, {"sumDescriptors", sum_descriptors},
+    {"copyView", copy_view},
     {NULL, NULL},
 };
