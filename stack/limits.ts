@@ -152,6 +152,13 @@ export const RETRIES_MAX = 15 // Linux tcp_retries2: R2 of RFC 9293 3.8.3, about
 export const ORPHAN_RETRIES_MAX = 8
 
 export const DELAYED_ACK_MS = 40 // Linux TCP_DELACK_MIN; RFC 9293 3.8.6.3 allows 500
+/** RFC 9293 3.8.6.3: an ACK for at least every second full segment. */
+export const ACK_EVERY_SEGMENTS = 2
+/**
+ * Behind a sign of loss or reordering no ACK stands for more than two of so many segments: where one frame of a thousand is lost
+ * the next sign comes in time, and a clean fast path pays for each loss with a thousand ACKs at most.
+ */
+export const WATCHFUL_SEGMENTS = 2048
 /** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
 export const QUICK_ACKS = 16
 /** What waits behind a cork goes after this; Linux tcp(7), TCP_CORK. */

@@ -206,6 +206,8 @@ export class Connection {
   /** Bytes received since the last ACK. */
   ackBytes = 0
   quickAcks = 0
+  /** Segments for which ACKs are not to wait for the end of the burst (acknowledge.ts). */
+  watchfulSegments = 0
   /** Largest payload seen from the peer: what a full segment is, for the ACK-every-second rule. */
   peerSegmentBytes = 0
   invalidAckMs = 0

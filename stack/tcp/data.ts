@@ -3,12 +3,13 @@
  * one metadata line on the arrival buffer; no byte is copied.
  *
  *   in order      -> receive queue, then whatever it connects with in the reassembly queue
- *   out of order  -> reassembly queue, and an ACK at once (RFC 5681 3.2)
+ *   out of order  -> reassembly queue
  *
- * Called by: input.ts. Calls: receive-queue.ts, reassembly.ts, close.ts.
+ * Called by: input.ts. Calls: receive-queue.ts, reassembly.ts, acknowledge.ts, close.ts.
  */
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
 import { FLAG_FIN } from '../wire/tcp.ts'
+import { acknowledge, acknowledgeBefore, acknowledgeDisorder, acknowledgeInOrder } from './acknowledge.ts'
 import { enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -22,7 +23,6 @@ import { seqAdd, seqDiff } from './seq.ts'
 import { copyToShared, shallShare } from './shared-buffer.ts'
 import {
   ACK_DELAYED,
-  ACK_NONE,
   ACK_NOW,
   NEWS_RECEIVE,
   STATE_CLOSE_WAIT,
@@ -32,15 +32,13 @@ import {
   STATE_FIN_WAIT_2,
 } from './states.ts'
 
-/** RFC 9293 3.8.6.3: an ACK for at least every second full segment. */
-const ACK_EVERY_SEGMENTS = 2
-
 export function receiveData(context: TcpContext, c: Connection, segment: Segment): void {
   if (c.receiveFinished !== 0) {
     // Behind a FIN there is nothing: a peer gone wrong. What it sent before and again was refused by its number.
     context.counters.dropData++
     return
   }
+  acknowledgeBefore(context, c, segment)
   if (segment.payloadLength > 0) receiveEcn(context, c, segment)
   trimToWindow(context, c, segment)
   if ((segment.flags & FLAG_FIN) !== 0) {
@@ -66,7 +64,7 @@ function trimToWindow(context: TcpContext, c: Connection, segment: Segment): voi
     segment.payloadOffset += cut
     segment.payloadLength -= cut
     segment.sequence = seqAdd(segment.sequence, old)
-    acknowledge(context, c, ACK_NOW)
+    acknowledgeDisorder(context, c)
   }
   if (beyond > 0) {
     segment.payloadLength = Math.max(segment.payloadLength - beyond, 0)
@@ -101,19 +99,17 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   if (!inOrder) {
     context.counters.receivedOutOfOrder++
     insertOutOfOrder(context, c, meta, segment.sequence)
-    acknowledge(context, c, ACK_NOW) // RFC 5681 3.2
+    acknowledgeDisorder(context, c)
     return
   }
   context.counters.receivedInOrder++
   appendReceived(context, c, meta, length)
   context.queueNews(c, NEWS_RECEIVE)
   c.ackBytes += length
-  let urgency = c.quickAcks > 0 || c.ackBytes >= ACK_EVERY_SEGMENTS * c.peerSegmentBytes ? ACK_NOW : ACK_DELAYED
   if (c.reassemblyRoot !== NO_META) {
     drainReassembly(context, c)
-    urgency = ACK_NOW // RFC 5681 3.2: a segment that fills a gap
-  }
-  acknowledge(context, c, urgency)
+    acknowledgeDisorder(context, c)
+  } else acknowledgeInOrder(context, c)
 }
 
 /** A line on the arrival buffer, or NO_META. */
@@ -143,9 +139,4 @@ function receiveFin(context: TcpContext, c: Connection): void {
       enterTimeWait(context, c, true)
       break
   }
-}
-
-function acknowledge(context: TcpContext, c: Connection, urgency: number): void {
-  if (c.ackPending === ACK_NONE || urgency === ACK_NOW) c.ackPending = urgency
-  context.queueOutput(c)
 }

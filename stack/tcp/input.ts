@@ -13,6 +13,7 @@ import { INVALID_ACK_INTERVAL_MS, PAWS_AGE_MS } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FLAG_URG, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import { processAck } from './ack.ts'
+import { acknowledge, acknowledgeBefore, acknowledgeDisorder } from './acknowledge.ts'
 import { CLOSE_REFUSED, CLOSE_RESET } from './application.ts'
 import { challengeAck } from './challenge.ts'
 import { endConnection } from './close.ts'
@@ -261,14 +262,15 @@ function acknowledgeInvalid(context: TcpContext, c: Connection): void {
   if (segment.sequenceLength === 0) {
     if (((context.nowMs - c.invalidAckMs) | 0) < INVALID_ACK_INTERVAL_MS) return
     c.invalidAckMs = context.nowMs
-  } else {
-    context.counters.duplicateBytes += segment.payloadLength
-    // What lies right of rcvNxt was refused for another reason.
-    const end = seqAdd(segment.sequence, segment.payloadLength)
-    reportDuplicate(c, segment.sequence, seqLess(end, c.rcvNxt) ? end : c.rcvNxt)
+    acknowledge(context, c, ACK_NOW)
+    return
   }
-  c.ackPending = ACK_NOW
-  context.queueOutput(c)
+  acknowledgeBefore(context, c, segment)
+  context.counters.duplicateBytes += segment.payloadLength
+  // What lies right of rcvNxt was refused for another reason.
+  const end = seqAdd(segment.sequence, segment.payloadLength)
+  reportDuplicate(c, segment.sequence, seqLess(end, c.rcvNxt) ? end : c.rcvNxt)
+  acknowledgeDisorder(context, c)
 }
 
 /** RFC 5961 3.2: only the exact next number resets; anything else in the window is asked back. */

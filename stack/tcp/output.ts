@@ -71,7 +71,7 @@ export function outputConnection(context: TcpContext, c: Connection): void {
     if (c.synPending !== 0) sendSyn(context, c)
     // RFC 7413 4.2.2: replies go at once. They are not repeated before the SYN-ACK is acknowledged: the timer is its own.
     if (c.fastOpenPending !== 0) sendData(context, c)
-    if (c.ackPending === ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
+    if (c.ackPending >= ACK_NOW && c.state === STATE_SYN_RECEIVED) sendAck(context, c)
     return
   }
   if (c.mtuProbeBytes !== 0 || c.pathMtuGeneration !== context.pathMtus.generation) upkeepPathMtu(context, c)
@@ -79,7 +79,7 @@ export function outputConnection(context: TcpContext, c: Connection): void {
   if (c.tailProbeDue !== 0) sendTailProbe(context, c)
   sendWaiting(context, c)
   if (c.probePending !== 0) sendProbe(context, c)
-  if (c.ackPending === ACK_NOW) sendAck(context, c)
+  if (c.ackPending >= ACK_NOW) sendAck(context, c)
   else if (c.ackPending === ACK_DELAYED) armDelayedAck(context, c)
   if (c.segmentHead !== NO_SEGMENT) {
     const waited = c.lossTimer === LOSS_TIMER_PERSIST || c.lossTimer === LOSS_TIMER_CORK
@@ -249,7 +249,8 @@ export function sendKeepAlive(context: TcpContext, c: Connection): void {
   context.counters.keepAliveProbes++
 }
 
-function sendAck(context: TcpContext, c: Connection): void {
+/** An ACK of its own, with all that there is to say. */
+export function sendAck(context: TcpContext, c: Connection): void {
   clearGather(gather)
   writeAndPush(context, c, acceptableSequence(c), FLAG_ACK, false)
 }

@@ -54,6 +54,8 @@ export class Segment implements SegmentOptions {
   payloadSum = 0
   /** 1: a line has taken over the reference to the buffer. */
   bufferTaken = 0
+  /** 1: a further part of a segment that came in several buffers, which is acknowledged as one. */
+  isPart = 0
 
   hasTimestamps = 0
   timestampValue = 0
@@ -103,6 +105,7 @@ export class Segment implements SegmentOptions {
     this.payloadLength = packet.length - headerLength
     this.payloadSum = this.payloadLength === 0 ? 0 : subtractSums(packet.sum, sumBytes(view, at, headerLength))
     this.bufferTaken = 0
+    this.isPart = 0
     clearOptions(this)
     if (headerLength > TCP_HEADER_BYTES) parseOptions(this, view, at + TCP_HEADER_BYTES, at + headerLength)
     return true
@@ -117,6 +120,7 @@ export class Segment implements SegmentOptions {
     this.payloadLength = pool.dataLength(line)
     this.payloadSum = pool.sum(line)
     this.bufferTaken = 0
+    this.isPart = 1
     this.sackBlocks = 0 // were read with the first part
   }
 }

@@ -20,6 +20,8 @@ export const ACK_NONE = 0
 export const ACK_DELAYED = 1
 /** An ACK leaves with this burst. */
 export const ACK_NOW = 2
+/** As ACK_NOW, but not for what the burst's next segments bring, too (acknowledge.ts). */
+export const ACK_OWN = 3
 
 /* What the loss timer of a connection means (timer-arming.ts). */
 export const LOSS_TIMER_RETRANSMISSION = 0

@@ -161,13 +161,52 @@ test('every second full segment is acknowledged at once (RFC 9293 3.8.6.3)', () 
   assert.equal(lab.peer.take(), [`A 1 ${seq + 2000}`])
 })
 
+/** One burst of segments of 1000 bytes. @returns what is sent in answer, numbers counted from `from` */
+function burst(lab: Established, from: number, places: number[]): string[] {
+  for (const place of places) lab.peer.queue('A', { seq: from + place * 1000, ack: 1, payload: patternBytes(1000) })
+  lab.peer.poll()
+  return lab.peer.take().map((text) => text.replace(/\d+$/, (ack) => `${Number(ack) - from}`))
+}
+
+const upTo = (count: number, first = 0): number[] => Array.from({ length: count }, (_, index) => first + index)
+
 test('a burst gets one ACK a connection, however many segments it has', () => {
   const lab = established()
-  for (let index = 0; index < 40; index++)
-    lab.peer.queue('A', { seq: 1 + index * 1000, ack: 1, payload: patternBytes(1000) })
-  lab.peer.poll()
-  assert.equal(lab.peer.take(), ['A 1 40001'])
-  assert.equal(lab.server.events, ['accept', 'receive'], 'and the application one call')
+  const seq = seasoned(lab)
+  const calls = lab.server.events.length
+  assert.equal(burst(lab, seq, upTo(40)), ['A 1 40000'])
+  assert.is(lab.server.events.length, calls + 1, 'and the application one call')
+})
+
+test('while the window of a peer opens, every second segment of a burst has an ACK of its own', () => {
+  const lab = established()
+  assert.equal(burst(lab, 1, upTo(7)), ['A 1 2000', 'A 1 4000', 'A 1 6000', 'A 1 7000'])
+  burst(lab, 7001, upTo(26))
+  assert.equal(burst(lab, 33_001, upTo(10)), ['A 1 10000'], 'no longer than for 16 ACKs')
+})
+
+test('behind a loss every second segment of a burst has an ACK of its own, for 2048 segments', () => {
+  const lab = established({}, { options: [1, 1, 4, 2] })
+  let seq = seasoned(lab)
+  const each = burst(lab, seq, [0, 2, 3, 1])
+  assert.equal(
+    each,
+    ['A 1 1000', 'A 1 1000', 'A 1 4000'],
+    'and each that is out of order, or fills the gap',
+  )
+  seq += 4000
+  const expected = ['A 1 2000', 'A 1 4000', 'A 1 6000', 'A 1 8000', 'A 1 10000', 'A 1 11000']
+  for (let round = 0; round < 186; round++, seq += 11_000) assert.equal(burst(lab, seq, upTo(11)), expected)
+  burst(lab, seq, upTo(2))
+  assert.equal(burst(lab, seq + 2000, upTo(11)), ['A 1 11000'], 'then one ACK a burst again')
+})
+
+test('behind a segment that comes twice, too, and each duplicate is reported', () => {
+  const lab = established({}, { options: [1, 1, 4, 2] })
+  const seq = seasoned(lab)
+  assert.equal(burst(lab, seq, [0, 1, 2, 3]), ['A 1 4000'])
+  assert.equal(burst(lab, seq, [0, 2]), ['A 1 4000', 'A 1 4000'])
+  assert.equal(burst(lab, seq, upTo(4, 4)), ['A 1 6000', 'A 1 8000'])
 })
 
 test('a segment out of order, and one that fills the gap, is acknowledged at once, with SACK blocks', () => {
