@@ -79,10 +79,11 @@ export class LossRecovery implements Recovery {
         else {
           c.congestionWindow = c.slowStartThreshold // RFC 6937 3.1, at the end
           this.leave(c)
+          this.beginNext(c, delivery)
         }
         break
       case RECOVERY_TIMEOUT:
-        this.onAckAfterTimeout(c, delivery)
+        if (this.isOverAfterTimeout(c, delivery)) this.beginNext(c, delivery)
         break
     }
     if (delivery.echo !== 0) c.undoOn = RECOVERY_NONE // the reduction has a reason that does not go away
@@ -168,13 +169,18 @@ export class LossRecovery implements Recovery {
     relaxReorderWindow(c)
   }
 
+  /** What was sent since the recovery began, and lost, is another window's loss (RFC 6675 5). */
+  private beginNext(c: Connection, delivery: Delivery): void {
+    if (c.lostBytes > 0) this.enterFast(c, delivery)
+  }
+
   private grow(c: Connection, delivery: Delivery): void {
     if (delivery.deliveredBytes > 0 && delivery.ackedBytes > 0)
       this.congestion.onAck(c, delivery.deliveredBytes, delivery.rttNewestUs)
   }
 
-  /** RFC 5682 3.1, the SACK-enhanced version, as Linux has it. */
-  private onAckAfterTimeout(c: Connection, delivery: Delivery): void {
+  /** RFC 5682 3.1, the SACK-enhanced version, as Linux has it. @returns true at the end of the recovery */
+  private isOverAfterTimeout(c: Connection, delivery: Delivery): boolean {
     const done = !seqLess(c.sndUna, c.recoverSequence)
     if (c.frtoOn !== 0 && !done) {
       if (seqLess(c.recoverSequence, c.sndNxt)) {
@@ -188,6 +194,7 @@ export class LossRecovery implements Recovery {
     }
     this.grow(c, delivery)
     if (done) this.leave(c)
+    return done
   }
 
   /** Whether this progress shows that what counted as lost was only late. */
