@@ -4,7 +4,7 @@
  *
  * Work lists: a connection with something to send stands once in the output list, one with something to tell its
  * application once in the news list. Both are worked off after all frames of the burst went in; so a burst costs one
- * callback and at most one ACK a connection, however many segments it brought.
+ * callback and, while nothing is lost, one ACK a connection, however many segments it brought (acknowledge.ts).
  *
  * Invariants:
  *  1. A slot stands in a list at most once. Its connection may be gone, or be another one, when the list is worked off.

@@ -43,9 +43,6 @@ export class Delivery {
   reordered = 0
   /** Bytes that this ACK made count as lost. */
   lostBytes = 0
-  /** RACK.fack as it was before this ACK; valid if fackValid is 1 (rack-state.ts). */
-  fack = 0
-  fackValid = 0
 
   begin(context: TcpContext, c: Connection, segment: Segment): void {
     this.nowUs32 = context.nowUs32
@@ -66,8 +63,6 @@ export class Delivery {
     this.hasFack = c.rackFackValid
     this.reordered = 0
     this.lostBytes = 0
-    this.fack = c.rackFack
-    this.fackValid = c.rackFackValid
   }
 
   /** For losses that no ACK, but time, brings to light. */

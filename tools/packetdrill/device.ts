@@ -9,7 +9,6 @@ import {
   D_FLAGS,
   D_LENGTH,
   D_OFFSET,
-  D_SUM,
   DESCRIPTOR_WORDS,
   type Device,
   type DeviceCapabilities,
@@ -19,13 +18,17 @@ import {
   type TransmitBurst,
   TX_MORE,
 } from '../../drivers/device.ts'
-import { sumBytes } from '../../storage/checksum.ts'
-import { NO_BUFFER } from '../../storage/layout.ts'
+import { scatterFrame, sumFrame } from '../../drivers/frame-copy.ts'
+import { BUFFER_BYTES } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { decodeFrame, type LivePacket } from './frames.ts'
 import { answerQuestion, LOCAL_MAC } from './internet.ts'
 
-const ETHERNET_BYTES = 14
+interface Arrival {
+  readonly frame: Uint8Array
+  readonly firstBytes: number
+  readonly restBytes: number
+}
 
 export class ScriptDevice implements Device {
   readonly name = 'script'
@@ -37,7 +40,7 @@ export class ScriptDevice implements Device {
   readonly sent: LivePacket[] = []
   /** Set before each turn of the stack. */
   nowUs = 0
-  private readonly queue: Uint8Array[] = []
+  private readonly queue: Arrival[] = []
   private readonly pool: Pool
 
   constructor(pool: Pool, mtu: number) {
@@ -45,9 +48,12 @@ export class ScriptDevice implements Device {
     this.capabilities = { mtu, receiveSum: true }
   }
 
-  /** The frame arrives with the next turn. */
-  inject(frame: Uint8Array): void {
-    this.queue.push(frame)
+  /**
+   * The frame arrives with the next turn.
+   * @param firstBytes what its first buffer holds, headers included; @param restBytes what each further one holds
+   */
+  inject(frame: Uint8Array, firstBytes = frame.length, restBytes = 0): void {
+    this.queue.push({ frame, firstBytes, restBytes })
   }
 
   get hasFrames(): boolean {
@@ -55,24 +61,26 @@ export class ScriptDevice implements Device {
   }
 
   receive(burst: ReceiveBurst): number {
-    burst.count = 0
-    while (burst.count < RECEIVE_BURST_FRAMES && this.queue.length > 0) {
-      const buffer = this.pool.allocateBuffer()
-      if (buffer === NO_BUFFER) {
+    const { descriptors } = burst
+    let frames = 0
+    let at = 0
+    while (frames < RECEIVE_BURST_FRAMES && this.queue.length > 0) {
+      const { frame, firstBytes, restBytes } = this.queue[0]!
+      const pieces = frame.length > firstBytes ? 1 + Math.ceil((frame.length - firstBytes) / restBytes) : 1
+      if (at + pieces * DESCRIPTOR_WORDS > descriptors.length) break
+      if (this.pool.freeBuffers < pieces) {
         this.counters.receiveStarved++
         break
       }
-      const frame = this.queue.shift()!
-      const start = this.pool.bufferStart(buffer)
-      this.pool.bufferBytes(buffer).set(frame, start)
-      const at = burst.count++ * DESCRIPTOR_WORDS
-      burst.descriptors[at + D_BUFFER] = buffer
-      burst.descriptors[at + D_OFFSET] = 0
-      burst.descriptors[at + D_LENGTH] = frame.length
-      const sum = sumBytes(this.pool.bufferView(buffer), start + ETHERNET_BYTES, frame.length - ETHERNET_BYTES)
-      burst.descriptors[at + D_SUM] = sum
+      this.queue.shift()
+      const first = scatterFrame(this.pool, frame.subarray(0, firstBytes), BUFFER_BYTES, descriptors, at)
+      const end = scatterFrame(this.pool, frame.subarray(firstBytes), restBytes, descriptors, first)
+      sumFrame(this.pool, descriptors, at, end)
+      at = end
+      frames++
     }
-    return burst.count
+    burst.count = at / DESCRIPTOR_WORDS
+    return frames
   }
 
   transmit(burst: TransmitBurst): number {
@@ -97,7 +105,7 @@ export class ScriptDevice implements Device {
 
   private see(frame: Uint8Array): void {
     const reply = answerQuestion(frame)
-    if (reply !== undefined) this.queue.push(reply)
+    if (reply !== undefined) this.inject(reply)
     const packet = decodeFrame(frame, this.nowUs)
     if (packet !== undefined) this.sent.push(packet)
   }

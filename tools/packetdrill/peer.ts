@@ -4,7 +4,7 @@
  *
  * One expected packet may be several of the stack's, as it may be several of a kernel's behind its segmentation offload:
  * segments that continue each other and stand for the expected one together are taken as one. One injected packet that
- * is longer than a segment arrives as several, at one moment.
+ * is longer than a segment arrives as one, in several buffers.
  *
  * Called by: run-script.ts.
  */
@@ -29,7 +29,6 @@ import type { ScriptNetwork } from './network.ts'
 import type { IcmpSpec, PacketAction, TcpSpec } from './script.ts'
 import { showPacket } from './show-packet.ts'
 
-const FIN = 1
 const SYN = 2
 const PSH = 8
 const ACK = 16
@@ -85,10 +84,16 @@ export class Peer {
     const flow = this.flow!
     const { ends } = this.options
     const live = flow.inbound(spec)
+<<<<<<< HEAD
     for (const segment of this.split(live)) {
       const frame = peerFrame(ends, PROTOCOL_TCP, tcpSegment(ends, segment), tos, ttl)
       this.network.device.inject(frame)
     }
+=======
+    const frame = peerFrame(version, PROTOCOL_TCP, tcpSegment(version, live), tos, ttl)
+    const partBytes = this.partBytes(live)
+    this.network.device.inject(frame, frame.length - live.length + partBytes, partBytes)
+>>>>>>> d0d5e8d (packetdrill: a large packet arrives as one; goldens with more ACKs)
   }
 
   private begin(localPort: number, remotePort: number): Flow {
@@ -97,21 +102,19 @@ export class Peer {
     return this.flow
   }
 
+<<<<<<< HEAD
   /** A packet that is larger than the link is what offload made of several. */
   private split(tcp: LiveTcp): LiveTcp[] {
     const fits = this.options.mtu - IP_HEADER_BYTES[this.options.ends.version] - TCP_BYTES
+=======
+  /** Payload that one buffer takes. A packet that is larger than the link is what offload made of several. */
+  private partBytes(tcp: LiveTcp): number {
+    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.version] - TCP_BYTES
+>>>>>>> d0d5e8d (packetdrill: a large packet arrives as one; goldens with more ACKs)
     const most = fits - OPTIONS_BYTES_MAX
-    if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return [tcp]
+    if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return tcp.length
     const asked = this.options.segmentBytes || this.flow!.announcedMss
-    const size = asked > 0 ? Math.min(most, asked) : most
-    const segments: LiveTcp[] = []
-    for (let at = 0; at < tcp.length; at += size) {
-      const last = at + size >= tcp.length
-      const flags = last ? tcp.flags : tcp.flags & ~(FIN | PSH)
-      const length = Math.min(size, tcp.length - at)
-      segments.push({ ...tcp, sequence: (tcp.sequence + at) >>> 0, length, flags })
-    }
-    return segments
+    return asked > 0 ? Math.min(most, asked) : most
   }
 
   private injectIcmp(spec: IcmpSpec, line: number, ttl: number): void {

@@ -189,11 +189,7 @@ test('behind a loss every second segment of a burst has an ACK of its own, for 2
   const lab = established({}, { options: [1, 1, 4, 2] })
   let seq = seasoned(lab)
   const each = burst(lab, seq, [0, 2, 3, 1])
-  assert.equal(
-    each,
-    ['A 1 1000', 'A 1 1000', 'A 1 4000'],
-    'and each that is out of order, or fills the gap',
-  )
+  assert.equal(each, ['A 1 1000', 'A 1 1000', 'A 1 4000'], 'and each that is out of order, or fills the gap')
   seq += 4000
   const expected = ['A 1 2000', 'A 1 4000', 'A 1 6000', 'A 1 8000', 'A 1 10000', 'A 1 11000']
   for (let round = 0; round < 186; round++, seq += 11_000) assert.equal(burst(lab, seq, upTo(11)), expected)
