@@ -84,16 +84,9 @@ export class Peer {
     const flow = this.flow!
     const { ends } = this.options
     const live = flow.inbound(spec)
-<<<<<<< HEAD
-    for (const segment of this.split(live)) {
-      const frame = peerFrame(ends, PROTOCOL_TCP, tcpSegment(ends, segment), tos, ttl)
-      this.network.device.inject(frame)
-    }
-=======
-    const frame = peerFrame(version, PROTOCOL_TCP, tcpSegment(version, live), tos, ttl)
+    const frame = peerFrame(ends, PROTOCOL_TCP, tcpSegment(ends, live), tos, ttl)
     const partBytes = this.partBytes(live)
     this.network.device.inject(frame, frame.length - live.length + partBytes, partBytes)
->>>>>>> d0d5e8d (packetdrill: a large packet arrives as one; goldens with more ACKs)
   }
 
   private begin(localPort: number, remotePort: number): Flow {
@@ -102,15 +95,9 @@ export class Peer {
     return this.flow
   }
 
-<<<<<<< HEAD
-  /** A packet that is larger than the link is what offload made of several. */
-  private split(tcp: LiveTcp): LiveTcp[] {
-    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.ends.version] - TCP_BYTES
-=======
   /** Payload that one buffer takes. A packet that is larger than the link is what offload made of several. */
   private partBytes(tcp: LiveTcp): number {
-    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.version] - TCP_BYTES
->>>>>>> d0d5e8d (packetdrill: a large packet arrives as one; goldens with more ACKs)
+    const fits = this.options.mtu - IP_HEADER_BYTES[this.options.ends.version] - TCP_BYTES
     const most = fits - OPTIONS_BYTES_MAX
     if (tcp.length <= fits - (tcp.options.length > 0 ? OPTIONS_BYTES_MAX : 0)) return tcp.length
     const asked = this.options.segmentBytes || this.flow!.announcedMss
