@@ -32,6 +32,8 @@ export function socket(process: ScriptProcess, call: Call): Attempt {
     const { receiveMaxBytes, sendMaxBytes } = process.settings
     const Socket = datagrams ? DatagramSocket : ScriptSocket
     const created = new Socket(process.network, { receiveLimitBytes: receiveMaxBytes, sendLimitBytes: sendMaxBytes })
+    const { sendStartBytes } = process.settings
+    if (sendStartBytes > 0) created.sendBuffer.setGrowth(sendStartBytes, sendMaxBytes)
     if (created instanceof DatagramSocket) process.datagrams = created
     created.nonBlocking = kinds.includes(NON_BLOCKING)
     return done(process.open(call, created))
@@ -96,10 +98,12 @@ export function shutdown(process: ScriptProcess, call: Call): Attempt {
 
 /** close(fd) */
 export function close(process: ScriptProcess, call: Call): Attempt {
-  return withSocket(process, call, (socket) => {
-    process.close(call.number(0))
-    return socket.close()
-  })
+  return () => {
+    const descriptor = call.number(0)
+    const socket = process.socket(descriptor)
+    if (!process.close(descriptor)) return failed('EBADF')
+    return socket === undefined ? done(0) : socket.close()
+  }
 }
 
 /** An address of a script: `...` or a structure with sin_port and sin_addr; '' and 0 where it does not say. */

@@ -15,7 +15,7 @@ const READ_HANGUP = CONSTANTS.get('POLLRDHUP')!
 
 const US_PER_MS = 1000
 
-/** What is true of a socket, as Linux's tcp_poll says it. */
+/** What is true of a socket, as Linux's tcp_poll says it; epoll's bits are the same. */
 export function readiness(socket: ScriptSocket): number {
   if (socket.isListening) return socket.canAccept ? IN | READ_NORMAL : 0
   if (socket.role === 'fresh') return OUT | HANGUP | WRITE_NORMAL
@@ -24,7 +24,7 @@ export function readiness(socket: ScriptSocket): number {
   if (socket.role === 'over' || (socket.atEnd && socket.writeEnded)) bits |= HANGUP
   if (socket.atEnd) bits |= IN | READ_NORMAL | READ_HANGUP
   if (socket.availableBytes > 0) bits |= IN | READ_NORMAL
-  if (socket.writeEnded || socket.error !== '' || socket.writableBytes > 0) bits |= OUT | WRITE_NORMAL
+  if (socket.writeEnded || socket.error !== '' || socket.checkRoom()) bits |= OUT | WRITE_NORMAL
   return bits
 }
 

@@ -9,6 +9,8 @@ import { accept, bind, close, connect, listen, shutdown, socket } from './calls-
 import { fcntl, getsockopt, ioctl, setsockopt } from './calls-control.ts'
 import { read, readv, recv, recvfrom, recvmsg, send, sendmsg, sendto, write, writev } from './calls-data.ts'
 import { poll } from './calls-poll.ts'
+import { epollControl, epollCreate, epollWait } from './epoll.ts'
+import { open, sendfile } from './files.ts'
 import type { ScriptProcess } from './process.ts'
 
 type Handler = (process: ScriptProcess, call: Call) => Attempt
@@ -37,6 +39,12 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   fcntl,
   ioctl,
   poll,
+  epoll_create: epollCreate,
+  epoll_create1: epollCreate,
+  epoll_ctl: epollControl,
+  epoll_wait: epollWait,
+  open,
+  sendfile,
 }
 
 /** Whether a call of this name can be made at all: known before the script runs. */

@@ -3,11 +3,12 @@
  * settings; any other makes the script unsupported, by its name.
  */
 import { ScriptUnsupported } from './errors.ts'
+import { fileOf } from './files.ts'
 import { FIXED_AT_START, type Settings } from './settings.ts'
 
 /** Commands that prepare what does not exist here: devices, queues that lose nothing, the restoring of sysctls. */
 const WITHOUT_EFFECT =
-  /^(?:ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |nstat -n$)/
+  /^(?:ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |(?:\/bin\/)?rm -f |nstat(?: -n)?$)/
 const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
 /** As the scripts among Linux's self-tests name theirs; Google's lie one folder up or more. */
 const LINUX_DEFAULTS = './defaults.sh'
@@ -40,6 +41,11 @@ function runCommand(command: string, line: number, settings: Settings, started: 
   }
   if (program === 'sysctl' || SET_SYSCTLS.test(program!)) {
     for (const word of words) if (!word.startsWith('-')) setSysctl(word, line, settings, started)
+    return
+  }
+  const file = /(?:^|\/)dd$/.test(program!) ? fileOf(words) : undefined
+  if (file !== undefined) {
+    settings.files.set(file.name, file.bytes)
     return
   }
   if (/^(?:ip|\/sbin\/ip) (?:-\d )?(?:link|route)/.test(command) && setRoute(words, settings, started)) return

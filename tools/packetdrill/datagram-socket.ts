@@ -63,8 +63,8 @@ export class DatagramSocket extends ScriptSocket {
     return this.waiting[0] ?? 0
   }
 
-  override get writableBytes(): number {
-    return 1
+  override checkRoom(): boolean {
+    return true
   }
 
   override get atEnd(): boolean {

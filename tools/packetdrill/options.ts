@@ -113,6 +113,13 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
       return socket.role === 'connected' ? connection.sendMss : maximumSegmentSize(connection.context, connection)
     },
   },
+  TCP_NOTSENT_LOWAT: {
+    set(socket, value) {
+      socket.sendBuffer.setLowMark(value)
+      return undefined
+    },
+    initial: 0,
+  },
   TCP_SYNCNT: {
     set(socket, value) {
       if (value < 1 || value > SYN_COUNT_MAX) return 'EINVAL'
@@ -152,11 +159,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
     set(socket, value) {
       const bytes = Math.max(value * 2, SEND_BUFFER_MIN)
       socket.options.set('SO_SNDBUF', bytes)
-      options(socket).sendLimitBytes = bytes
-      if (socket.connection !== undefined) {
-        socket.connection.sendLimitBytes = bytes
-        socket.connection.sendLowMarkBytes = bytes >> 1
-      }
+      socket.sendBuffer.setLimit(bytes)
       return undefined
     },
     initial: 16_384,

@@ -6,10 +6,14 @@
 import type { Attempt, Call, CallResult } from './call.ts'
 import { prepareCall } from './calls.ts'
 import type { DatagramSocket } from './datagram-socket.ts'
+import { Epoll } from './epoll.ts'
 import { ScriptFailure } from './errors.ts'
+import { ScriptFile } from './files.ts'
 import type { ScriptNetwork } from './network.ts'
-import type { ScriptSocket } from './script-socket.ts'
+import { ScriptSocket } from './script-socket.ts'
 import type { Settings } from './settings.ts'
+
+type Descriptor = ScriptSocket | Epoll | ScriptFile
 
 interface Waiting {
   readonly call: Call
@@ -21,7 +25,7 @@ interface Waiting {
 export class ScriptProcess {
   readonly network: ScriptNetwork
   readonly settings: Settings
-  private readonly descriptors = new Map<number, ScriptSocket>()
+  private readonly descriptors = new Map<number, Descriptor>()
   /** Every connection that was accepted. */
   readonly accepted: ScriptSocket[] = []
   private listenerClosed = false
@@ -104,21 +108,33 @@ export class ScriptProcess {
 
   /** A socket by the number in the script; undefined if it is none. */
   socket(descriptor: number): ScriptSocket | undefined {
-    return this.descriptors.get(descriptor)
+    const found = this.descriptors.get(descriptor)
+    return found instanceof ScriptSocket ? found : undefined
   }
 
-  open(call: Call, socket: ScriptSocket): number {
+  epoll(descriptor: number): Epoll | undefined {
+    const found = this.descriptors.get(descriptor)
+    return found instanceof Epoll ? found : undefined
+  }
+
+  file(descriptor: number): ScriptFile | undefined {
+    const found = this.descriptors.get(descriptor)
+    return found instanceof ScriptFile ? found : undefined
+  }
+
+  open(call: Call, opened: Descriptor): number {
     const { result } = call.action
     const descriptor = result.kind === 'ellipsis' ? this.freeDescriptor() : call.numberOf(result)
     if (descriptor < 0) return this.freeDescriptor()
     // A number that is given again means the newer one; the older stays open (packetdrill numbers them for itself).
-    this.descriptors.set(descriptor, socket)
+    this.descriptors.set(descriptor, opened)
     return descriptor
   }
 
-  close(descriptor: number): void {
-    if (this.descriptors.get(descriptor)?.isListening) this.listenerClosed = true
-    this.descriptors.delete(descriptor)
+  /** @returns false if it is none */
+  close(descriptor: number): boolean {
+    if (this.socket(descriptor)?.isListening) this.listenerClosed = true
+    return this.descriptors.delete(descriptor)
   }
 
   /**
@@ -126,7 +142,7 @@ export class ScriptProcess {
    * it is another listener than before.
    */
   startsAnew(remotePort: number): boolean {
-    const listens = [...this.descriptors.values()].some((socket) => socket.isListening)
+    const listens = [...this.descriptors.keys()].some((descriptor) => this.socket(descriptor)?.isListening)
     if (listens && this.listenerClosed) {
       this.listenerClosed = false
       return true

@@ -22,6 +22,7 @@ import { BUFFER_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout
 import { LOCAL_PORT, REMOTE_PORT } from './addresses.ts'
 import { type CallResult, done, failed } from './call.ts'
 import type { ScriptNetwork } from './network.ts'
+import { SendBuffer } from './send-buffer.ts'
 
 /** Why a connection ended, as the socket's error. */
 const ERRNO: Readonly<Record<number, string>> = {
@@ -45,6 +46,10 @@ export class ScriptSocket implements Application {
   lastConnection: Connection | undefined
   /** SO_ERROR: '' or the name of what has happened and was not yet told. */
   error = ''
+  /** What the script says of its size counts, else the stack's. */
+  readonly sendBuffer = new SendBuffer()
+  /** What an edge-triggered epoll tells of: data, connections, room, ends. */
+  happenings = 0
   /** Seconds of SO_LINGER; -1: off. */
   lingerS = -1
   localPort = 0
@@ -64,6 +69,8 @@ export class ScriptSocket implements Application {
   /** connect has returned, and waits for data (TCP_FASTOPEN_CONNECT). */
   private deferred: { readonly address: string; readonly port: number } | undefined
   private corked = false
+  /** A write or a poll found no room: it is told when there is some. */
+  private wantsRoom = false
 
   constructor(network: ScriptNetwork, options: ConnectionOptions) {
     this.network = network
@@ -75,6 +82,7 @@ export class ScriptSocket implements Application {
   onAccept(connection: Connection): void {
     if (this.role === 'connecting') {
       this.role = 'connected'
+      this.happenings++
       return
     }
     const child = new ScriptSocket(this.network, this.connectionOptions)
@@ -85,8 +93,10 @@ export class ScriptSocket implements Application {
     child.remotePort = connection.remotePort
     child.lingerS = this.lingerS
     for (const [name, value] of this.options) child.options.set(name, value)
+    child.sendBuffer.inherit(this.sendBuffer)
     connection.application = child
     this.accepted.push(child)
+    this.happenings++
   }
 
   onReceive(connection: Connection): void {
@@ -94,6 +104,7 @@ export class ScriptSocket implements Application {
     // Nobody is there to read (RFC 9293 3.6.1): the peer has to know.
     if (this.closed && connection.receiveQueuedBytes > 0) connection.abort()
     this.queuedBytes = connection.receiveQueuedBytes
+    this.happenings++
   }
 
   onSendSpace(): void {}
@@ -102,6 +113,7 @@ export class ScriptSocket implements Application {
     if (this.connection !== connection) return
     this.connection = undefined
     this.role = 'over'
+    this.happenings++
     if (reason === CLOSE_ORDERLY) {
       this.endOfData = true
       return
@@ -268,9 +280,15 @@ export class ScriptSocket implements Application {
     return this.writeClosed || this.role === 'over'
   }
 
-  /** Room that a poll for writing would find. */
-  get writableBytes(): number {
-    return this.connection !== undefined && this.role === 'connected' ? this.connection.sendSpace : 0
+  /** Whether a poll for writing finds room; if not, there is something to tell later. */
+  checkRoom(): boolean {
+    const { connection, sendBuffer } = this
+    if (connection === undefined || this.role !== 'connected') return false
+    if (this.wantsRoom) sendBuffer.grow(connection)
+    const room = sendBuffer.counts ? sendBuffer.isWriteable(connection) : connection.sendSpace > 0
+    if (room && this.wantsRoom) this.happenings++
+    this.wantsRoom = !room
+    return room
   }
 
   /**
@@ -285,14 +303,36 @@ export class ScriptSocket implements Application {
     const { connection } = this
     if (connection === undefined || this.role === 'fresh' || this.role === 'listening') return failed('EPIPE')
     if (this.role === 'connecting') return undefined
-    const taken = Math.min(bytes, connection.sendSpace)
-    if (taken === 0 && bytes > 0) return undefined
+    // Who waits is woken only when there is more than a little room.
+    if (this.wantsRoom && !this.nonBlocking && !this.checkRoom()) return undefined
     if (more) connection.cork()
-    connection.send(this.zeros(taken))
+    const taken = this.queue(connection, bytes)
+    this.wantsRoom = taken < bytes
+    if (taken === 0 && bytes > 0) return undefined
     if (ends && taken === bytes) connection.endRecord()
     if (!more && !this.corked) connection.uncork()
     this.network.flush()
     return done(taken)
+  }
+
+  /** Queues as much as there is room for. @returns how much */
+  private queue(connection: Connection, bytes: number): number {
+    const { sendBuffer } = this
+    if (!sendBuffer.counts) {
+      const taken = Math.min(bytes, connection.sendSpace)
+      connection.send(this.zeros(taken))
+      return taken
+    }
+    let left = bytes
+    while (left > 0) {
+      const taken = sendBuffer.take(connection, left)
+      if (taken === 0) break
+      connection.send(this.zeros(taken))
+      left -= taken
+      // A piece that is full leaves at once, as far as it may.
+      if (left > 0) this.network.flush()
+    }
+    return bytes - left
   }
 
   /** TCP_CORK: small segments wait. */

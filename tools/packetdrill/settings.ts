@@ -27,6 +27,8 @@ export class Settings {
   ipVersion: IpVersion = 4
   /** What its sockets are: IPv6 ones may speak IPv4, too (mapped addresses). */
   socketVersion: IpVersion = 4
+  /** Lengths of the files that commands have made, by name. */
+  readonly files = new Map<string, number>()
   readonly addresses = { 4: new ScriptAddresses(4), 6: new ScriptAddresses(6) } as const
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
@@ -36,6 +38,8 @@ export class Settings {
   /** Largest receive buffer: what the window scale is made for. */
   receiveMaxBytes = RECEIVE_MAX
   sendMaxBytes = SEND_MAX
+  /** The middle one of tcp_wmem, if the script says it: send buffers begin so large; 0: not said. */
+  sendStartBytes = 0
 
   /**
    * One setting by its name below net.ipv4.
@@ -44,10 +48,13 @@ export class Settings {
   apply(name: string, value: string): boolean {
     const text = value.trim().replace(/\s+/g, ' ')
     if (name === 'tcp_rmem' || name === 'tcp_wmem') {
-      const most = Number(text.split(' ')[2])
-      if (name === 'tcp_rmem') this.receiveMaxBytes = most
-      else this.sendMaxBytes = most
-      return most > 0
+      const [, start, most] = text.split(' ').map(Number)
+      if (name === 'tcp_rmem') this.receiveMaxBytes = most!
+      else {
+        this.sendStartBytes = start!
+        this.sendMaxBytes = most!
+      }
+      return most! > 0
     }
     if (name === 'tcp_fastopen') return this.setFastOpen(Number(text))
     const outcome = setKnob(this.tcp, name, text)
