@@ -401,6 +401,7 @@ export class Commit {
   private publishChange(batch: Batch, change: number): void {
     const { list, counters } = this
     const existing = batch.existing[change]!
+    const hash = batch.hash[change]!
     const atomic = batch.atomic[change] === 1
     counters.changes++
     if (batch.kind[change] === CHANGE_PUT) {
@@ -411,12 +412,12 @@ export class Commit {
       }
       this.verified[head] = 1 // its TCP checksum held, or it was written from memory
       if (existing === NO_META) {
-        list.insert(head)
+        list.insert(head, hash)
       } else {
         const order = compareVersions(this.pool, existing, head)
         // What a damaged line says of its version means nothing.
         if (order > 0 && !this.reclamation.isDamaged(existing)) throw new Error('a newer version is already published')
-        list.replace(existing, head)
+        list.replace(existing, head, hash)
         this.retire(existing, false, order === 0)
         if (order === 0) {
           counters.changes--
@@ -427,7 +428,7 @@ export class Commit {
       if (atomic) this.reclamation.settleMember(head)
     } else {
       if (existing !== NO_META) {
-        list.remove(existing)
+        list.remove(existing, hash)
         this.retire(existing, !atomic, false)
       }
       if (atomic) this.reclamation.defer(batch.head[change]!)

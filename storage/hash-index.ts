@@ -48,21 +48,21 @@ export class HashIndex {
     }
   }
 
-  /** Adds an entry whose key is not in the table. */
-  insert(meta: number): void {
+  /** Adds an entry whose key is not in the table. Here and below `hash` is `hashOf` it: who staged the change knows it. */
+  insert(meta: number, hash: number): void {
     if (this.size * 2 > this.mask) this.resize((this.mask + 1) * 2)
-    this.place(meta, this.hashOf(meta))
+    this.place(meta, hash)
     this.size++
   }
 
   /** Puts `meta` in the place of `old`, which has the same key. */
-  replace(old: number, meta: number): void {
-    this.slots[this.slotOf(old) << SLOT_SHIFT] = meta
+  replace(old: number, meta: number, hash: number): void {
+    this.slots[this.slotOf(old, hash) << SLOT_SHIFT] = meta
   }
 
-  remove(meta: number): void {
+  remove(meta: number, hash: number): void {
     const { slots, mask } = this
-    let hole = this.slotOf(meta)
+    let hole = this.slotOf(meta, hash)
     for (let slot = (hole + 1) & mask; slots[slot << SLOT_SHIFT] !== NO_META; slot = (slot + 1) & mask) {
       // An entry may move back to the hole if its own place is not between the hole and where it stands.
       const home = slots[(slot << SLOT_SHIFT) + S_HASH]! & mask
@@ -120,7 +120,8 @@ export class HashIndex {
     return keyEquals(this.pool, this.pool.get(meta, W_BUFFER), this.pool.get(meta, W_KEY), bytes, start, length)
   }
 
-  private hashOf(meta: number): number {
+  /** The hash of an entry's key, read from where it lies. */
+  hashOf(meta: number): number {
     const { pool } = this
     const view = pool.get(meta, W_KEY)
     return hashKey(
@@ -130,9 +131,9 @@ export class HashIndex {
     )
   }
 
-  private slotOf(meta: number): number {
+  private slotOf(meta: number, hash: number): number {
     const { slots, mask } = this
-    let slot = this.hashOf(meta) & mask
+    let slot = hash & mask
     for (; slots[slot << SLOT_SHIFT] !== meta; slot = (slot + 1) & mask) {
       if (slots[slot << SLOT_SHIFT] === NO_META) throw new Error(`entry ${meta} is not in the exact index`)
     }

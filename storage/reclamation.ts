@@ -74,11 +74,11 @@ export class Reclamation {
    */
   retire(head: number, cleared: boolean): void {
     const { pool } = this
-    if (this.quarantine.delete(head)) {
+    if (this.quarantine.size > 0 && this.quarantine.delete(head)) {
       if (!cleared) this.heads.push(head)
       return
     }
-    const fragments = this.brokenChains.get(head)
+    const fragments = this.brokenChainOf(head)
     if (fragments === undefined) {
       for (let meta = head; meta !== NO_META; meta = pool.next(meta)) pool.unmarkStored(meta)
     } else {
@@ -168,14 +168,19 @@ export class Reclamation {
     }
   }
 
+  /** Asked for every entry that goes out of use: a look into a map costs more than all the rest, and it is nearly always empty. */
+  private brokenChainOf(head: number): number[] | undefined {
+    return this.brokenChains.size === 0 ? undefined : this.brokenChains.get(head)
+  }
+
   private releaseUnlessPinned(head: number): void {
-    if (this.pins.has(head)) this.retiredWhilePinned.add(head)
+    if (this.pins.size > 0 && this.pins.has(head)) this.retiredWhilePinned.add(head)
     else this.releaseEntry(head)
   }
 
   private releaseEntry(head: number): void {
     const { pool } = this
-    const fragments = this.brokenChains.get(head)
+    const fragments = this.brokenChainOf(head)
     this.releases.push(head)
     if (fragments !== undefined) {
       this.brokenChains.delete(head)

@@ -97,8 +97,8 @@ export class SkipList {
 
   /* --- changing --- */
 
-  /** Links a node whose key is not in the list. */
-  insert(meta: number): void {
+  /** Links a node whose key is not in the list. Here and below `hash` is that of its key. */
+  insert(meta: number, hash = this.exact.hashOf(meta)): void {
     const { pool } = this
     const view = pool.get(meta, W_KEY)
     const start = pool.bufferStart(pool.get(meta, W_BUFFER)) + viewOffset(view)
@@ -109,16 +109,16 @@ export class SkipList {
     this.setLink(predecessor, meta)
     this.previous[meta] = predecessor
     if (successor !== NO_META) this.previous[successor] = meta
-    this.exact.insert(meta)
+    this.exact.insert(meta, hash)
     this.size++
     this.epoch++
   }
 
   /** Puts `meta` in the place of `old`, which has the same key. Needs no search. */
-  replace(old: number, meta: number): void {
+  replace(old: number, meta: number, hash = this.exact.hashOf(old)): void {
     const predecessor = this.previous[old]!
     const successor = this.next(old)
-    this.exact.replace(old, meta)
+    this.exact.replace(old, meta, hash)
     this.blocks.replace(old, meta)
     this.setLink(meta, successor)
     this.setLink(predecessor, meta)
@@ -128,7 +128,7 @@ export class SkipList {
   }
 
   /** Unlinks a node. Its own level-0 link stays as it is: a walk of recovery passes through it until the line is used again. */
-  remove(meta: number): void {
+  remove(meta: number, hash = this.exact.hashOf(meta)): void {
     const { pool } = this
     const view = pool.get(meta, W_KEY)
     const start = pool.bufferStart(pool.get(meta, W_BUFFER)) + viewOffset(view)
@@ -138,7 +138,7 @@ export class SkipList {
     const successor = this.next(meta)
     this.setLink(predecessor, successor)
     if (successor !== NO_META) this.previous[successor] = predecessor
-    this.exact.remove(meta)
+    this.exact.remove(meta, hash)
     this.size--
     this.epoch++
   }

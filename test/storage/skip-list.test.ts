@@ -49,6 +49,8 @@ class Workload {
   }
 }
 
+const hashOf = ({ key }: Pick<Node, 'key'>): number => hashKey(key, 0, key.length)
+
 /** Every level-0 link, the back links, and the lookups, against the model in key order. */
 function check(list: SkipList, pool: Pool, model: readonly Node[], context: string): void {
   assert.is(list.size, model.length, context)
@@ -184,30 +186,30 @@ test('the exact index finds what a map does, through growth, replacement and rem
     const name = `key-${work.below(3500)}`
     const key = Buffer.from(name)
     const known = model.get(name)
-    const found = index.find(hashKey(key, 0, key.length), key, 0, key.length)
+    const found = index.find(hashOf({ key }), key, 0, key.length)
     assert.is(found, known === undefined ? NO_META : known.meta, `step ${step}, PACKRAT_SEED=${SEED}`)
     if (known === undefined) {
       const node = work.node(key)
-      index.insert(node.meta)
+      index.insert(node.meta, hashOf(node))
       model.set(name, node)
     } else if (work.below(3) === 0) {
       const node = work.node(key)
-      index.replace(known.meta, node.meta)
+      index.replace(known.meta, node.meta, hashOf(node))
       pool.release(known.meta)
       model.set(name, node)
     } else if (work.below(2) === 0) {
-      index.remove(known.meta)
+      index.remove(known.meta, hashOf(known))
       pool.release(known.meta)
       model.delete(name)
     }
   }
   assert.ok(model.size > 2048, 'the table has grown')
   for (const { key, meta } of model.values())
-    assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), meta)
-  for (const { meta } of model.values()) index.remove(meta)
-  for (const { key } of model.values()) assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), NO_META)
+    assert.is(index.find(hashOf({ key }), key, 0, key.length), meta)
+  for (const node of model.values()) index.remove(node.meta, hashOf(node))
+  for (const { key } of model.values()) assert.is(index.find(hashOf({ key }), key, 0, key.length), NO_META)
   const stranger = work.node(Buffer.from('stranger'))
-  assert.throws(() => index.remove(stranger.meta), /not in the exact index/)
+  assert.throws(() => index.remove(stranger.meta, hashOf(stranger)), /not in the exact index/)
   index.clear()
 })
 
@@ -215,23 +217,23 @@ test('the exact index takes any number of entries at once, beside those it has',
   for (const count of [0, 1, 63, 64, 65, 1000, 3000]) {
     const work = new Workload(SEED + count, 4096)
     const index = new HashIndex(work.pool)
-    const node = (name: string): Node => work.node(Buffer.from(name))
-    const before = Array.from({ length: 10 }, (_, i) => node(`before-${i}`))
-    for (const { meta } of before) index.insert(meta)
-    const bulk = Array.from({ length: count }, (_, i) => node(`bulk-${i}`))
+    const named = (name: string): Node => work.node(Buffer.from(name))
+    const before = Array.from({ length: 10 }, (_, i) => named(`before-${i}`))
+    for (const node of before) index.insert(node.meta, hashOf(node))
+    const bulk = Array.from({ length: count }, (_, i) => named(`bulk-${i}`))
     const listed = new Int32Array(work.pool.metaIndexEnd)
     const hashes = new Int32Array(work.pool.metaIndexEnd)
-    for (const { key, meta } of bulk) {
-      listed[meta] = 1
-      hashes[meta] = hashKey(key, 0, key.length)
+    for (const node of bulk) {
+      listed[node.meta] = 1
+      hashes[node.meta] = hashOf(node)
     }
     index.insertAll(listed, hashes, count)
-    const after = Array.from({ length: 10 }, (_, i) => node(`after-${i}`))
-    for (const { meta } of after) index.insert(meta)
+    const after = Array.from({ length: 10 }, (_, i) => named(`after-${i}`))
+    for (const node of after) index.insert(node.meta, hashOf(node))
     for (const { key, meta } of [...before, ...bulk, ...after])
-      assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), meta, `${count}: ${key}`)
-    for (const { meta } of bulk) index.remove(meta)
-    for (const { key } of bulk) assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), NO_META)
+      assert.is(index.find(hashOf({ key }), key, 0, key.length), meta, `${count}: ${key}`)
+    for (const node of bulk) index.remove(node.meta, hashOf(node))
+    for (const { key } of bulk) assert.is(index.find(hashOf({ key }), key, 0, key.length), NO_META)
   }
 })
 
@@ -245,11 +247,11 @@ test('keys with one hash are told apart', () => {
     const key = Buffer.from(`collision-${i}`)
     if ((hashKey(key, 0, key.length) & 0xfff) === wanted) nodes.push(work.node(key))
   }
-  for (const { meta } of nodes) index.insert(meta)
+  for (const node of nodes) index.insert(node.meta, hashOf(node))
   for (const gone of [0, 3, 7, 5, 1, 6, 2, 4]) {
-    index.remove(nodes[gone]!.meta)
+    index.remove(nodes[gone]!.meta, hashOf(nodes[gone]!))
     nodes[gone] = { key: nodes[gone]!.key, meta: NO_META }
-    for (const { key, meta } of nodes) assert.is(index.find(hashKey(key, 0, key.length), key, 0, key.length), meta)
+    for (const { key, meta } of nodes) assert.is(index.find(hashOf({ key }), key, 0, key.length), meta)
   }
 })
 

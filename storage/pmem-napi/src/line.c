@@ -8,16 +8,36 @@
 
 #include "crc32c.h"
 
+/* The line's index, the state, and the words from there to LINE_CRC_END. */
+#define COVERED_BYTES (sizeof(uint32_t) + LINE_CRC_END - LINE_CRC_FIRST)
+
+static inline uint64_t pair_at(const uint32_t *words, uint32_t at) {
+  uint64_t low = __atomic_load_n(words + at, __ATOMIC_RELAXED);
+  uint64_t high = __atomic_load_n(words + at + 1, __ATOMIC_RELAXED);
+  return low | high << 32;
+}
+
+/*
+ * The line is read once, for bounds are checked on what is used; and word by word, because its words were stored one by
+ * one a moment ago: a load across two stores would wait until both have left the processor's store buffer.
+ */
 bool line_crc(const struct region *region, uint32_t meta, const struct line *line, uint32_t state, uint32_t *crc) {
-  struct line copy = *line; /* one snapshot: bounds are checked on what is used */
-  uint8_t covered[sizeof meta + LINE_CRC_END - LINE_CRC_FIRST];
-  copy.state = state;
-  memcpy(covered, &meta, sizeof meta);
-  memcpy(covered + sizeof meta, (const uint8_t *)&copy + LINE_CRC_FIRST, LINE_CRC_END - LINE_CRC_FIRST);
-  *crc = crc32c(0, covered, sizeof covered);
+  const uint32_t *words = (const uint32_t *)line;
+  uint64_t covered[(COVERED_BYTES + 7) / 8];
+  uint64_t buffer_data = pair_at(words, offsetof(struct line, buffer) / 4);
+  uint64_t key_value = pair_at(words, offsetof(struct line, key) / 4);
+  covered[0] = meta | (uint64_t)state << 32;
+  covered[1] = pair_at(words, offsetof(struct line, version_low) / 4);
+  covered[2] = pair_at(words, offsetof(struct line, arrival_low) / 4);
+  covered[3] = buffer_data;
+  covered[4] = key_value;
+  covered[5] = pair_at(words, offsetof(struct line, next_fragment) / 4);
+  covered[6] = __atomic_load_n(&line->key_prefix, __ATOMIC_RELAXED);
+  *crc = crc32c(0, covered, COVERED_BYTES);
   if (state_kind(state) != KIND_HEAD) return true;
-  uint32_t length = view_length(copy.key);
-  const uint8_t *key = region_view(region, copy.buffer, view_offset(copy.key), length);
+  uint32_t key_view = (uint32_t)key_value;
+  uint32_t length = view_length(key_view);
+  const uint8_t *key = region_view(region, (uint32_t)buffer_data, view_offset(key_view), length);
   if (!key) return false;
   *crc = crc32c(*crc, key, length);
   return true;
