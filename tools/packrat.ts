@@ -2,6 +2,7 @@
 /** The command line: finds the command, runs it, and turns errors into one line and an exit status. */
 import { PackratError } from '../storage/errors.ts'
 import { EXIT_CANNOT, EXIT_OK, EXIT_USAGE, UsageError } from './arguments.ts'
+import { inlineMore } from './compiler.ts'
 
 type Run = (argv: string[]) => number | Promise<number>
 
@@ -77,6 +78,7 @@ async function main(argv: string[]): Promise<number> {
     console.error(`packrat: unknown command '${name}'; one of ${Object.keys(COMMANDS).join(', ')}`)
     return EXIT_USAGE
   }
+  inlineMore()
   try {
     return await (await command.load())(rest)
   } catch (error) {

@@ -204,8 +204,7 @@ test('the exact index finds what a map does, through growth, replacement and rem
     }
   }
   assert.ok(model.size > 2048, 'the table has grown')
-  for (const { key, meta } of model.values())
-    assert.is(index.find(hashOf({ key }), key, 0, key.length), meta)
+  for (const { key, meta } of model.values()) assert.is(index.find(hashOf({ key }), key, 0, key.length), meta)
   for (const node of model.values()) index.remove(node.meta, hashOf(node))
   for (const { key } of model.values()) assert.is(index.find(hashOf({ key }), key, 0, key.length), NO_META)
   const stranger = work.node(Buffer.from('stranger'))

@@ -6,9 +6,11 @@
  *
  * Started by: variant.ts with the options as JSON in its first argument.
  */
+import { inlineMore } from '../compiler.ts'
 import { MemoryBench, type MemoryBenchOptions } from './memory-bench.ts'
 import type { Ready, Round } from './variant.ts'
 
+inlineMore()
 const bench = await MemoryBench.create(JSON.parse(process.argv[2]!) as MemoryBenchOptions)
 
 process.on('message', async ({ requests, readPercent }: { requests: number; readPercent: number }) => {
