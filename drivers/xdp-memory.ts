@@ -20,7 +20,11 @@ const HEADROOM_BYTES = 256
 /** Ethernet header and one VLAN tag around the packet. */
 const FRAME_OVERHEAD_BYTES = 18
 /** Largest IP packet whose frame fits a buffer behind the headroom. */
-export const XDP_MTU_MAX = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
+export const XDP_BUFFER_MTU = BUFFER_BYTES - HEADROOM_BYTES - FRAME_OVERHEAD_BYTES
+/** Descriptors of one frame that Linux takes: MAX_SKB_FRAGS and one. */
+export const XDP_FRAME_DESCRIPTORS_MAX = 18
+/** Largest IP packet whose frame fits so many buffers, each with headroom in front of what it holds. */
+export const XDP_MTU_MAX = XDP_FRAME_DESCRIPTORS_MAX * (BUFFER_BYTES - HEADROOM_BYTES) - FRAME_OVERHEAD_BYTES
 
 const EXTENT_BUFFERS_MASK = (1 << EXTENT_BUFFERS_SHIFT) - 1
 const OFFSET_MASK = BUFFER_BYTES - 1

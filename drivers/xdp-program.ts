@@ -39,8 +39,11 @@ export interface AttachedProgram {
   readonly clock: string
 }
 
-/** Throws PackratError TIMESTAMPS, and xdp-napi's XdpErrors. */
-export function attachProgram(choice: XdpProgramChoice, link: NetworkInterface): AttachedProgram {
+/**
+ * Throws PackratError TIMESTAMPS, and xdp-napi's XdpErrors.
+ * @param fragments the interface's frames may be larger than a buffer
+ */
+export function attachProgram(choice: XdpProgramChoice, link: NetworkInterface, fragments: boolean): AttachedProgram {
   const { attach = 'auto', timestamps = 'auto' } = choice
   const open = (native: boolean, timestampFunction: number): XdpProgram =>
     new XdpProgram({
@@ -50,6 +53,7 @@ export function attachProgram(choice: XdpProgramChoice, link: NetworkInterface):
       mac: link.mac,
       ipv4: choice.ipv4,
       ipv6: choice.ipv6 ?? [],
+      fragments,
       timestampFunction,
     })
   let reason = whyNotStamped(attach, timestamps, link)

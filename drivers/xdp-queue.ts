@@ -21,10 +21,12 @@ import {
   D_SUM,
   DESCRIPTOR_WORDS,
   type DeviceCounters,
+  RECEIVE_BURST_DESCRIPTORS,
   RECEIVE_BURST_FRAMES,
   type ReceiveBurst,
+  RX_MORE,
 } from './device.ts'
-import type { XdpMemory } from './xdp-memory.ts'
+import { XDP_FRAME_DESCRIPTORS_MAX, type XdpMemory } from './xdp-memory.ts'
 import { ADDRESS_WORDS_SHIFT, DESCRIPTOR_WORDS_SHIFT, RingConsumer, RingProducer } from './xdp-ring.ts'
 
 /* Words of a receive or transmit descriptor. */
@@ -32,9 +34,6 @@ const LENGTH = 2
 const OPTIONS = 3
 /** XDP_PKT_CONTD: the frame goes on in the next descriptor. */
 const CONTINUED = 1
-
-/** Descriptors of one frame that Linux takes: MAX_SKB_FRAGS and one. */
-const SCATTERED_MAX = 18
 
 /** What the program writes in front of a frame. The kernel keeps more than that free there: XDP_PACKET_HEADROOM. */
 const STAMP_BYTES = 8
@@ -94,36 +93,55 @@ export class XdpQueue {
     this.refill()
   }
 
-  /** Appends received frames to the burst, from `burst.count` on. */
-  receive(burst: ReceiveBurst): void {
+  /**
+   * Appends received frames to the burst, which has so many already.
+   * @returns frames appended
+   */
+  receive(burst: ReceiveBurst, before: number): number {
     if (this.sending > 0) this.reap()
-    const frames = Math.min(this.rx.available(), RECEIVE_BURST_FRAMES - burst.count)
-    if (frames > 0) this.take(burst, frames)
-    else if (this.busyPolled) this.socket.wake()
+    const entries = this.wholeFrames(Math.min(this.rx.available(), RECEIVE_BURST_DESCRIPTORS - burst.count))
+    const frames = entries > 0 ? this.take(burst, before, entries) : 0
+    if (frames === 0 && this.busyPolled) this.socket.wake()
     if (this.idle < this.idleTarget) this.refill()
+    return frames
   }
 
-  private take(burst: ReceiveBurst, frames: number): void {
+  /** How many of the first entries of the receive ring are whole frames: what follows stays for the next time. */
+  private wholeFrames(entries: number): number {
+    const { rx } = this
+    while (entries > 0 && (rx.words[rx.entry(entries - 1) + OPTIONS]! & CONTINUED) !== 0) entries--
+    return entries
+  }
+
+  private take(burst: ReceiveBurst, before: number, entries: number): number {
     const { rx, memory, counters } = this
     const words = rx.words
     const descriptors = burst.descriptors
+    const framesMax = RECEIVE_BURST_FRAMES - before
     let to = burst.count * DESCRIPTOR_WORDS
-    for (let frame = 0; frame < frames; frame++, to += DESCRIPTOR_WORDS) {
-      const at = rx.entry(frame)
+    let frames = 0
+    let entry = 0
+    let more = 0
+    for (; entry < entries && frames < framesMax; entry++, to += DESCRIPTOR_WORDS) {
+      const at = rx.entry(entry)
       const buffer = memory.bufferAt(words, at)
+      const isFirst = more === 0
+      more = (words[at + OPTIONS]! & CONTINUED) === 0 ? 0 : RX_MORE
       memory.handOver(buffer)
       descriptors[to + D_BUFFER] = buffer
       descriptors[to + D_OFFSET] = memory.offsetAt(words, at)
       descriptors[to + D_LENGTH] = words[at + LENGTH]!
-      descriptors[to + D_SUM] = 0
-      if (this.stamped) this.takeStamp(burst, burst.count + frame, buffer, memory.offsetAt(words, at))
+      descriptors[to + D_SUM] = more
       counters.receivedBytes += words[at + LENGTH]!
+      if (this.stamped && isFirst) this.takeStamp(burst, before + frames, buffer, memory.offsetAt(words, at))
+      if (more === 0) frames++
     }
-    rx.release(frames)
-    this.idle -= frames
-    burst.count += frames
+    rx.release(entry)
+    this.idle -= entry
+    burst.count += entry
     counters.receivedFrames += frames
     this.receivedFrames += frames
+    return frames
   }
 
   /** It is cleared where it was read: a frame that comes here without one must not be taken for another's. */
@@ -165,7 +183,7 @@ export class XdpQueue {
   /** Puts the frame of the descriptors first … last into the ring. False if there is no room. */
   send(descriptors: Int32Array, first: number, last: number): boolean {
     const pieces = (last - first) / DESCRIPTOR_WORDS + 1
-    if (pieces > (this.scatter ? SCATTERED_MAX : 1)) return this.sendGathered(descriptors, first, last)
+    if (pieces > (this.scatter ? XDP_FRAME_DESCRIPTORS_MAX : 1)) return this.sendGathered(descriptors, first, last)
     if (!this.makeRoom(pieces)) return false
     for (let at = first, piece = 0; at <= last; at += DESCRIPTOR_WORDS, piece++) {
       const buffer = descriptors[at + D_BUFFER]!
@@ -176,30 +194,41 @@ export class XdpQueue {
     return true
   }
 
-  /** The same for more pieces than the socket takes: they are copied into one buffer. */
+  /** The same for more pieces than the socket takes: they are copied into as few buffers as hold them. */
   private sendGathered(descriptors: Int32Array, first: number, last: number): boolean {
-    if (!this.makeRoom(1)) return false
-    const buffer = this.pool.allocateBuffer()
-    if (buffer === NO_BUFFER) return false
-    const bytes = this.pool.bufferBytes(buffer)
-    const start = this.pool.bufferStart(buffer)
-    let length = 0
-    for (let at = first; at <= last; at += DESCRIPTOR_WORDS) {
-      const piece = descriptors[at + D_BUFFER]!
-      const from = this.pool.bufferBytes(piece)
-      const fromStart = this.pool.bufferStart(piece) + descriptors[at + D_OFFSET]!
-      const pieceLength = descriptors[at + D_LENGTH]!
-      if (length + pieceLength > BUFFER_BYTES) {
-        this.pool.releaseBuffer(buffer)
-        return false
+    const { pool } = this
+    let bytes = 0
+    for (let at = first; at <= last; at += DESCRIPTOR_WORDS) bytes += descriptors[at + D_LENGTH]!
+    const buffers = Math.ceil(bytes / BUFFER_BYTES)
+    if (buffers > (this.scatter ? XDP_FRAME_DESCRIPTORS_MAX : 1)) return false
+    if (pool.freeBuffers < buffers || !this.makeRoom(buffers)) return false
+    let at = first
+    let from = 0
+    for (let n = 0; n < buffers; n++) {
+      const buffer = pool.allocateBuffer()
+      let to = 0
+      while (at <= last && to < BUFFER_BYTES) {
+        const length = Math.min(descriptors[at + D_LENGTH]! - from, BUFFER_BYTES - to)
+        this.copy(descriptors[at + D_BUFFER]!, descriptors[at + D_OFFSET]! + from, buffer, to, length)
+        to += length
+        from += length
+        if (from < descriptors[at + D_LENGTH]!) continue
+        at += DESCRIPTOR_WORDS
+        from = 0
       }
-      for (let index = 0; index < pieceLength; index++) bytes[start + length + index] = from[fromStart + index]!
-      length += pieceLength
+      this.write(n, buffer, 0, to, n < buffers - 1 ? CONTINUED : 0)
     }
-    this.bytesGathered += length
-    this.write(0, buffer, 0, length, 0)
-    this.publish(1)
+    this.bytesGathered += bytes
+    this.publish(buffers)
     return true
+  }
+
+  private copy(source: number, offset: number, target: number, to: number, length: number): void {
+    const from = this.pool.bufferBytes(source)
+    const into = this.pool.bufferBytes(target)
+    const start = this.pool.bufferStart(source) + offset
+    const end = this.pool.bufferStart(target) + to
+    for (let index = 0; index < length; index++) into[end + index] = from[start + index]!
   }
 
   /** The nth entry to publish; its buffer's reference is the device's from here on. */

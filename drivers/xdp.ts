@@ -34,12 +34,13 @@ import {
   type DeviceCapabilities,
   DeviceCounters,
   type ReceiveBurst,
+  receivedFrameEnd,
   TRANSMIT_BURST_DESCRIPTORS,
   type TransmitBurst,
   TX_MORE,
 } from './device.ts'
 import { XdpFlows } from './xdp-flows.ts'
-import { XDP_MTU_MAX, XdpMemory } from './xdp-memory.ts'
+import { XDP_BUFFER_MTU, XDP_MTU_MAX, XdpMemory } from './xdp-memory.ts'
 import { attachProgram, type XdpProgramChoice } from './xdp-program.ts'
 import { XdpQueue } from './xdp-queue.ts'
 
@@ -133,7 +134,10 @@ export class XdpDevice implements Device {
       this.mac = link.mac
       const mtu = chooseMtu(this.name, options.mtu, link.mtu)
       const scatter = this.openQueues(pool, options, queues, link.index)
-      const { program, native, stamped, clock } = attachProgram(options, link)
+      const fragments = link.mtu > XDP_BUFFER_MTU
+      if (fragments && !scatter)
+        throw tooLarge(this.name, link.mtu, XDP_BUFFER_MTU, 'without scattered frames (Linux 6.6)')
+      const { program, native, stamped, clock } = attachProgram(options, link, fragments)
       this.program = program
       this.capabilities = { mtu, receiveSum: false, receiveTime: stamped }
       for (const queue of this.queues) queue.stamped = stamped
@@ -161,22 +165,23 @@ export class XdpDevice implements Device {
   receive(burst: ReceiveBurst): number {
     if (this.closed) throw this.closedError()
     burst.count = 0
-    if (this.flows === undefined) this.queues[0]!.receive(burst)
-    else this.receiveFromAll(burst, this.flows)
-    return burst.count
+    return this.flows === undefined ? this.queues[0]!.receive(burst, 0) : this.receiveFromAll(burst, this.flows)
   }
 
   /** Another queue comes first each time, so that none that is always full keeps the others waiting. */
-  private receiveFromAll(burst: ReceiveBurst, flows: XdpFlows): void {
+  private receiveFromAll(burst: ReceiveBurst, flows: XdpFlows): number {
     const count = this.queues.length
+    const { descriptors } = burst
+    let frames = 0
     this.turn = (this.turn + 1) % count
     for (let index = 0; index < count; index++) {
       const queue = (this.turn + index) % count
-      const before = burst.count
-      this.queues[queue]!.receive(burst)
-      for (let frame = before; frame < burst.count; frame++)
-        flows.received(burst.descriptors, frame * DESCRIPTOR_WORDS, queue)
+      let at = burst.count * DESCRIPTOR_WORDS
+      frames += this.queues[queue]!.receive(burst, frames)
+      for (; at < burst.count * DESCRIPTOR_WORDS; at = receivedFrameEnd(descriptors, at))
+        flows.received(descriptors, at, queue)
     }
+    return frames
   }
 
   transmit(burst: TransmitBurst): number {
@@ -299,12 +304,13 @@ function chooseMtu(name: string, wanted: number | undefined, available: number):
   const mtu = wanted ?? available
   if (mtu > available)
     throw new PackratError('MTU', `${name} has an MTU of ${available}, not ${mtu}; choose ${available} or less`)
-  if (available > XDP_MTU_MAX)
-    throw new PackratError(
-      'MTU',
-      `${name} has an MTU of ${available}: a frame must fit one buffer beside the kernel's headroom; set it to ${XDP_MTU_MAX} or less (ip link set mtu)`,
-    )
+  if (available > XDP_MTU_MAX) throw tooLarge(name, available, XDP_MTU_MAX, 'for AF_XDP')
   return mtu
+}
+
+function tooLarge(name: string, mtu: number, mtuMax: number, why: string): PackratError {
+  const message = `${name} has an MTU of ${mtu}, too large ${why}; set it to ${mtuMax} or less (ip link set mtu)`
+  return new PackratError('MTU', message)
 }
 
 function translate(error: unknown): unknown {

@@ -101,6 +101,8 @@ export interface XdpProgramOptions {
   readonly ipv4: Uint8Array
   /** Up to 4 addresses of 16 bytes, unicast and multicast. */
   readonly ipv6?: readonly Uint8Array[]
+  /** Frames of several buffers, too: what an MTU larger than a buffer wants (Linux 5.18). */
+  readonly fragments?: boolean
   /**
    * BTF id of `bpf_xdp_metadata_rx_timestamp` in the running kernel; 0 (default): no timestamps. The eight bytes in front
    * of each frame are then its arrival as the driver tells it, ns, little-endian, or 0. Native mode only, Linux 6.3.

@@ -27,8 +27,8 @@ const P_STAGE = 10
 const STAGE_SOCKET = 0
 const STAGE_UMEM = 1
 const STAGE_BIND = 4
-const PROGRAM_PARAMETERS = 5
-const O_STAGE = 4
+const PROGRAM_PARAMETERS = 6
+const O_STAGE = 5
 const PROGRAM_ATTACH = 2
 
 export class XdpError extends Error {
@@ -187,7 +187,7 @@ export class XdpSocket {
 export class XdpProgram {
   #id
 
-  constructor({ ifindex, queues, native: isNative, mac, ipv4, ipv6 = [], timestampFunction = 0 }) {
+  constructor({ ifindex, queues, native: isNative, mac, ipv4, ipv6 = [], fragments = false, timestampFunction = 0 }) {
     const addresses = new Uint8Array(10 + 16 * ipv6.length)
     addresses.set(mac, 0)
     addresses.set(ipv4, 6)
@@ -195,7 +195,7 @@ export class XdpProgram {
       addresses.set(address, 10 + 16 * index)
     })
     const parameters = new Int32Array(PROGRAM_PARAMETERS)
-    parameters.set([ifindex, queues, isNative ? 1 : 0, timestampFunction])
+    parameters.set([ifindex, queues, isNative ? 1 : 0, fragments ? 1 : 0, timestampFunction])
     const id = native.openProgram(parameters, addresses)
     if (id < 0) {
       const attaching = parameters[O_STAGE] === PROGRAM_ATTACH

@@ -34,6 +34,8 @@ export const WRK_SCRIPT = fileURLToPath(new URL('../../../scripts/wrk-put.lua', 
 export const LAB_DEVICE = process.env.PACKRAT_TEST_DEVICE ?? 'tap'
 /** Queues of the link, all of them Packrat's; for `xdp`. */
 const LAB_QUEUES = Number(process.env.PACKRAT_TEST_QUEUES ?? 1)
+/** MTU of the link; for `xdp`. */
+export const LAB_MTU = process.env.PACKRAT_TEST_MTU ?? '1500'
 
 const READY_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 10_000
@@ -287,6 +289,8 @@ function makeVethPair(): void {
   const queues = `numrxqueues ${LAB_QUEUES} numtxqueues ${LAB_QUEUES}`
   for (const command of [
     `ip link add pr-a ${queues} type veth peer name pr-b ${queues}`,
+    `ip link set pr-a mtu ${LAB_MTU}`,
+    `ip link set pr-b mtu ${LAB_MTU}`,
     'ip address add 10.77.0.1/24 dev pr-a',
     'ip link set pr-a up',
     'ip link set pr-b up',
@@ -302,7 +306,7 @@ function makeVethPair(): void {
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   if (LAB_DEVICE === 'xdp') makeVethPair()
   const started = performance.now()
-  const device = LAB_DEVICE === 'xdp' ? ['--device', `xdp:pr-b:0-${LAB_QUEUES - 1}`] : []
+  const device = LAB_DEVICE === 'xdp' ? ['--device', `xdp:pr-b:0-${LAB_QUEUES - 1}`, '--mtu', LAB_MTU] : []
   const flags = ['--pm', options.region, ...device, ...(options.flags ?? [])]
   const child = spawn(process.execPath, [...(options.nodeFlags ?? []), PACKRAT_PROGRAM, 'serve', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],

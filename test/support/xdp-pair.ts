@@ -25,6 +25,8 @@ export const PEER_IPV6 = 'fd66::2'
 export const SOCKET_PORT = 7000
 
 const ETHERNET_IP_UDP_BYTES = 42
+/** What a piece of a frame to send has at most. */
+const PIECE_BYTES_MAX = 1800
 
 /** Why there can be no such pair here. */
 export const lacksXdpPair = (): string | undefined => xdpAvailability().reason ?? lacks('ethtool')()
@@ -125,9 +127,38 @@ export class XdpPair {
 
   /** A UDP datagram to the kernel's socket, in one piece, or in two of which the first has `firstPiece` bytes. */
   pushDatagram(device: XdpDevice, burst: TransmitBurst, text: string, firstPiece: number): number[] {
+    const frame = this.frameOf(device, text)
+    return this.push(burst, frame, firstPiece < frame.length ? [firstPiece, frame.length - firstPiece] : [frame.length])
+  }
+
+  /** The same in so many pieces, whose sizes are random but for the headers. */
+  pushPieces(device: XdpDevice, burst: TransmitBurst, text: string, pieces: number, random: () => number): number[] {
+    const frame = this.frameOf(device, text)
+    const sizes: number[] = []
+    for (let left = pieces, bytes = frame.length; left > 0; left--) {
+      const most = Math.min(bytes - (left - 1), PIECE_BYTES_MAX)
+      const least = Math.max(bytes - (left - 1) * PIECE_BYTES_MAX, sizes.length === 0 ? ETHERNET_IP_UDP_BYTES : 1)
+      const size = least + ((random() >>> 0) % (Math.max(most, least) - least + 1))
+      sizes.push(left === 1 ? bytes : size)
+      bytes -= size
+    }
+    return this.push(burst, frame, sizes)
+  }
+
+  private push(burst: TransmitBurst, frame: Buffer, sizes: readonly number[]): number[] {
     const { pool } = this.region
-    const header = pool.allocateBuffer()
-    const body = pool.allocateBuffer()
+    let from = 0
+    return sizes.map((size, piece) => {
+      const buffer = pool.allocateBuffer()
+      const offset = piece === 0 ? 128 : 248
+      pool.bufferBytes(buffer).set(frame.subarray(from, from + size), pool.bufferStart(buffer) + offset)
+      burst.push(buffer, offset, size, piece < sizes.length - 1 ? TX_MORE : 0)
+      from += size
+      return buffer
+    })
+  }
+
+  private frameOf(device: XdpDevice, text: string): Buffer {
     const frame = Buffer.alloc(ETHERNET_IP_UDP_BYTES + text.length)
     Buffer.from(this.hostMac.replaceAll(':', ''), 'hex').copy(frame, 0)
     Buffer.from(device.mac).copy(frame, 6)
@@ -144,11 +175,7 @@ export class XdpPair {
     frame.writeUInt16BE(SOCKET_PORT, 36)
     frame.writeUInt16BE(8 + text.length, 38) // checksum 0: none (RFC 768)
     frame.write(text, ETHERNET_IP_UDP_BYTES)
-    pool.bufferBytes(header).set(frame.subarray(0, firstPiece), pool.bufferStart(header) + 128)
-    pool.bufferBytes(body).set(frame.subarray(firstPiece), pool.bufferStart(body) + 700)
-    burst.push(header, 128, firstPiece, firstPiece < frame.length ? TX_MORE : 0)
-    if (firstPiece < frame.length) burst.push(body, 700, frame.length - firstPiece, 0)
-    return [header, body]
+    return frame
   }
 }
 

@@ -53,7 +53,7 @@ const NIC = {
   'sys/class/net/eth0/queues/rx-0/rps_cpus': '0\n',
   'sys/class/net/eth0/queues/rx-1/rps_cpus': '0\n',
   'sys/class/net/eth0/queues/tx-0/xps_cpus': '0\n',
-  'sys/class/net/eth1/mtu': '9000\n',
+  'sys/class/net/eth1/mtu': '65535\n',
   'sys/class/net/eth1/flags': '0x1002\n',
   'sys/class/net/eth1/queues/rx-0/rps_cpus': '0\n',
   'sys/class/net/lo/mtu': '65536\n',
@@ -63,7 +63,7 @@ test('interfaces for AF_XDP are listed with what stands in the way, and places t
   const diagnosis = await diagnose({ root: machine(NIC), nodeVersion: 'v24.1.0', folders: ['/dev/shm', '/anywhere'] })
   const text = diagnosisText(diagnosis)
   assert.match(text, /xdp:eth0: 2 queues, MTU 1500, up\n/)
-  assert.match(text, /xdp:eth1: 1 queue, MTU 9000, too large: set it to 1774 or less, down: ip link set eth1 up/)
+  assert.match(text, /xdp:eth1: 1 queue, MTU 65535, too large: set it to 32238 or less, down: ip link set eth1 up/)
   assert.not.match(text, /xdp:lo/)
   assert.equal(
     diagnosis.places.map(({ pinnable }) => pinnable),

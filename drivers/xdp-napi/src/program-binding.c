@@ -36,6 +36,7 @@ enum {
   O_IFINDEX,
   O_QUEUES,
   O_NATIVE,             /* 1: in the driver, 0: in the generic path */
+  O_FRAGMENTS,          /* 1: frames of several buffers, too */
   O_TIMESTAMP_FUNCTION, /* BTF id of the kernel's function, 0: no timestamps */
   O_STAGE,              /* out: which step failed */
   PARAMETERS,
@@ -53,6 +54,7 @@ static napi_value js_open_program(napi_env env, napi_callback_info info) {
   struct program_options options = {
       .ifindex = (uint32_t)parameters[O_IFINDEX],
       .queues = (uint32_t)parameters[O_QUEUES],
+      .fragments = parameters[O_FRAGMENTS] != 0,
       .timestamp_function = parameters[O_TIMESTAMP_FUNCTION],
       .attach_flags = parameters[O_NATIVE] != 0 ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE,
   };

@@ -27,9 +27,12 @@
 
 #include "xdp.h"
 
-/* Younger than the headers of some systems that run a kernel which has them (Linux 6.3). */
+/* Younger than the headers of some systems that run a kernel which has them. */
+#ifndef BPF_F_XDP_HAS_FRAGS
+#define BPF_F_XDP_HAS_FRAGS (1U << 5) /* Linux 5.18 */
+#endif
 #ifndef BPF_F_XDP_DEV_BOUND_ONLY
-#define BPF_F_XDP_DEV_BOUND_ONLY (1U << 6)
+#define BPF_F_XDP_DEV_BOUND_ONLY (1U << 6) /* Linux 6.3 */
 #endif
 
 enum { INSTRUCTIONS_MAX = 128, JUMPS_MAX = 64 };
@@ -220,8 +223,9 @@ static int load_program(const struct program_options *options, int map_fd) {
   attributes.insns = (uint64_t)(uintptr_t)assembler.code;
   attributes.insn_cnt = (uint32_t)assembler.count;
   attributes.license = (uint64_t)(uintptr_t)"Dual MIT/GPL";
+  if (options->fragments) attributes.prog_flags |= BPF_F_XDP_HAS_FRAGS;
   if (options->timestamp_function != 0) {
-    attributes.prog_flags = BPF_F_XDP_DEV_BOUND_ONLY;
+    attributes.prog_flags |= BPF_F_XDP_DEV_BOUND_ONLY;
     attributes.prog_ifindex = options->ifindex;
   }
   memcpy(attributes.prog_name, "packrat", sizeof "packrat");

@@ -148,6 +148,7 @@ struct program_options {
   uint32_t ipv6_count;
   uint8_t ipv6[IPV6_ADDRESSES_MAX][16];
   uint32_t attach_flags; /* XDP_FLAGS_DRV_MODE or XDP_FLAGS_SKB_MODE */
+  bool fragments; /* frames of several buffers, too */
   int32_t timestamp_function; /* BTF id of bpf_xdp_metadata_rx_timestamp in the kernel, 0: no timestamps */
 };
 enum program_stage { PROGRAM_MAP, PROGRAM_LOAD, PROGRAM_ATTACH };
