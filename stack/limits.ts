@@ -107,7 +107,12 @@ export const FAST_OPEN_LOSS_PAUSE_MS = 60_000
 /** A listener believes cookies for so long after it sent the last one; Linux TCP_SYNCOOKIE_VALID. */
 export const SYN_COOKIES_BELIEVED_MS = 120_000
 export const RECEIVE_LIMIT_BYTES = 4 << 20
-export const SEND_LIMIT_BYTES = 4 << 20
+/** What may be queued for sending, at most, unless the application says otherwise: twice a window of 4 MiB. */
+export const SEND_LIMIT_BYTES = 8 << 20
+/** And before the congestion window has grown. */
+export const SEND_LIMIT_START_BYTES = 256 << 10
+/** The send queue never grows beyond what this part of the free lines carries. */
+export const SEND_TUNING_POOL_SHARE = 8
 /** The window before anything was read: what a SYN can say. Linux's tcp_rmem starts as high. */
 export const RECEIVE_WINDOW_START_BYTES = 65_535
 /** Added to twice what is read in a round trip; Linux tcp_rcv_space_adjust. */

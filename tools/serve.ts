@@ -36,8 +36,6 @@ const GIB = 1 << 30
 const SEED_MAX = 0x7fffffff
 /** Below this the network's reserve would leave nothing to store. */
 const REGION_BYTES_SERVED_MIN = 4 << 20
-/** What one connection may have queued to send: bounds the lines that clones of a large value take. */
-const SEND_LIMIT_BYTES = 1 << 20
 /** Buffers that windows never promise. Less than what a full store leaves beside the device's own, or all windows would close then. */
 const WINDOW_RESERVE_BUFFERS = 64
 
@@ -246,7 +244,7 @@ class Daemon {
       maxValue: flags['max-value'],
       stats: () => readStats(sources),
     })
-    host.tcp.listen(flags['http-port'], service, { noDelay: true, keepAlive: true, sendLimitBytes: SEND_LIMIT_BYTES })
+    host.tcp.listen(flags['http-port'], service, { noDelay: true, keepAlive: true })
     host.addBurstHook(() => service.commitBurst())
 
     const loop = new Loop({

@@ -15,6 +15,7 @@ import { sampleHandshake, sampleRtt } from './rtt.ts'
 import { processSack } from './sack.ts'
 import type { Segment } from './segment.ts'
 import { acknowledgeSent } from './send-queue.ts'
+import { growSendLimit } from './send-tuning.ts'
 import { seqAdd, seqDiff, seqLess } from './seq.ts'
 import { sendReset } from './stateless.ts'
 import {
@@ -60,6 +61,7 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
     if (delivery.echo !== 0) c.deliveredMarkedSegments += c.deliveredSegments - deliveredBefore
     sampleRtt(c, delivery)
     context.recovery.onAck(c, delivery)
+    growSendLimit(context, c)
     if (acked > 0) c.backoff = 0
     rearmLossTimer(context, c, acked > 0)
     context.queueOutput(c)

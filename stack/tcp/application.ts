@@ -60,7 +60,10 @@ export interface ConnectionOptions {
    * with what is read, up to RECEIVE_LIMIT_BYTES.
    */
   receiveLimitBytes?: number
-  /** Send queue size that `sendSpace` counts against (default SEND_LIMIT_BYTES). */
+  /**
+   * Send queue size that `sendSpace` counts against. Without it, and without a low mark, it starts small and grows with the
+   * congestion window, up to SEND_LIMIT_BYTES.
+   */
   sendLimitBytes?: number
   /** onSendSpace is called when the queue falls to this (default half of the limit). */
   sendLowMarkBytes?: number

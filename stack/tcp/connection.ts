@@ -108,6 +108,8 @@ export class Connection {
   sendQueuedBytes = 0
   sendLimitBytes = 0
   sendLowMarkBytes = 0
+  /** 1: both grow with the congestion window (send-tuning.ts). */
+  sendTuned = 0
   finQueued = 0
   /** Sequence numbers behind records that were not sent yet (records.ts). */
   readonly recordEnds: number[] = []

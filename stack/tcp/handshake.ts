@@ -9,7 +9,6 @@ import {
   QUICK_ACKS,
   RECEIVE_LIMIT_BYTES,
   RTO_AFTER_SYN_LOSS_MS,
-  SEND_LIMIT_BYTES,
   WINDOW_SCALE_MAX,
 } from '../limits.ts'
 import type { ConnectionOptions } from './application.ts'
@@ -21,6 +20,7 @@ import { availableBytes, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { beginReceiveTuning, initializeReceiveWindow } from './receive-tuning.ts'
 import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
+import { initializeSendLimit } from './send-tuning.ts'
 import { seqAdd } from './seq.ts'
 import { STATE_ESTABLISHED } from './states.ts'
 import { armKeepAlive, disarmLossTimer } from './timer-arming.ts'
@@ -31,8 +31,7 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   setInitialSequence(c, context.initialSequence.sequence)
   c.tsOffset = context.initialSequence.timestampOffset
   c.receiveLimitBytes = options.receiveLimitBytes ?? RECEIVE_LIMIT_BYTES
-  c.sendLimitBytes = options.sendLimitBytes ?? SEND_LIMIT_BYTES
-  c.sendLowMarkBytes = options.sendLowMarkBytes ?? c.sendLimitBytes >> 1
+  initializeSendLimit(c, options)
   c.noDelay = options.noDelay === true ? 1 : 0
   c.keepAliveOn = options.keepAlive === true ? 1 : 0
   c.keepAliveIdleMs = options.keepAliveIdleMs ?? context.tuning.keepAliveIdleMs
