@@ -3,6 +3,7 @@
  * changed nothing, and one that is staged cannot fail halfway.
  *
  *   operations ─► last one of each key ─► conditions ─► room ─► copies ─► commit.stageMember, stageTombstone
+ *                                                                         or, of one change alone, stagePut, stageDelete
  *
  * Called by: store.ts. Calls: copied-entry, commit.
  */
@@ -86,6 +87,10 @@ export function stageBatch(
   // Deleting what is not there changes nothing, and leaves no trace.
   const changes = [...last.values()].filter(({ op, key }) => op === 'put' || target.currentOf(key) !== NO_META)
   takeRoom(target, persistence, changes)
+  if (changes.length === 1 && changes[0]!.op === 'delete') {
+    stageSingleDelete(commitment, persistence, changes[0]!.key)
+    return 0
+  }
   let copied = 0
   const entries: CopiedEntry[] = []
   for (const change of changes) {
@@ -94,13 +99,23 @@ export function stageBatch(
     copied += value.length
   }
   for (const [i, { head, tail }] of entries.entries()) {
-    if (changes[i]!.op === 'put') commitment.stageMember(head, tail)
+    // A single put is atomic by its own commit word.
+    if (entries.length === 1) commitment.stagePut(head, tail)
+    else if (changes[i]!.op === 'put') commitment.stageMember(head, tail)
     else commitment.stageTombstone(head)
   }
   return copied
 }
 
 const EMPTY = new Uint8Array(0)
+
+/** One deletion needs neither a group nor a tombstone: one commit word is there or not. */
+function stageSingleDelete(commitment: Commit, { pool }: Persistence, key: Uint8Array): void {
+  const buffer = pool.allocateBuffer()
+  pool.bufferBytes(buffer).set(key, pool.bufferStart(buffer))
+  commitment.stageDelete(buffer, 0, key.length)
+  pool.releaseBuffer(buffer)
+}
 
 /** @throws FullError */
 function takeRoom(target: BatchTarget, { pool }: Persistence, changes: readonly BatchOperation[]): void {

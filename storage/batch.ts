@@ -14,11 +14,11 @@ import type { Pool } from './pool.ts'
 export const CHANGE_PUT = 1
 export const CHANGE_DELETE = 2
 
-const INITIAL_CHANGES = 256
+const INITIAL_CHANGES = 64
 
 /** A list of line indices that grows and is emptied as a whole. */
 export class LineList {
-  lines = new Int32Array(256)
+  lines = new Int32Array(64)
   length = 0
 
   push(meta: number): void {
@@ -28,6 +28,12 @@ export class LineList {
       this.lines = larger
     }
     this.lines[this.length++] = meta
+  }
+
+  /** Takes a line out, if it is in the list; the order of the others may change. */
+  remove(meta: number): void {
+    const at = this.lines.subarray(0, this.length).indexOf(meta)
+    if (at >= 0) this.lines[at] = this.lines[--this.length]!
   }
 }
 

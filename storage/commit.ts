@@ -13,8 +13,8 @@
  *     level-0 successor among them, need no earlier flush: they share the cache line with the commit word and were
  *     stored before it. Links that lead to the head are stored only behind fence 2.)
  *  2. Every program has exactly two fences if it publishes, three with an atomic batch, one if it only settles, or only
- *     deletes while no superseded entry waits to be cleared; one that only flushes a large value early has none, or one
- *     where barriers are asynchronous.
+ *     deletes while no superseded entry waits to be cleared. One that owes nothing has none, or one where barriers are
+ *     asynchronous: the fragments of a large value have to be durable only ahead of their head.
  *  3. After a failed program nothing is published or released any more: `poisoned`. What is staged then is answered
  *     with that error, never left waiting.
  */
@@ -24,18 +24,22 @@ import { openGroup, sealGroup, sealMembers, toTombstone } from './group.ts'
 import { hashKey } from './key.ts'
 import {
   EXTENT_BUFFERS_SHIFT,
+  FLAG_MEMBER,
   KIND_FRAGMENT,
   KIND_HEAD,
   NO_META,
   packView,
+  stateFlags,
   viewLength,
   viewOffset,
   W_BUFFER,
   W_KEY,
   W_NEXT,
   W_NEXT_FRAGMENT,
+  W_STATE,
   W_VERSION_LOW,
 } from './layout.ts'
+import type { PersistProgram } from './persist-program.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { Reclamation } from './reclamation.ts'
@@ -112,7 +116,7 @@ export class Commit {
     this.list = list
     this.integrity = integrity
     this.versions = new Versions(persistence)
-    this.reclamation = new Reclamation(this.pool)
+    this.reclamation = new Reclamation(this.pool, list)
     this.verified = new Uint8Array(this.pool.metaIndexEnd)
     this.countedFences = persistence.counters.fences
     this.executed = (error) => this.finish(error)
@@ -320,23 +324,23 @@ export class Commit {
     const batch = this.staging
     const { program } = batch
     const publishes = batch.count > 0
-    const settles = this.hasDebts
+    let publishesHeads = false
+    for (let change = 0; change < batch.count; change++) {
+      this.prepareChange(batch, change)
+      if (batch.head[change] !== NO_META) publishesHeads = true
+    }
+    const fragmentsEnd = program.length
     const clearsHeads = this.reclamation.addTo(batch)
-    for (let i = 0; i < this.list.dirtyLinkCount; i++) program.flushLine(this.list.dirtyLinks[i]!)
-    this.list.clearDirtyLinks()
+    this.flushLinks(program)
+    const settles = program.length > fragmentsEnd
     if (publishes) {
-      let publishesHeads = false
-      for (let change = 0; change < batch.count; change++) {
-        this.prepareChange(batch, change)
-        if (batch.head[change] !== NO_META) publishesHeads = true
-      }
       // Plain deletions depend on nothing that came before them, but for older versions of their keys.
       if (publishesHeads || clearsHeads) program.fence()
       if (batch.group !== NO_META) sealMembers(this.pool, batch)
       for (let change = 0; change < batch.count; change++) this.sealChange(batch, change)
       if (batch.group !== NO_META) sealGroup(this.pool, this.versions, batch)
       program.fence()
-    } else if (settles || this.persistence.asynchronous) {
+    } else if (settles || (this.persistence.asynchronous && program.length > 0)) {
       program.fence()
     }
 
@@ -348,12 +352,28 @@ export class Commit {
     else this.finish(this.persistence.execute(program.words, program.length))
   }
 
+  /** The links that earlier batches stored, but for those in lines that the program flushes anyway. */
+  private flushLinks(program: PersistProgram): void {
+    const { list } = this
+    for (let i = 0; i < list.dirtyLinkCount; i++) {
+      const meta = list.dirtyLinks[i]!
+      if (list.needsFlush(meta)) program.flushLine(meta)
+    }
+    list.clearDirtyLinks()
+  }
+
   /** Before fence 1: the head's level-0 successor, which becomes durable with its seal. */
   private prepareChange(batch: Batch, change: number): void {
     // A deletion that the key's put joined in the same batch was staged without a place: NEVER makes it be found here.
     if (batch.epoch[change] !== this.list.epoch) this.refresh(batch, change)
-    if (batch.kind[change] !== CHANGE_PUT) return
     const existing = batch.existing[change]!
+    if (existing !== NO_META && (stateFlags(this.pool.get(existing, W_STATE)) & FLAG_MEMBER) !== 0)
+      this.reclamation.forgetMember(existing)
+    if (batch.kind[change] !== CHANGE_PUT) {
+      // Plain deletions clear the line behind fence 1; those of a group leave that to the next program.
+      if (existing !== NO_META && batch.atomic[change] === 0) this.list.flushedWithLine(existing)
+      return
+    }
     const successor = this.list.next(existing === NO_META ? batch.predecessor[change]! : existing)
     this.pool.set(batch.head[change]!, W_NEXT, successor)
   }

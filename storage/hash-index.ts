@@ -18,7 +18,7 @@ import { largeInt32Array } from './large-array.ts'
 import { NO_META, viewLength, viewOffset, W_BUFFER, W_KEY } from './layout.ts'
 import type { Pool } from './pool.ts'
 
-const INITIAL_SLOTS = 1 << 12
+const INITIAL_SLOTS = 1 << 8
 /** Words of a slot, as a shift: line and hash share a cache line, so that a probe misses once. */
 const SLOT_SHIFT = 1
 const S_HASH = 1

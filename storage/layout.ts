@@ -20,6 +20,7 @@ export const FORMAT_VERSION = 1
 export const BUFFER_BYTES = 2048
 export const BUFFER_SHIFT = 11
 export const LINE_BYTES = 64
+export const LINE_SHIFT = 6
 export const LINE_WORDS = 16
 export const LINE_WORDS_SHIFT = 4
 

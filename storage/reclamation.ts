@@ -14,19 +14,21 @@
  *  2. A head is durably cleared before its fragments are: a committed head always has its whole chain.
  *  3. A line is released only when a program that cleared it AND flushed the links that led to it has run.
  *  4. What a damaged line says is not believed: neither lines nor buffers are released by it.
- *  5. A group and its tombstones are durably committed until every member is durably sealed as a plain head and every
- *     entry that a tombstone stands for is durably cleared.
+ *  5. A group and its tombstones are durably committed until every member is durably sealed as a plain head, or replaced
+ *     or deleted, and every entry that a tombstone stands for is durably cleared.
  *  6. The lines of a pinned entry stay as they are, commit word apart, until the last reader has unpinned it.
  */
 import { type Batch, LineList } from './batch.ts'
 import { FLAG_MEMBER, KIND_HEAD, NO_META, packState, stateFlags, stateGeneration, W_STATE } from './layout.ts'
 import type { Pool } from './pool.ts'
+import type { SkipList } from './skip-list.ts'
 
 /** Fragments that one program clears, so that giving back a huge value does not make a huge program. */
 const RECLAIMS_PER_PROGRAM = 1 << 17
 
 export class Reclamation {
   private readonly pool: Pool
+  private readonly list: SkipList
   /** Superseded heads: to clear in the next program. */
   private readonly heads = new LineList()
   /** Of these the ones with fragments, which follow only when the heads are durably cleared. */
@@ -48,8 +50,9 @@ export class Reclamation {
   /** Entries with a line that was damaged while the store ran. */
   private readonly quarantine = new Set<number>()
 
-  constructor(pool: Pool) {
+  constructor(pool: Pool, list: SkipList) {
     this.pool = pool
+    this.list = list
   }
 
   /** What the lines of this entry name may not be followed: they and their buffers are kept back until the next open. */
@@ -105,6 +108,11 @@ export class Reclamation {
     this.members.push(head)
   }
 
+  /** A member that the next program replaces or deletes is not settled: it goes with its group. */
+  forgetMember(head: number): void {
+    this.members.remove(head)
+  }
+
   /** Clears and releases a group or a tombstone when the next program has run. */
   defer(meta: number): void {
     this.deferred.push(meta)
@@ -135,12 +143,17 @@ export class Reclamation {
     for (let i = 0; i < this.members.length; i++) {
       const head = this.members.lines[i]!
       const state = this.pool.get(head, W_STATE)
+      this.list.flushedWithLine(head)
       program.sealLine(head, packState(stateGeneration(state), KIND_HEAD, stateFlags(state) & ~FLAG_MEMBER))
     }
     this.members.length = 0
     for (let i = 0; i < this.deferred.length; i++) batch.deferred.push(this.deferred.lines[i]!)
     this.deferred.length = 0
-    for (let i = 0; i < this.heads.length; i++) program.clearLine(this.heads.lines[i]!)
+    for (let i = 0; i < this.heads.length; i++) {
+      const head = this.heads.lines[i]!
+      this.list.flushedWithLine(head)
+      program.clearLine(head)
+    }
     this.heads.length = 0
     for (let i = 0; i < this.retiring.length; i++) batch.retired.push(this.retiring.lines[i]!)
     this.retiring.length = 0

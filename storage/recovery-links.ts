@@ -9,7 +9,7 @@
  */
 import { compareVersions, keyLength, keyStart } from './entry.ts'
 import { KEY_WORDS } from './key.ts'
-import { ANCHOR_META, NO_META } from './layout.ts'
+import { ANCHOR_META, FLAG_TOMBSTONE, NO_META, stateFlags, W_STATE } from './layout.ts'
 import { gatherRun } from './pmem.ts'
 import { HEAD, IN_LIST, type RecoveryState } from './recovery-state.ts'
 import { RUN_HEADS, RUN_PLACES, SEGMENTS_MAX, walkLinks } from './recovery-walk.ts'
@@ -120,7 +120,7 @@ function insertUnmet(state: RecoveryState, list: SkipList, head: number): void {
   const other = list.find(bytes, keyStart(pool, head), keyLength(pool, head))
   if (other === NO_META) {
     list.insert(head)
-    state.report.inserted++
+    if ((stateFlags(pool.get(head, W_STATE)) & FLAG_TOMBSTONE) === 0) state.report.inserted++
   } else if (compareRank(state, head, other) < 0) {
     list.replace(other, head)
     state.supersede(other)

@@ -15,7 +15,8 @@
  * Invariants:
  *  1. Keys ascend strictly along the links.
  *  2. The upper levels and the exact index hold exactly the entries of level 0.
- *  3. Every level-0 store is remembered in `dirtyLinks` until a persist program has flushed it.
+ *  3. Every level-0 store is remembered in `dirtyLinks` until a persist program has flushed it, or its line has left the
+ *     list: then the link that leads past the line is in the same program, and no walk comes to the line behind it.
  *  4. `locate` leaves the last node before the key in `predecessor`; it holds until the next change (`epoch`).
  */
 import { HashIndex } from './hash-index.ts'
@@ -40,7 +41,7 @@ export class SkipList {
   size = 0
 
   /** Lines whose level-0 link was stored since the last flush. */
-  dirtyLinks = new Int32Array(1024)
+  dirtyLinks = new Int32Array(64)
   dirtyLinkCount = 0
   private readonly linkIsDirty: Uint8Array
 
@@ -124,6 +125,7 @@ export class SkipList {
     this.setLink(predecessor, meta)
     this.previous[meta] = predecessor
     if (successor !== NO_META) this.previous[successor] = meta
+    this.linkIsDirty[old] = 0
     this.epoch++
   }
 
@@ -139,6 +141,7 @@ export class SkipList {
     this.setLink(predecessor, successor)
     if (successor !== NO_META) this.previous[successor] = predecessor
     this.exact.remove(meta, hash)
+    this.linkIsDirty[meta] = 0
     this.size--
     this.epoch++
   }
@@ -183,6 +186,16 @@ export class SkipList {
     this.linkIsDirty[meta] = 1
     if (this.dirtyLinkCount === this.dirtyLinks.length) this.dirtyLinks = doubled(this.dirtyLinks)
     this.dirtyLinks[this.dirtyLinkCount++] = meta
+  }
+
+  /** Whether the link of a line in `dirtyLinks` still needs a flush of its own. */
+  needsFlush(meta: number): boolean {
+    return this.linkIsDirty[meta] !== 0
+  }
+
+  /** A persist program flushes the whole line, for its commit word: the link in it needs no flush of its own. */
+  flushedWithLine(meta: number): void {
+    this.linkIsDirty[meta] = 0
   }
 
   /** The dirty links are part of a persist program now. */

@@ -9,14 +9,17 @@ import { copyEntry } from '../../storage/copied-entry.ts'
 import { adoptHead, setArrival, versionNumber } from '../../storage/entry.ts'
 import {
   ANCHOR_META,
+  KIND_HEAD,
   NO_FRAME,
   NO_META,
+  stateKind,
   W_NEXT,
   W_PAYLOAD_CRC,
   W_PAYLOAD_CRC_COMPLEMENT,
   W_STATE,
 } from '../../storage/layout.ts'
 import { Packer } from '../../storage/packing.ts'
+import { OP_CRC_VIEW, OP_FENCE, OP_SEAL_LINE } from '../../storage/persist-program.ts'
 import { Scrubber } from '../../storage/scrub.ts'
 import type { Snapshot } from '../../storage/snapshot.ts'
 import { Store } from '../../storage/store.ts'
@@ -78,7 +81,14 @@ export class Bench implements Expectation {
   /** What the store itself, or a check while it ran, found wrong. */
   fault = ''
   upgrades = 0
+  /** Flushes of lines that the same program had flushed already. */
+  repeatedFlushes = 0
+  unlinkedMax = 0
+  /** Lines of uploads that broke off, until they are free. */
+  readonly abandoned = new Set<number>()
   private readonly options: BenchOptions
+  /** Heads that the last program published. */
+  private published = 0
   private scrubber: Scrubber
   private snapshot: { readonly view: Snapshot; readonly model: Model } | undefined
   private pending: (() => void)[] = []
@@ -163,7 +173,9 @@ export class Bench implements Expectation {
   /** An upload that breaks off: some of its fragments are sealed already, and are durable with somebody else's fence. */
   abandon(pieces: readonly string[]): void {
     if (!this.store.hasRoom(pieces.length)) return
-    this.store.discard(this.receive('broken', pieces)[0])
+    const [head] = this.receive('broken', pieces)
+    for (let meta = head; meta !== NO_META; meta = this.store.pool.next(meta)) this.abandoned.add(meta)
+    this.store.discard(head)
   }
 
   /** Cleans up until everything that is free can be used. */
@@ -174,6 +186,9 @@ export class Bench implements Expectation {
       this.store.settle()
       this.finishPending()
     }
+    this.published = 0
+    this.unlinkedMax = 0
+    this.options.onCrashPoint(this)
   }
 
   pack(): void {
@@ -225,13 +240,21 @@ export class Bench implements Expectation {
   /** Lets what is under way end, and looks at what must hold between operations. */
   endStep(): void {
     this.step++
+    this.countFlushes()
     if (this.fault === '') this.checkSnapshot()
     if (this.fault === '') this.checkUpgrades()
   }
 
+  private countFlushes(): void {
+    this.repeatedFlushes += this.region.counters.repeatedFlushes
+    this.region.counters.repeatedFlushes = 0
+  }
+
   private reopen(moreExtents: readonly number[]): void {
+    this.countFlushes()
     this.snapshot = undefined
     this.upgraded = []
+    this.abandoned.clear()
     this.geometry = { regionBytes: REGION_BYTES, moreExtents }
     this.region = this.openRegion(this.region.durableImage())
     this.store = this.openStore()
@@ -253,9 +276,13 @@ export class Bench implements Expectation {
     const freeMeta = pool.freeMeta.bind(pool)
     pool.freeMeta = (meta) => {
       this.fault ||= this.freedTooEarly(region, meta)
+      this.abandoned.delete(meta)
       freeMeta(meta)
     }
-    if (rewrite !== undefined) region.rewrite = (steps) => rewrite(steps, this)
+    region.rewrite = (steps) => {
+      this.countHeads(steps)
+      return rewrite === undefined ? steps : rewrite(steps, this)
+    }
     return region
   }
 
@@ -307,8 +334,18 @@ export class Bench implements Expectation {
     while (this.pending.length > 0) this.pending.shift()!()
   }
 
+  /** Links follow one program behind the heads that they lead to; those of the scrubber flush none. */
+  private countHeads(steps: readonly Step[]): void {
+    if (steps.some(({ op }) => op === OP_CRC_VIEW)) return
+    const fence = steps.findIndex(({ op }) => op === OP_FENCE)
+    const heads = steps.filter(({ op, b }, at) => at > fence && op === OP_SEAL_LINE && stateKind(b) === KIND_HEAD)
+    this.unlinkedMax = this.published + heads.length
+    this.published = heads.length
+  }
+
   /** A batch is durable: its replies are about to leave. */
   private complete(batch: number): void {
+    this.unlinkedMax = this.published
     const done = this.inFlight.filter((unit) => unit.batch <= batch)
     this.inFlight = this.inFlight.filter((unit) => unit.batch > batch)
     for (const { changes } of done) this.acknowledged = applyChanges(this.acknowledged, changes)

@@ -24,7 +24,7 @@ type Choice = Int16Array
 
 export interface CrashImage {
   readonly hash: number
-  /** Builds the bytes. */
+  /** Builds the bytes; they are right until the next image is built. */
   readonly bytes: () => Uint8Array
 }
 
@@ -111,6 +111,8 @@ export function* crashImages(
   const candidates = region.candidates()
   const durable = region.durableImage()
   const base = hashImage(durable)
+  const image = durable.slice()
+  let built: readonly (readonly [number, Uint8Array])[] = []
   const chosen = most === Number.POSITIVE_INFINITY ? choices(candidates, random) : few(candidates, random, most)
   for (const choice of chosen) {
     const changed = contents(candidates, choice, region, random)
@@ -124,8 +126,9 @@ export function* crashImages(
     yield {
       hash: (low >>> 0) * 2 ** 21 + (high & 0x1fffff),
       bytes: () => {
-        const image = durable.slice()
+        for (const [line] of built) image.set(region.durableLine(line), line * LINE_BYTES)
         for (const [line, content] of changed) image.set(content, line * LINE_BYTES)
+        built = changed
         return image
       },
     }

@@ -4,6 +4,8 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { NO_META, W_NEXT, W_PAYLOAD_CRC } from '../../storage/layout.ts'
+import { crc32cReference } from '../support/crc32c-reference.ts'
+import { crc32cTable } from '../support/crc32c-table.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { Bench, prepareStart } from './bench.ts'
 import {
@@ -11,6 +13,7 @@ import {
   checkContents,
   checkDamage,
   checkIdempotent,
+  checkLinks,
   checkList,
   checkOwnership,
   checkReport,
@@ -29,6 +32,7 @@ const recovered = (): Recovered => new Recovered(start.image, geometry)
 const expecting = (changes: Parameters<typeof applyChanges>[1]): Expectation => ({
   acknowledged: applyChanges(start.acknowledged, changes),
   inFlight: [],
+  unlinkedMax: 0,
 })
 
 test('a sound image passes', () => {
@@ -49,9 +53,16 @@ test('contents: lost, torn, invented, old and half of a batch are told', () => {
     { key: 'b', entry: value },
     { key: 'h', entry: entryText(9, 'x') },
   ]
-  assert.not.equal(checkContents(recovered(), { acknowledged: before, inFlight: [{ changes, batch: 1 }] }), '')
+  assert.not.equal(
+    checkContents(recovered(), { acknowledged: before, inFlight: [{ changes, batch: 1 }], unlinkedMax: 0 }),
+    '',
+  )
   assert.is(
-    checkContents(recovered(), { acknowledged: before, inFlight: [{ changes: changes.slice(0, 1), batch: 1 }] }),
+    checkContents(recovered(), {
+      acknowledged: before,
+      inFlight: [{ changes: changes.slice(0, 1), batch: 1 }],
+      unlinkedMax: 0,
+    }),
     '',
   )
 })
@@ -75,6 +86,25 @@ test('list: an entry out of the list, and a link past one, are told', () => {
   const [first, second] = [...passed.store.entries()]
   passed.store.pool.set(first!.meta, W_NEXT, passed.store.pool.get(second!.meta, W_NEXT))
   assert.not.equal(checkList(passed), '')
+})
+
+test('links: heads that no link leads to, beyond those just published, are told', () => {
+  const { store, region } = recovered()
+  const [first, second] = [...store.entries()]
+  const image = start.image.slice()
+  new Int32Array(image.buffer)[region.lineOfMeta(first!.meta) * 16 + W_NEXT] = store.pool.get(second!.meta, W_NEXT)
+  const unmet = new Recovered(image, geometry)
+  assert.match(checkLinks(unmet, expecting([])), /no link leads/)
+  assert.is(checkLinks(unmet, { ...expecting([]), unlinkedMax: 1 }), '')
+})
+
+test('the CRC32C by table that images are checked with is the reference', () => {
+  const random = seededRandom(seed)
+  const bytes = Uint8Array.from({ length: 300 }, () => random())
+  for (let length = 0; length < 256; length++) {
+    const before = random()
+    assert.is(crc32cTable(bytes, length & 31, length, before), crc32cReference(bytes, length & 31, length, before))
+  }
 })
 
 test('bounds: a recovery with many programs is told', () => {

@@ -38,6 +38,11 @@ export class Recovered {
     this.region.onFence = () => {}
   }
 
+  /** Nobody looks at it any more. */
+  close(): void {
+    this.region.close()
+  }
+
   /** What a client can read. Throws CorruptionError. */
   contents(): Model {
     const { store } = this
@@ -47,6 +52,15 @@ export class Recovered {
       seen.set(Buffer.from(key).toString(), entryText(versionNumber(store.pool, meta), value))
     }
     return seen
+  }
+}
+
+/** Recovers an image, looks at it, and is done with it. */
+function look<Result>(recovered: Recovered, use: (recovered: Recovered) => Result): Result {
+  try {
+    return use(recovered)
+  } finally {
+    recovered.close()
   }
 }
 
@@ -64,6 +78,12 @@ export function checkReport({ store }: Recovered): string {
   const { corrupt, relinked } = store.report
   if (corrupt.length > 0) return `corruption reported: ${corrupt[0]!.reason} (line ${corrupt[0]!.meta})`
   return relinked ? 'the level-0 links led astray' : ''
+}
+
+/** The walk along the links misses no more than what was just published: else every crash would leave more to insert. */
+export function checkLinks({ store }: Recovered, { unlinkedMax }: Expectation): string {
+  const { inserted } = store.report
+  return inserted > unlinkedMax ? `no link leads to ${inserted} heads, ${unlinkedMax} were just published` : ''
 }
 
 /** The list, its reverse and the exact index name the published heads, sorted, and no others. */
@@ -104,7 +124,10 @@ export function checkBounded({ region, store }: Recovered): string {
 /** recover(recover(x)) = recover(x), and the second writes nothing. */
 export function checkIdempotent(recovered: Recovered): string {
   const before = recovered.region.durableImage()
-  const again = new Recovered(before, recovered.geometry)
+  return look(new Recovered(before, recovered.geometry), (again) => compareAgain(recovered, before, again))
+}
+
+function compareAgain(recovered: Recovered, before: Uint8Array, again: Recovered): string {
   const { superseded, orphans, completed, undone, inserted } = again.store.report
   if (superseded + orphans + completed + undone + inserted > 0) return 'a second recovery found something to do'
   if (again.region.counters.fences > 0 || Buffer.compare(before, again.region.durableImage()) !== 0)
@@ -136,7 +159,7 @@ export function checkWritable(recovered: Recovered): string {
   }
   const key = difference(model, recovered.contents())
   if (key !== '') return `a write after recovery does not read back: ${key}`
-  const durable = difference(model, new Recovered(region.durableImage(), geometry).contents())
+  const durable = look(new Recovered(region.durableImage(), geometry), (again) => difference(model, again.contents()))
   return durable === '' ? '' : `a write after recovery is not durable: ${durable}`
 }
 
@@ -184,7 +207,13 @@ export function checkDamage(image: Uint8Array, recovered: Recovered, random: () 
     : pool.dataStartOf(victim.meta) + ((random() >>> 0) % length)
   if (!inLine && pool.bufferExtent(pool.buffer(victim.meta)) !== 0) return ''
   damaged[at]! ^= 1 << ((random() >>> 0) & 7)
-  const opened = new Recovered(damaged, geometry)
+  const says = look(new Recovered(damaged, geometry), (opened) => damageOf(opened, victim.key, healthy, inLine))
+  return says === 'nothing' ? `a flipped bit of ${key} at ${at} was not reported` : says
+}
+
+/** 'nothing' if a region with damage in one entry says nothing of it, '' if it does, else what else is wrong. */
+function damageOf(opened: Recovered, victim: Uint8Array, healthy: Map<string, string>, inLine: boolean): string {
+  const key = Buffer.from(victim).toString()
   for (const { key: bytes, meta } of opened.store.entries()) {
     const name = Buffer.from(bytes).toString()
     if (name === key || opened.store.corruptHeads.has(meta)) continue // said to be damaged, too
@@ -195,11 +224,11 @@ export function checkDamage(image: Uint8Array, recovered: Recovered, random: () 
   }
   if (opened.store.report.corrupt.length > 0) return ''
   try {
-    opened.store.get(victim.key)
+    opened.store.get(victim)
   } catch {
     return '' // CorruptionError: said, not served
   }
-  return `a flipped bit of ${key} at ${at} was not reported`
+  return 'nothing'
 }
 
 /** What judging one image is to include, beside what is always checked. */
@@ -231,16 +260,22 @@ export function judge(
       faultAgain ||= judge(crashed, geometry, expectation, SHALLOW, counters, random)
     }
   }
-  try {
-    const recovered = new Recovered(image, geometry, depth.again ? crashAgain : undefined)
+  const check = (recovered: Recovered): string => {
     const always =
-      checkReport(recovered) || checkContents(recovered, expectation) || checkList(recovered) || checkBounded(recovered)
+      checkReport(recovered) ||
+      checkContents(recovered, expectation) ||
+      checkLinks(recovered, expectation) ||
+      checkList(recovered) ||
+      checkBounded(recovered)
     if (always !== '') return always
     if (depth.thorough) {
       const fault = checkIdempotent(recovered) || checkDamage(image, recovered, random) || checkWritable(recovered)
       if (fault !== '') return fault
     }
     return checkOwnership(recovered) || (faultAgain && `in a crash of the recovery: ${faultAgain}`)
+  }
+  try {
+    return look(new Recovered(image, geometry, depth.again ? crashAgain : undefined), check)
   } catch (error) {
     return String(error)
   }

@@ -26,6 +26,8 @@ export interface Unit {
 export interface Expectation {
   readonly acknowledged: Model
   readonly inFlight: readonly Unit[]
+  /** Heads that no durable link may lead to yet: those of the last program, and while one runs its own. */
+  readonly unlinkedMax: number
 }
 
 export function applyChanges(model: Model, changes: readonly Change[]): Model {
@@ -38,7 +40,7 @@ export function applyChanges(model: Model, changes: readonly Change[]): Model {
 }
 
 /** Every state that a crash may leave. */
-export function possibleModels({ acknowledged, inFlight }: Expectation): Model[] {
+export function possibleModels({ acknowledged, inFlight }: Pick<Expectation, 'acknowledged' | 'inFlight'>): Model[] {
   let models: Model[] = [acknowledged]
   for (const unit of inFlight) models = [...models, ...models.map((model) => applyChanges(model, unit.changes))]
   return models
@@ -51,8 +53,8 @@ export function difference(a: Model, b: Model): string {
 }
 
 /** Tells expectations apart. */
-export function expectationText({ acknowledged, inFlight }: Expectation): string {
+export function expectationText({ acknowledged, inFlight, unlinkedMax }: Expectation): string {
   const entries = [...acknowledged].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, entry]) => `${key}=${entry}`)
   const units = inFlight.map(({ changes }) => changes.map(({ key, entry }) => `${key}=${entry ?? ''}`).join('+'))
-  return `${entries.join()}|${units.join()}`
+  return `${entries.join()}|${units.join()}|${unlinkedMax}`
 }

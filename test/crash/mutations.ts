@@ -1,10 +1,9 @@
 /**
- * Persist programs with one operation left out or moved: each such mutant must be caught by the crash images, or the
- * operation is not needed.
+ * Persist programs with one operation left out or moved: each such mutant must be caught by the crash images (hunt.ts), or
+ * the operation is not needed where it is.
  *
- *   survey   short workloads ─► every place in every kind of program               a place = kind of program, role, first or later
- *   mutants  each place: left out, not flushed, moved behind a fence, moved before one, swapped
- *   hunt     the workloads that have the place, then longer ones ─► caught by which invariant
+ *   program ─► a place for each operation: what it is for, first or later, in which kind of program
+ *           ─► the changes of each place: left out, not flushed, moved behind a fence, moved before one, swapped
  *
  * A program is of a kind by the set of roles in it. So "the flush of a link beside the clear of a superseded head" and "the
  * flush of a link beside a payload" are two places.
@@ -14,7 +13,10 @@
  * inside a program that they have a part in, an older version is cleared before a newer one is deleted, is tried by leaving
  * out the fence between the two. Likewise the fragments of an upload that goes on: they have to be durable only ahead of their
  * head, so a program that publishes no head has no order for them.
+ *
+ * A change that provably changes nothing is told by `equivalence`, with the reason, and is no mutant.
  */
+import { copyKey, versionNumber } from '../../storage/entry.ts'
 import {
   FLAG_MEMBER,
   FLAG_TOMBSTONE,
@@ -34,24 +36,8 @@ import {
   OP_SEAL_LINE,
 } from '../../storage/persist-program.ts'
 import type { Pool } from '../../storage/pool.ts'
-import { seededRandom } from '../support/random.ts'
 import type { Step } from '../support/tracing-region.ts'
-import { OPERATIONS, type Operation } from './operations.ts'
-import { type Rewrite, runWorkload, Tally, type Workload } from './workload.ts'
-
-/** Workloads of a place that are tried as they are. */
-const WORKLOADS_PER_PLACE = 6
-/** First with none, for what the running store tells, then with few images at each crash point, then with all. */
-const IMAGES_PER_POINT = [0, 6, Number.POSITIVE_INFINITY]
-/** Longer ones: each of those, and so many random operations behind it. */
-const LONGER_WORKLOADS = 100
-const LONGER_OPERATIONS = 8
-const LONGER_IMAGES = 24
-
-/** Uses again what is free by then. */
-const REUSE = ['reclaim', 'put segments', 'put segments', 'put'].map(
-  (name) => OPERATIONS.find((row) => row.name === name)!,
-)
+import type { Bench } from './bench.ts'
 
 export type Change =
   | 'left out'
@@ -61,11 +47,10 @@ export type Change =
   | 'moved before the fence'
   | 'swapped'
 
-export interface Mutant {
-  readonly place: string
-  readonly change: Change
-  readonly workloads: readonly Workload[]
-}
+/** Why a change changes nothing that any crash could show. */
+const BROKEN_OFF = 'a fragment of an upload that broke off belongs to no entry'
+const OTHER_KEYS =
+  'a fence ahead of deletions is for older versions of their keys; these are other keys, or moved entries'
 
 /** What an operation is for. */
 function role(steps: readonly Step[], at: number, pool: Pool): string {
@@ -74,16 +59,19 @@ function role(steps: readonly Step[], at: number, pool: Pool): string {
     const behind = steps.slice(at + 1).filter((step) => step.op === OP_FENCE).length
     return behind === 0 ? 'last fence' : behind === 1 ? 'fence before the last' : 'first fence'
   }
-  if (op === OP_FLUSH_VIEW) {
-    const next = steps[at + 1]
-    const isFragment = next?.op === OP_SEAL_LINE && stateKind(next.b) === KIND_FRAGMENT
-    return isFragment ? 'flush fragment' : 'flush head'
-  }
+  if (op === OP_FLUSH_VIEW) return fragmentOf(steps, at) === undefined ? 'flush head' : 'flush fragment'
   if (op === OP_FLUSH_LINE) return steps[at - 1]?.op === OP_CRC_VIEW ? 'flush upgrade' : 'flush link'
   if (op === OP_CRC_VIEW) return 'upgrade'
   const isFirstPart = !steps.slice(0, at).some((step) => step.op === OP_FENCE)
   if (op === OP_SEAL_LINE) return `seal ${lineName(b)}${isFirstPart && stateKind(b) === KIND_HEAD ? ' anew' : ''}`
-  return `clear ${lineName(pool.get(a, W_STATE))}${isFirstPart ? '' : ' to delete'}`
+  const name = isMoved(pool, a) ? 'moved head' : lineName(pool.get(a, W_STATE))
+  return `clear ${name}${isFirstPart ? '' : ' to delete'}`
+}
+
+/** The fragment whose view an operation flushes, or that it seals. */
+function fragmentOf(steps: readonly Step[], at: number): number | undefined {
+  const seal = steps[at]!.op === OP_FLUSH_VIEW ? steps[at + 1] : steps[at]
+  return seal?.op === OP_SEAL_LINE && stateKind(seal.b) === KIND_FRAGMENT ? seal.a : undefined
 }
 
 function lineName(state: number): string {
@@ -94,14 +82,26 @@ function lineName(state: number): string {
   return (flags & FLAG_TOMBSTONE) !== 0 ? 'tombstone' : (flags & FLAG_MEMBER) !== 0 ? 'member' : 'head'
 }
 
+/** Whether packing made another head of the same entry, which has its version. */
+function isMoved(pool: Pool, head: number): boolean {
+  if (stateKind(pool.get(head, W_STATE)) !== KIND_HEAD) return false
+  const version = versionNumber(pool, head)
+  for (let meta = 0; meta < pool.metaIndexEnd; meta++) {
+    if (meta === head || !pool.isMeta(meta) || stateKind(pool.get(meta, W_STATE)) !== KIND_HEAD) continue
+    if (versionNumber(pool, meta) === version) return true
+  }
+  return false
+}
+
 /** The place of each operation of a program. */
-function places(steps: readonly Step[], pool: Pool): string[] {
+export function places(steps: readonly Step[], pool: Pool): string[] {
   const roles = steps.map((_, at) => role(steps, at, pool))
   const kind = [...new Set(roles.filter((name) => !name.includes('fence')))].sort().join(' + ') || 'nothing'
   return roles.map((name, at) => `${name}${roles.indexOf(name) === at ? '' : ' (again)'} in {${kind}}`)
 }
 
-function changesOf(steps: readonly Step[], at: number): Change[] {
+/** What can be changed about an operation. */
+export function changesOf(steps: readonly Step[], at: number): Change[] {
   const { op, b } = steps[at]!
   const changes: Change[] = ['left out']
   if (op === OP_CRC_VIEW) changes.push('swapped')
@@ -111,8 +111,7 @@ function changesOf(steps: readonly Step[], at: number): Change[] {
   const isOwed =
     !isBehindFence &&
     (op === OP_CLEAR_LINE || op === OP_FLUSH_LINE || (op === OP_SEAL_LINE && stateKind(b) === KIND_HEAD))
-  const isFragment =
-    stateKind(b) === KIND_FRAGMENT || (op === OP_FLUSH_VIEW && stateKind(steps[at + 1]?.b ?? 0) === KIND_FRAGMENT)
+  const isFragment = fragmentOf(steps, at) !== undefined
   const isAwaited = !isFragment || steps.filter((step) => step.op === OP_FENCE).length > 1
   if (isAwaited && steps.slice(at + 1).some((step) => step.op === OP_FENCE))
     changes.push(isOwed ? 'moved behind the last fence' : 'moved behind the next fence')
@@ -120,7 +119,32 @@ function changesOf(steps: readonly Step[], at: number): Change[] {
   return changes
 }
 
-function mutate(steps: readonly Step[], at: number, change: Change): Step[] {
+/** Why a change of an operation is none, or ''. */
+export function equivalence(steps: readonly Step[], at: number, change: Change, bench: Bench): string {
+  const { pool } = bench.region
+  const { op, a } = steps[at]!
+  const fragment = fragmentOf(steps, at)
+  if (fragment !== undefined) return bench.abandoned.has(fragment) ? BROKEN_OFF : ''
+  const key = (meta: number): string => Buffer.from(copyKey(pool, meta)).toString('latin1')
+  const isDeletion = (step: Step): boolean => step.op === OP_CLEAR_LINE
+  const fence = op === OP_FENCE ? at : steps.findLastIndex((step, i) => i < at && step.op === OP_FENCE)
+  const behind = fence < 0 ? [] : steps.slice(fence + 1, -1)
+  // Only a program of nothing but deletions has nothing behind its first fence but clears.
+  if (behind.length === 0 || !behind.every(isDeletion)) return ''
+  const deleted = op === OP_FENCE ? behind.map((step) => key(step.a)) : [key(a)]
+  // What was moved has the version of its copy: an original that is still there is the store before the deletion.
+  const isOlder = (step: Step): boolean => isDeletion(step) && isHead(pool, step.a) && !isMoved(pool, step.a)
+  const older = steps.slice(0, fence).filter(isOlder)
+  const matters = older.some((step) => deleted.includes(key(step.a)))
+  return matters || (op !== OP_FENCE && change !== 'moved before the fence') ? '' : OTHER_KEYS
+}
+
+function isHead(pool: Pool, meta: number): boolean {
+  return stateKind(pool.get(meta, W_STATE)) === KIND_HEAD
+}
+
+/** The program with one operation changed. */
+export function mutate(steps: readonly Step[], at: number, change: Change): Step[] {
   const step = steps[at]!
   const without = steps.toSpliced(at, 1)
   if (change === 'not flushed') return steps.with(at, { ...step, flushes: false })
@@ -138,61 +162,4 @@ function mutate(steps: readonly Step[], at: number, change: Change): Step[] {
     return without.toSpliced(fence, 0, step)
   }
   return without
-}
-
-/** Every mutant of the programs that workloads of one and two operations run, and where to find its place. */
-export function surveyMutants(seed: number): Mutant[] {
-  const found = new Map<string, { place: string; change: Change; workloads: Workload[] }>()
-  const tally = new Tally()
-  for (const workload of shortWorkloads(seed)) {
-    const record: Rewrite = (steps, bench) => {
-      for (const [at, place] of places(steps, bench.region.pool).entries()) {
-        for (const change of changesOf(steps, at)) {
-          const name = `${place}: ${change}`
-          const mutant = found.get(name) ?? { place, change, workloads: [] }
-          found.set(name, mutant)
-          if (mutant.workloads.length < WORKLOADS_PER_PLACE && !mutant.workloads.includes(workload))
-            mutant.workloads.push(workload)
-        }
-      }
-      return steps
-    }
-    runWorkload({ ...workload, imagesPerPoint: 0 }, tally, record)
-  }
-  return [...found.values()]
-}
-
-function shortWorkloads(seed: number): Workload[] {
-  const workloads: Workload[] = OPERATIONS.map((first) => ({ operations: [first], medium: 'lines', seed }))
-  for (const first of OPERATIONS)
-    for (const second of OPERATIONS) workloads.push({ operations: [first, second], medium: 'lines', seed })
-  return workloads
-}
-
-/** How a mutant was caught, or '' if it was not. The tally may be that of other mutants: what was judged is judged. */
-export function hunt(mutant: Mutant, tally: Tally): string {
-  const rewrite: Rewrite = (steps, bench) => {
-    const all = places(steps, bench.region.pool)
-    const at = all.indexOf(mutant.place)
-    return at < 0 || !changesOf(steps, at).includes(mutant.change) ? steps : mutate(steps, at, mutant.change)
-  }
-  for (const imagesPerPoint of IMAGES_PER_POINT) {
-    for (const workload of mutant.workloads) {
-      const fault = runWorkload({ ...workload, imagesPerPoint }, tally, rewrite)
-      if (fault !== '') return fault
-    }
-  }
-  for (let i = 0; i < LONGER_WORKLOADS; i++) {
-    const start = mutant.workloads[i % mutant.workloads.length]!
-    const more = i < mutant.workloads.length ? REUSE : randomOperations(start.seed + 31 * i)
-    const longer = { ...start, operations: [...start.operations, ...more], imagesPerPoint: LONGER_IMAGES }
-    const fault = runWorkload(longer, tally, rewrite)
-    if (fault !== '') return fault
-  }
-  return ''
-}
-
-function randomOperations(seed: number): Operation[] {
-  const random = seededRandom(seed)
-  return Array.from({ length: LONGER_OPERATIONS }, () => OPERATIONS[(random() >>> 0) % OPERATIONS.length]!)
 }

@@ -9,24 +9,28 @@ export interface Operation {
   readonly run: (bench: Bench) => void
 }
 
-/** Values stay within a cache line where that does not matter, so that all subsets of lines can be tried. */
-const SHORT = 'short value'
+/**
+ * Values stay within a cache line where that does not matter, so that all subsets of lines can be tried. No two are alike:
+ * bytes that lie there already could not be lost.
+ */
+const short = (bench: Bench): string => `short value ${bench.step}`
+const segments = (bench: Bench): string[] => ['one', 'two', 'three'].map((name) => `${name} ${bench.step}, `)
 
 export const OPERATIONS: readonly Operation[] = [
-  { name: 'put', run: (bench) => bench.put(bench.newKey(), [SHORT]) },
-  { name: 'overwrite', run: (bench) => bench.put('f', [`${SHORT} ${bench.step}`]) },
-  { name: 'overwrite chain', run: (bench) => bench.put('d', [`${SHORT} ${bench.step}`]) },
+  { name: 'put', run: (bench) => bench.put(bench.newKey(), [short(bench)]) },
+  { name: 'overwrite', run: (bench) => bench.put('f', [short(bench)]) },
+  { name: 'overwrite chain', run: (bench) => bench.put('d', [short(bench)]) },
   { name: 'delete', run: (bench) => bench.remove('f') },
   { name: 'delete chain', run: (bench) => bench.remove('d') },
-  { name: 'put segments', run: (bench) => bench.put(bench.newKey(), ['one ', 'two ', `three ${bench.step}`]) },
-  { name: 'overwrite by segments', run: (bench) => bench.put('f', ['one ', `two ${bench.step}`]) },
-  { name: 'slow upload', run: (bench) => bench.putSlowly(bench.newKey(), ['one ', 'two ', `three ${bench.step}`]) },
-  { name: 'broken upload', run: (bench) => bench.abandon(['one ', 'two ', 'three ']) },
+  { name: 'put segments', run: (bench) => bench.put(bench.newKey(), segments(bench)) },
+  { name: 'overwrite by segments', run: (bench) => bench.put('f', segments(bench).slice(1)) },
+  { name: 'slow upload', run: (bench) => bench.putSlowly(bench.newKey(), segments(bench)) },
+  { name: 'broken upload', run: (bench) => bench.abandon(segments(bench)) },
   {
     name: 'batch',
     run: (bench) =>
       bench.batch([
-        [bench.newKey(), 'batch'],
+        [bench.newKey(), `new in batch ${bench.step}`],
         ['f', `batch ${bench.step}`],
         ['d', undefined],
       ]),

@@ -2,13 +2,14 @@
  * The crash programme: shares the plan between processes and adds up what they found.
  *
  *   runCrashImages ─► N worker threads, each: plan.ts ─► workload.ts           (this module is also the workers' entry)
- *   runMutants     ─► N worker threads, each: mutations.ts ─► workload.ts
+ *   runMutants     ─► N worker threads, each: hunt.ts ─► workload.ts;  grow-mutants.ts
  *
  * Called by: run.ts (`npm run crash`), crash-images.test.ts.
  */
 import { fileURLToPath } from 'node:url'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
-import { hunt, surveyMutants } from './mutations.ts'
+import { huntGrowMutant, surveyGrowMutants } from './grow-mutants.ts'
+import { hunt, surveyMutants } from './hunt.ts'
 import { fixedWorkloads, randomWorkloads, type Share } from './plan.ts'
 import { runWorkload, Tally, type Workload, workloadName } from './workload.ts'
 
@@ -51,28 +52,28 @@ export interface CrashOptions {
 }
 
 export interface MutantResult {
+  /** Mutants of the persist programs, and of growing. */
   readonly mutants: number
   readonly survivors: readonly string[]
-}
-
-export interface MutantOptions extends Omit<CrashOptions, 'images'> {
-  /** One mutant in so many; all, unless it is given. */
-  readonly every?: number
+  /** Changes that are no mutants, because they change nothing; and why. */
+  readonly equivalent: ReadonlyMap<string, string>
 }
 
 type Task =
   | { readonly kind: 'images'; readonly share: Share }
-  | { readonly kind: 'mutants'; readonly share: Omit<Share, 'images'>; readonly every: number }
+  | { readonly kind: 'mutants'; readonly share: Omit<Share, 'images'> }
 
-/** Runs the mutants of the persist programs. */
-export async function runMutants({ seed, processes, onProgress, every = 1 }: MutantOptions): Promise<MutantResult> {
+/** Runs all mutants. */
+export async function runMutants(options: Omit<CrashOptions, 'images'>): Promise<MutantResult> {
+  const { seed, processes, onProgress } = options
   const shares = Array.from({ length: processes }, (_, process) =>
-    runTask<MutantResult>({ kind: 'mutants', every, share: { seed, process, processes } }, onProgress),
+    runTask<MutantResult>({ kind: 'mutants', share: { seed, process, processes } }, onProgress),
   )
   const results = await Promise.all(shares)
   return {
     mutants: results.reduce((sum, { mutants }) => sum + mutants, 0),
     survivors: results.flatMap(({ survivors }) => survivors),
+    equivalent: results[0]!.equivalent,
   }
 }
 
@@ -108,13 +109,11 @@ function runTask<Result>(task: Task, onProgress: CrashOptions['onProgress']): Pr
   })
 }
 
-function runShareOfMutants(
-  { seed, process, processes }: Omit<Share, 'images'>,
-  every: number,
-  tell: (text: string) => void,
-): MutantResult {
-  const sample = surveyMutants(seed).filter((_, i) => (i + seed) % every === 0)
-  const mutants = sample.filter((_, i) => i % processes === process)
+function runShareOfMutants(share: Omit<Share, 'images'>, tell: (text: string) => void): MutantResult {
+  const { seed, process, processes } = share
+  const isMine = (_: unknown, i: number): boolean => i % processes === process
+  const survey = surveyMutants(seed)
+  const mutants = survey.mutants.filter(isMine)
   const tally = new Tally()
   const survivors: string[] = []
   let told = performance.now()
@@ -124,7 +123,9 @@ function runShareOfMutants(
     told = performance.now()
     tell(`process ${process}: ${i + 1} of ${mutants.length} mutants, ${survivors.length} survived`)
   }
-  return { mutants: mutants.length, survivors }
+  const growing = surveyGrowMutants().filter(isMine)
+  for (const mutant of growing) if (huntGrowMutant(mutant, seed) === '') survivors.push(mutant.name)
+  return { mutants: mutants.length + growing.length, survivors, equivalent: survey.equivalent }
 }
 
 function runShareOfImages(share: Share, tell: (text: string) => void): ShareResult {
@@ -161,5 +162,5 @@ if (!isMainThread && parentPort !== null) {
   const task = workerData as Task
   const tell = (text: string): void => port.postMessage(text)
   if (task.kind === 'images') port.postMessage(runShareOfImages(task.share, tell))
-  else port.postMessage(runShareOfMutants(task.share, task.every, tell))
+  else port.postMessage(runShareOfMutants(task.share, tell))
 }

@@ -36,6 +36,9 @@ async function main(): Promise<void> {
   const mutated = await runMutants({ seed, processes, onProgress })
   for (const violation of crashed.violations) console.error(`violation: ${violation}`)
   for (const survivor of mutated.survivors) console.error(`not caught: ${survivor}`)
+  const reasons = [...mutated.equivalent.values()]
+  for (const reason of new Set(reasons))
+    console.error(`no mutants: ${reasons.filter((other) => other === reason).length} changes: ${reason}`)
   const caught = mutated.mutants - mutated.survivors.length
   if (flags.json) {
     const { recoveryCrashImages } = crashed
@@ -57,7 +60,7 @@ async function main(): Promise<void> {
     console.log(
       `${crashed.recoveryCrashImages} images of crashes inside recoveries: ${crashed.violations.length} violations`,
     )
-    console.log(`${mutated.mutants} mutants of persist programs: ${caught} caught (seed ${seed})`)
+    console.log(`${mutated.mutants} mutants of persist programs and of growing: ${caught} caught (seed ${seed})`)
   }
   if (crashed.violations.length > 0 || mutated.survivors.length > 0) process.exitCode = 1
 }

@@ -42,9 +42,14 @@ export class Tally {
   judgements = 0
   recoveryCrashImages = 0
   upgrades = 0
+  repeatedFlushes = 0
 }
 
-export type Rewrite = (steps: Step[], bench: Bench) => Step[]
+export interface Mutation {
+  readonly rewrite: (steps: Step[], bench: Bench) => Step[]
+  /** Whether a program was changed: what came before is as it is without the mutation, and need not be looked at again. */
+  begun: boolean
+}
 
 function hashText(text: string): number {
   let hash = 0x811c9dc5
@@ -53,12 +58,12 @@ function hashText(text: string): number {
 }
 
 /** Why a workload fails, or ''. It ends at the first fault. */
-export function runWorkload(workload: Workload, tally: Tally, rewrite?: Rewrite): string {
+export function runWorkload(workload: Workload, tally: Tally, mutation?: Mutation): string {
   const random = seededRandom(workload.seed)
   let fault = ''
   const crashFrom = workload.onlyLast === true ? workload.operations.length - 1 : 0
   const onCrashPoint = (bench: Bench): void => {
-    if (fault !== '' || bench.step < crashFrom) return
+    if (fault !== '' || bench.step < crashFrom || mutation?.begun === false) return
     const expectation = hashText(expectationText(bench))
     for (const { hash, bytes } of crashImages(bench.region, random, workload.imagesPerPoint)) {
       tally.images.add(hash)
@@ -71,11 +76,14 @@ export function runWorkload(workload: Workload, tally: Tally, rewrite?: Rewrite)
       }
       tally.judgements++
       fault = judge(bytes(), bench.geometry, bench, depth, tally, random)
-      if (fault !== '') return
+      if (fault === '') continue
+      tally.judged.delete(pair) // another mutant may leave the same image, and is caught by it, too
+      return
     }
   }
   const { medium } = workload
-  const bench = new Bench({ medium, onCrashPoint, start: START, ...(rewrite === undefined ? {} : { rewrite }) })
+  const rewrite = mutation === undefined ? {} : { rewrite: mutation.rewrite }
+  const bench = new Bench({ medium, onCrashPoint, start: START, ...rewrite })
   try {
     for (const operation of workload.operations) {
       operation.run(bench)
@@ -92,5 +100,6 @@ export function runWorkload(workload: Workload, tally: Tally, rewrite?: Rewrite)
     fault ||= String(error) // the store itself noticed
   }
   tally.upgrades += bench.upgrades
+  tally.repeatedFlushes += bench.repeatedFlushes
   return fault
 }

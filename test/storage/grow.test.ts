@@ -6,135 +6,19 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync }
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type GrowingFile, growRegion, growRegionFile } from '../../storage/grow.ts'
-import { encodeHeader, type Header, planExtents, readHeader } from '../../storage/header.ts'
-import { EXTENTS_START, HEADER_BYTES } from '../../storage/layout.ts'
+import { growRegion, growRegionFile } from '../../storage/grow.ts'
+import { planExtents } from '../../storage/header.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
-import { crc32cReference } from '../support/crc32c-reference.ts'
+import { CrashingFile, type FileImage, headerOf, newImage } from '../support/crashing-file.ts'
+import { crc32cTable } from '../support/crc32c-table.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 
 const MIB = 1 << 20
-const SECTOR_BYTES = 512
 const seed = announceSeed('grow', 31)
 
-/* --- a file that crashes --- */
-
-type Operation =
-  | { readonly kind: 'write'; readonly offset: number; readonly bytes: Uint8Array }
-  | { readonly kind: 'resize'; readonly bytes: number }
-
-/** Header bytes and length only: growing touches nothing else. */
-interface Image {
-  readonly header: Uint8Array
-  bytes: number
-}
-
-const copyOf = (image: Image): Image => ({ header: Uint8Array.from(image.header), bytes: image.bytes })
-
-function apply(image: Image, operation: Operation): void {
-  if (operation.kind === 'resize') image.bytes = operation.bytes
-  else image.header.set(operation.bytes, operation.offset)
-}
-
-class CrashingFile implements GrowingFile {
-  readonly path = 'crash.pm'
-  /** What a reader sees, what is durable, and what was done since the last sync. */
-  readonly now: Image
-  private durable: Image
-  private pending: Operation[] = []
-  private readonly crashed: (image: Image) => void
-  private readonly random: () => number
-  /** The nth operation from here fails; 0: none does. */
-  failAt = 0
-
-  constructor(image: Image, crashed: (image: Image) => void, random: () => number) {
-    this.now = copyOf(image)
-    this.durable = copyOf(image)
-    this.crashed = crashed
-    this.random = random
-  }
-
-  get bytes(): number {
-    return this.now.bytes
-  }
-
-  read(offset: number, length: number): Uint8Array {
-    return this.now.header.slice(offset, offset + length)
-  }
-
-  write(offset: number, bytes: Uint8Array): void {
-    this.do({ kind: 'write', offset, bytes: Uint8Array.from(bytes) })
-  }
-
-  resize(bytes: number): void {
-    this.do({ kind: 'resize', bytes })
-  }
-
-  sync(): void {
-    this.crash()
-    this.durable = copyOf(this.now)
-    this.pending = []
-  }
-
-  private do(operation: Operation): void {
-    if (this.failAt > 0 && --this.failAt === 0) throw new Error('no space')
-    this.pending.push(operation)
-    apply(this.now, operation)
-    this.crash()
-  }
-
-  /** Any subset of what is not synced is there; a write in any subset of its sectors; a new length reached in part. */
-  private crash(): void {
-    for (let subset = 0; subset < 1 << this.pending.length; subset++) {
-      for (let tear = 0; tear < 4; tear++) {
-        const image = copyOf(this.durable)
-        this.pending.forEach((operation, index) => {
-          if ((subset >> index) & 1) this.applyTorn(image, operation, tear > 0)
-        })
-        this.crashed(image)
-      }
-    }
-  }
-
-  private applyTorn(image: Image, operation: Operation, torn: boolean): void {
-    if (!torn) apply(image, operation)
-    else if (operation.kind === 'resize') {
-      const part = (this.random() >>> 0) / 2 ** 32
-      image.bytes = Math.round(image.bytes + (operation.bytes - image.bytes) * part)
-    } else {
-      for (let at = 0; at < operation.bytes.length; at += SECTOR_BYTES) {
-        if (this.random() & 1) image.header.set(operation.bytes.subarray(at, at + SECTOR_BYTES), operation.offset + at)
-      }
-    }
-  }
-}
-
-function headerOf(image: Image): Header {
-  return readHeader('crash.pm', image.header, image.bytes, crc32cReference)
-}
-
-function newImage(bytes: number): Image {
-  const header: Header = {
-    generation: 4,
-    uuid: new Uint8Array(16).fill(7),
-    regionBytes: bytes,
-    linesPerBuffer: 2,
-    cleanShutdown: true,
-    createdNs: 1n,
-    versionFloor: 77,
-    growingTo: 0,
-    extents: planExtents(bytes, 2),
-  }
-  const image = { header: new Uint8Array(EXTENTS_START), bytes }
-  image.header.set(encodeHeader(header, crc32cReference), 0)
-  header.generation++
-  image.header.set(encodeHeader(header, crc32cReference), HEADER_BYTES)
-  return image
-}
-
 /** Old or new, never between; and whatever it is, growing it (again) ends well. Returns whether it is new. */
-function assertGrowable(image: Image, before: number, after: number): boolean {
+function assertGrowable(image: FileImage, before: number, after: number): boolean {
   const header = headerOf(image)
   assert.ok(header.regionBytes === before || header.regionBytes === after)
   assert.ok(image.bytes >= header.regionBytes, 'no extent lies behind the end of the file')
@@ -142,7 +26,7 @@ function assertGrowable(image: Image, before: number, after: number): boolean {
   assert.is(header.versionFloor, 77)
   if (header.regionBytes === after) return true
   const again = new CrashingFile(image, () => {}, seededRandom(1))
-  growRegion(again, after, crc32cReference)
+  growRegion(again, after, crc32cTable)
   const grown = headerOf(again.now)
   assert.is(grown.regionBytes, after)
   assert.is(again.bytes, after)
@@ -153,31 +37,31 @@ function assertGrowable(image: Image, before: number, after: number): boolean {
 test('every crash state opens as the old region or the new one, and can be grown again', () => {
   let images = 0
   let grown = 0
-  const check = (image: Image): void => {
+  const check = (image: FileImage): void => {
     images++
     if (assertGrowable(image, 4 * MIB, 9 * MIB)) grown++
   }
   const file = new CrashingFile(newImage(4 * MIB), check, seededRandom(seed))
-  growRegion(file, 9 * MIB, crc32cReference)
+  growRegion(file, 9 * MIB, crc32cTable)
   assert.is(headerOf(file.now).regionBytes, 9 * MIB)
   console.log(`${images} crash images, ${grown} of them grown`)
   assert.ok(images > 40 && grown > 0 && grown < images)
 })
 
 test('a crash while an interrupted growth is grown to another size', () => {
-  const interrupted: Image[] = []
+  const interrupted: FileImage[] = []
   const first = new CrashingFile(newImage(4 * MIB), (image) => interrupted.push(image), seededRandom(seed + 1))
-  growRegion(first, 9 * MIB, crc32cReference)
+  growRegion(first, 9 * MIB, crc32cTable)
   const longer = interrupted.filter((image) => image.bytes > 4 * MIB && headerOf(image).regionBytes === 4 * MIB)
   assert.ok(longer.length > 0)
   for (const image of longer) {
-    const check = (crashed: Image): void => {
+    const check = (crashed: FileImage): void => {
       const header = headerOf(crashed)
       assert.ok([4 * MIB, 6 * MIB].includes(header.regionBytes))
       assert.ok(crashed.bytes >= header.regionBytes)
     }
     const second = new CrashingFile(image, check, seededRandom(seed + 2))
-    growRegion(second, 6 * MIB, crc32cReference)
+    growRegion(second, 6 * MIB, crc32cTable)
     assert.is(second.bytes, 6 * MIB)
   }
 })
@@ -185,12 +69,12 @@ test('a crash while an interrupted growth is grown to another size', () => {
 test('a full disk leaves the region as it was, and unmarked', () => {
   const file = new CrashingFile(newImage(4 * MIB), () => {}, seededRandom(seed))
   file.failAt = 3 // two header writes come first
-  assert.throws(() => growRegion(file, 9 * MIB, crc32cReference), /no space/)
+  assert.throws(() => growRegion(file, 9 * MIB, crc32cTable), /no space/)
   const header = headerOf(file.now)
   assert.is(file.bytes, 4 * MIB)
   assert.is(header.regionBytes, 4 * MIB)
   assert.is(header.growingTo, 0)
-  growRegion(file, 9 * MIB, crc32cReference)
+  growRegion(file, 9 * MIB, crc32cTable)
   assert.is(headerOf(file.now).regionBytes, 9 * MIB)
 })
 

@@ -22,6 +22,7 @@ import { hashKey } from '../../storage/key.ts'
 import {
   ANCHOR_META,
   BUFFER_BYTES,
+  CRC_END_WORD,
   FLAG_MEMBER,
   KIND_ANCHOR,
   KIND_HEAD,
@@ -68,7 +69,7 @@ import {
   TALLY_VERSION_LOW,
 } from '../../storage/persistence.ts'
 import { Pool } from '../../storage/pool.ts'
-import { crc32cReference } from './crc32c-reference.ts'
+import { crc32cTable } from './crc32c-table.ts'
 import { sortableKeyWords } from './key-words.ts'
 
 export type Medium = 'lines' | 'pages'
@@ -76,6 +77,10 @@ export type Medium = 'lines' | 'pages'
 const PAGE_BYTES = 4096
 const PAGE_LINES = PAGE_BYTES / LINE_BYTES
 const SECTOR_LINES = 512 / LINE_BYTES
+
+/** What the CRC of a line covers but for the key: its own index in the place of the CRC, and the words behind it. */
+const CRC_WORDS = new Int32Array(CRC_END_WORD)
+const CRC_BYTES = new Uint8Array(CRC_WORDS.buffer)
 
 export interface TracingOptions {
   readonly regionBytes?: number
@@ -107,6 +112,30 @@ export interface LineState {
   readonly time: number
 }
 
+/** What a region is made of; regions of one shape use it one after the other. */
+interface RegionMemory {
+  readonly extents: readonly ArrayBuffer[]
+  readonly observed: Uint8Array
+  readonly durable: Uint8Array
+}
+
+/** Memory that closed regions left, by shape: recovering an image takes some each time, a hundred thousand times. */
+const spares = new Map<string, RegionMemory[]>()
+
+function takeMemory(extentLengths: readonly number[]): RegionMemory {
+  const spare = spares.get(extentLengths.join())?.pop()
+  if (spare !== undefined) {
+    for (const extent of spare.extents) new Uint8Array(extent).fill(0)
+    return spare
+  }
+  const bytes = extentLengths.reduce((sum, length) => sum + length, 0)
+  return {
+    extents: extentLengths.map((length) => new ArrayBuffer(length)),
+    observed: new Uint8Array(bytes),
+    durable: new Uint8Array(bytes),
+  }
+}
+
 interface LineHistory {
   states: LineState[]
   /** The first so many states are flushed, up to the last of them. */
@@ -123,7 +152,8 @@ export interface Candidate {
 
 export class TracingRegion implements Persistence {
   readonly pool: Pool
-  readonly counters = { fences: 0, flushedLines: 0 }
+  /** `repeatedFlushes`: of lines that were flushed since the last fence and not stored to since. */
+  readonly counters = { fences: 0, flushedLines: 0, repeatedFlushes: 0 }
   readonly asynchronous: boolean
   readonly medium: Medium
   versionFloor: number
@@ -136,12 +166,15 @@ export class TracingRegion implements Persistence {
   /** Runs a program that was started asynchronously. */
   schedule: (run: () => void) => void = (run) => setImmediate(run)
 
+  private readonly own: RegionMemory
   private readonly memory: Uint8Array[] = []
   private readonly firstLines: number[] = []
   /** Memory as it was observed last, and what is durable: all extents in a row. */
   private readonly observed: Uint8Array
   private readonly durable: Uint8Array
   private readonly histories = new Map<number, LineHistory>()
+  /** Lines flushed since the last fence, and the number of states that each had then. */
+  private readonly flushedStates = new Map<number, number>()
   private hullLow = Number.POSITIVE_INFINITY
   private hullHigh = -1
   private time = 0
@@ -149,10 +182,11 @@ export class TracingRegion implements Persistence {
   constructor(options: TracingOptions = {}) {
     const linesPerBuffer = options.linesPerBuffer ?? 2
     const planned = planExtents(options.regionBytes ?? 1 << 20, linesPerBuffer).map(({ buffers }) => buffers)
-    const geometries = [...planned, ...(options.moreExtents ?? [])].map((buffers) => ({
-      memory: new ArrayBuffer(extentBytes(buffers, linesPerBuffer)),
-      buffers,
-    }))
+    const extentBuffers = [...planned, ...(options.moreExtents ?? [])]
+    this.own = takeMemory(extentBuffers.map((buffers) => extentBytes(buffers, linesPerBuffer)))
+    this.durable = this.own.durable
+    this.observed = this.own.observed
+    const geometries = this.own.extents.map((memory, extent) => ({ memory, buffers: extentBuffers[extent]! }))
     let lines = 0
     for (const { memory } of geometries) {
       this.memory.push(new Uint8Array(memory))
@@ -165,10 +199,16 @@ export class TracingRegion implements Persistence {
     this.versionFloor = options.versionFloor ?? 1
     if (options.image === undefined) this.sealNow(ANCHOR_META, packState(1, KIND_ANCHOR, 0))
     else this.load(options.image)
-    this.durable = new Uint8Array(lines * LINE_BYTES)
     for (const [extent, memory] of this.memory.entries())
       this.durable.set(memory, this.firstLines[extent]! * LINE_BYTES)
-    this.observed = this.durable.slice()
+    this.observed.set(this.durable)
+  }
+
+  /** Leaves the memory to a region that is made later: nobody may look at this one any more. */
+  close(): void {
+    const shape = this.own.extents.map((extent) => extent.byteLength).join()
+    if (!spares.has(shape)) spares.set(shape, [])
+    spares.get(shape)!.push(this.own)
   }
 
   /** What a crash right now leaves at least. */
@@ -286,7 +326,7 @@ export class TracingRegion implements Persistence {
   }
 
   crcView(buffer: number, offset: number, length: number): number {
-    return crc32cReference(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length) | 0
+    return crc32cTable(this.pool.bufferBytes(buffer), this.pool.bufferStart(buffer) + offset, length) | 0
   }
 
   reserveVersions(floor: number): number {
@@ -332,6 +372,9 @@ export class TracingRegion implements Persistence {
 
   private flush(line: number): void {
     this.counters.flushedLines++
+    const states = this.histories.get(line)?.states.length ?? 0
+    if (this.flushedStates.get(line) === states) this.counters.repeatedFlushes++
+    this.flushedStates.set(line, states)
     if (this.medium === 'pages') {
       this.hullLow = Math.min(this.hullLow, line)
       this.hullHigh = Math.max(this.hullHigh, line)
@@ -344,6 +387,7 @@ export class TracingRegion implements Persistence {
   private fence(): void {
     this.onFence()
     this.counters.fences++
+    this.flushedStates.clear()
     if (this.medium === 'pages') this.syncHull()
     else for (const [line, history] of this.histories) this.settleLine(line, history)
   }
@@ -445,18 +489,17 @@ export class TracingRegion implements Persistence {
   }
 
   private lineCrc(meta: number, state: number): number {
-    const head = new Int32Array(13)
-    head[0] = meta
-    head[1] = state
-    for (let word = 2; word <= 12; word++) head[word] = this.pool.get(meta, word)
-    let crc = crc32cReference(new Uint8Array(head.buffer), 0, 52)
+    CRC_WORDS[0] = meta
+    CRC_WORDS[1] = state
+    for (let word = 2; word < CRC_END_WORD; word++) CRC_WORDS[word] = this.pool.get(meta, word)
+    let crc = crc32cTable(CRC_BYTES, 0, CRC_BYTES.length)
     if (stateKind(state) === KIND_HEAD) {
       const key = this.pool.get(meta, W_KEY)
       const buffer = this.pool.get(meta, W_BUFFER)
       if (!this.pool.isBuffer(buffer) || viewOffset(key) + viewLength(key) > BUFFER_BYTES)
         return ~this.pool.get(meta, W_META_CRC)
       const start = this.pool.bufferStart(buffer) + viewOffset(key)
-      crc = crc32cReference(this.pool.bufferBytes(buffer), start, viewLength(key), crc)
+      crc = crc32cTable(this.pool.bufferBytes(buffer), start, viewLength(key), crc)
     }
     return crc | 0
   }
