@@ -118,9 +118,9 @@ export class Pool {
   /**
    * Fills the free lists with everything that has no reference, lowest index on top. Called once, after recovery
    * has retained what the store holds.
-   * @param usedMeta answers whether a line is taken
+   * @param states by line index: 0 for the lines that are free; without it all are
    */
-  buildFreeLists(usedMeta: (meta: number) => boolean): void {
+  buildFreeLists(states?: Uint8Array): void {
     this.freeBufferTop = 0
     this.freeMetaTop = 0
     for (let extent = this.bytes.length - 1; extent >= 0; extent--) {
@@ -131,7 +131,8 @@ export class Pool {
       }
       for (let local = buffers * this.linesPerBuffer - 1; local >= 0; local--) {
         const meta = (extent << this.lineShift) | local
-        if (meta !== NO_META && !usedMeta(meta)) this.freeMetaStack[this.freeMetaTop++] = meta
+        if (meta !== NO_META && (states === undefined || states[meta] === 0))
+          this.freeMetaStack[this.freeMetaTop++] = meta
       }
     }
   }

@@ -23,7 +23,7 @@ export function linkHeads(state: RecoveryState, list: SkipList): void {
     return
   }
   const { states } = state
-  for (let meta = 0; meta < states.length; meta++) if (states[meta] === HEAD) insertUnmet(state, list, meta)
+  for (let meta = states.indexOf(HEAD); meta >= 0; meta = states.indexOf(HEAD, meta + 1)) insertUnmet(state, list, meta)
 }
 
 /** Makes a list of what the links lead to. False if they lead astray: out of order, in a circle, or out of the region. */

@@ -21,8 +21,8 @@
  *  4. Of an atomic batch either every member counts or none does, also after a crash in this recovery.
  *  5. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
  */
-import { ANCHOR_META, NO_META, W_VERSION_LOW } from './layout.ts'
-import { LINE_UNPUBLISHED, LINE_VALID, type Persistence } from './persistence.ts'
+import { NO_META, W_VERSION_LOW } from './layout.ts'
+import { LINE_VALID, type Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import type { Reclamation } from './reclamation.ts'
 import { scanLines } from './recovery-lines.ts'
@@ -48,8 +48,8 @@ function settleMembers(state: RecoveryState, list: SkipList): void {
 /** Step 4, second half: committed fragments that belong to no entry. */
 function reclaimOrphans(state: RecoveryState): void {
   const { pool, states, reclamation } = state
-  for (let meta = 0; meta < states.length; meta++) {
-    if (states[meta] !== LINE_VALID || meta === ANCHOR_META) continue
+  // There are few, if any: `indexOf` passes over the others faster than a loop that is run once.
+  for (let meta = states.indexOf(LINE_VALID, 1); meta >= 0; meta = states.indexOf(LINE_VALID, meta + 1)) {
     const owner = pool.get(meta, W_VERSION_LOW)
     if (state.corruptHeads.has(owner)) {
       // What is left of a damaged entry stays until the key is written or deleted.
@@ -91,7 +91,7 @@ function account(state: RecoveryState): void {
     else if (states[meta] === CORRUPT && pool.isBuffer(pool.buffer(meta))) pool.retainBuffer(pool.buffer(meta))
   }
   for (const head of state.losers) holdEntry(state, head)
-  pool.buildFreeLists((meta) => states[meta] !== LINE_UNPUBLISHED)
+  pool.buildFreeLists(states) // free is what is LINE_UNPUBLISHED
   for (const head of state.losers) state.reclamation.retire(head, false)
 }
 

@@ -144,7 +144,7 @@ class Wire {
 function createPool(): Pool {
   const memory = new ArrayBuffer(POOL_BUFFERS * (BUFFER_BYTES + LINES_PER_BUFFER * LINE_BYTES))
   const pool = new Pool([{ memory, buffers: POOL_BUFFERS }], LINES_PER_BUFFER)
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
 

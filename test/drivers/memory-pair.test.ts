@@ -12,7 +12,7 @@ function makePool(): Pool {
     [{ memory: new ArrayBuffer(POOL_BUFFERS * (LINE_BYTES + BUFFER_BYTES)), buffers: POOL_BUFFERS }],
     1,
   )
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
 

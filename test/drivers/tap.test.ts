@@ -41,7 +41,7 @@ function makePool(buffers = POOL_BUFFERS, extents = 1): Pool {
     buffers,
   }))
   const pool = new Pool(geometry, 1)
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
 

@@ -15,7 +15,7 @@ function makePool(): Pool {
     buffers,
   }))
   const pool = new Pool(geometry, 1)
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
 

@@ -143,7 +143,7 @@ test('a buffer counts as stored once, however many entries name it, and counts t
 test('free lists leave out what recovery retained', () => {
   const pool = new Pool([{ memory: new ArrayBuffer(32 * (2048 + 128)), buffers: 32 }], 2)
   for (const buffer of [3, 17]) pool.retainBuffer(buffer)
-  pool.buildFreeLists((meta) => meta >= 10 && meta < 20)
+  pool.buildFreeLists(new Uint8Array(pool.metaIndexEnd).fill(1, 10, 15).fill(2, 15, 20))
   assert.is(pool.freeBuffers, 30)
   assert.is(pool.freeMetas, 63 - 10)
   const seen = new Set<number>()

@@ -1,6 +1,6 @@
 /**
- * Recovery of a region with many entries: links followed and keys compared by the run, natively; the exact index filled in
- * bulk; damage to the links wherever it falls, at the seams of two runs among others.
+ * Recovery of a region with many entries: links followed from many places at once, keys compared by the run, natively; the
+ * exact index filled in bulk; damage to the links wherever it falls, at the seams of two runs among others.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -65,6 +65,9 @@ test('every entry is found again, in order, through the walk alone', () => {
   region.close(store.nextVersion)
 })
 
+/** Long enough for lines to be among them from which recovery walks, too, although no link leads there. */
+const TAIL = 1000
+
 /** The entries' lines in the order of the list. */
 function inOrder(store: Store): number[] {
   const metas: number[] = [ANCHOR_META]
@@ -98,6 +101,15 @@ test('entries that the links skip are inserted', () => {
     assert.is(report.inserted, skipped)
     assert.not(report.relinked)
   }
+})
+
+test('entries behind a link that ends the list too early are inserted', () => {
+  const report = damageAndReopen(
+    ({ pool }, metas) => pool.set(metas.at(-1 - TAIL)!, W_NEXT, NO_META),
+    'the tail is cut off',
+  )
+  assert.is(report.inserted, TAIL)
+  assert.not(report.relinked)
 })
 
 test('two neighbours in the wrong order are noticed wherever they stand', () => {

@@ -9,6 +9,6 @@ export function poolOf(linesPerBuffer: number, ...extents: number[]): Pool {
     extents.map((buffers) => ({ memory: new ArrayBuffer(buffers * bytesPerBuffer), buffers })),
     linesPerBuffer,
   )
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }

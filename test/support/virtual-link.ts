@@ -157,7 +157,7 @@ export function createPool(count: number): Pool {
   const linesPerBuffer = 2
   const memory = new ArrayBuffer(count * (linesPerBuffer * 64 + BUFFER_BYTES))
   const pool = new Pool([{ memory, buffers: count }], linesPerBuffer)
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
 

@@ -45,7 +45,7 @@ export function macOf(name: string): string {
 export function openRegion(path: string): Region {
   Region.create(path, { bytes: 32 << 20 })
   const opened = new Region(path, { durability: 'process' })
-  opened.pool.buildFreeLists(() => false)
+  opened.pool.buildFreeLists()
   return opened
 }
 

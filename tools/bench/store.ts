@@ -41,6 +41,8 @@ const KEY_PREFIX = Buffer.from('key:')
 const RECORDS_MAX = 50_000_000
 /** Operations of one window. */
 const WINDOW = 50_000
+/** Records of a store of its own that is filled, overwritten and read first, so that the compiler is done before anything is measured. */
+const WARM_UP_RECORDS = 200_000
 /** A prime above every number of records: multiplying by another number permutes the keys, and stays below 2^53. */
 const KEY_SPACE = 67_108_859
 const KEY_STEP = 66_889_133
@@ -186,6 +188,17 @@ function measure(workload: Workload, records: number, seed: number): Window {
   }
 }
 
+function warmUp(file: string, batch: number, seed: number): void {
+  Region.create(file, { bytes: regionBytes(WARM_UP_RECORDS), linesPerBuffer: ENTRIES_PER_BUFFER })
+  try {
+    const workload = new Workload(new Region(file, {}), batch, false, seed)
+    measure(workload, WARM_UP_RECORDS, seed)
+    workload.close()
+  } finally {
+    unlinkSync(file)
+  }
+}
+
 function reopen(file: string): Reopened {
   const region = new Region(file, {})
   const random = new SeededRandom(1)
@@ -210,6 +223,7 @@ function run(argv: string[]): number | Promise<number> {
     if (existsSync(flags.file)) throw new Error(`${flags.file} exists; remove it or name another one`)
     if (flags.records > RECORDS_MAX) throw new Error(`${flags.records} records are more than there are keys`)
     const windows: Window[] = []
+    warmUp(`${flags.file}.warm-up`, flags.batch, flags.seed)
     try {
       Region.create(flags.file, { bytes: regionBytes(flags.records), linesPerBuffer: ENTRIES_PER_BUFFER })
       const workload = new Workload(new Region(flags.file, {}), flags.batch, flags.sequential, flags.seed)

@@ -140,6 +140,6 @@ export class ScriptNetwork {
 function createPool(): Pool {
   const memory = new ArrayBuffer(extentBytes(BUFFERS, LINES_PER_BUFFER))
   const created = new Pool([{ memory, buffers: BUFFERS }], LINES_PER_BUFFER)
-  created.buildFreeLists(() => false)
+  created.buildFreeLists()
   return created
 }

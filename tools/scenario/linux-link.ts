@@ -80,7 +80,7 @@ class ScratchRegion {
     const bytes = EXTENTS_START + extentBytes(whole, DEFAULT_LINES_PER_BUFFER)
     Region.create(path, { bytes: Math.max(bytes, REGION_BYTES_MIN) })
     this.region = new Region(path, { durability: 'process' })
-    this.region.pool.buildFreeLists(() => false)
+    this.region.pool.buildFreeLists()
   }
 
   close(): void {

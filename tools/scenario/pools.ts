@@ -7,6 +7,6 @@ const LINES_PER_BUFFER = 2
 export function createPool(buffers: number): Pool {
   const memory = new ArrayBuffer(buffers * (BUFFER_BYTES + LINES_PER_BUFFER * LINE_BYTES))
   const pool = new Pool([{ memory, buffers }], LINES_PER_BUFFER)
-  pool.buildFreeLists(() => false)
+  pool.buildFreeLists()
   return pool
 }
