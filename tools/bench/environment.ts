@@ -1,4 +1,4 @@
-/** What a result was measured on, so that it can be judged and repeated. Called by: command.ts. */
+/** What a result was measured on, so that it can be judged and repeated. Called by: command.ts, store.ts, scripts/peers. */
 import { spawnSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
@@ -17,7 +17,12 @@ export interface Environment {
   readonly command: string
 }
 
-export function describeEnvironment(device: string, durability: string): Environment {
+/** @param command what repeats it; by default the command line of this process, as `packrat` */
+export function describeEnvironment(
+  device: string,
+  durability: string,
+  command = ['packrat', ...process.argv.slice(2)].join(' '),
+): Environment {
   return {
     at: new Date().toISOString(),
     machine: `${availableParallelism()} × ${cpus()[0]?.model.trim() ?? 'unknown processor'}, ${Math.round(totalmem() / 2 ** 30)} GiB`,
@@ -29,7 +34,7 @@ export function describeEnvironment(device: string, durability: string): Environ
     load: loadavg()
       .map((load) => load.toFixed(1))
       .join(' '),
-    command: ['packrat', ...process.argv.slice(2)].join(' '),
+    command,
   }
 }
 

@@ -17,6 +17,7 @@ import { BUFFER_BYTES, LINE_BYTES, NO_META } from '../../storage/layout.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { count, EXIT_OK, runCommand, text, toggle } from '../arguments.ts'
+import { describeEnvironment, type Environment } from './environment.ts'
 import { ENTRIES_PER_BUFFER, EntryMaker } from './entries.ts'
 
 const command = {
@@ -243,9 +244,17 @@ function run(argv: string[]): number | Promise<number> {
   })
 }
 
+/** The document of --json. */
+export interface StoreBench {
+  readonly environment: Environment
+  readonly windows: readonly Window[]
+  readonly reopened: Reopened
+}
+
 function report(windows: readonly Window[], reopened: Reopened, json: boolean): void {
   if (json) {
-    console.log(JSON.stringify({ windows, reopened }))
+    const environment = describeEnvironment('none', 'process', `npm run bench:store -- ${process.argv.slice(2).join(' ')}`)
+    console.log(JSON.stringify({ environment, windows, reopened } satisfies StoreBench, undefined, 2))
     return
   }
   console.log('  records   new: stage   commit   overwrite    read     µs of the processor an operation')
