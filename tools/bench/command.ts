@@ -11,7 +11,7 @@ import { count, EXIT_CANNOT, EXIT_OK, runCommand, text, toggle, UsageError } fro
 import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
 import { CURVES, planCurve } from './curves.ts'
 import { describeEnvironment } from './environment.ts'
-import { type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
+import { availableStores, type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
 import { drawCurves, drawFigure2, drawTable1 } from './pictures.ts'
 import { formatCurves, formatFigure2, formatTable1 } from './report.ts'
 import { measureRoundTrips } from './round-trip.ts'
@@ -100,9 +100,10 @@ function enterPrivateNetwork(what: string, programs?: string[]): number | undefi
 
 async function runFigure2(flags: Flags): Promise<number> {
   const connections = readConnections(flags.connections)
-  const stores = readWords('--stores', flags.stores, STORES)
+  const wanted = readWords('--stores', flags.stores, STORES)
   const status = enterPrivateNetwork('figure2')
   if (status !== undefined) return status
+  const stores = await availableStores(wanted, console.error)
   const environment = describeEnvironment('tap', 'process')
   const figure: Figure2 = await inScratchDirectory((directory) =>
     measureFigure2({

@@ -12,6 +12,7 @@
 import { accessSync, constants, existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { inPrivateNetwork } from '../scenario/private-network.ts'
+import { isLevelDbInstalled } from '../stores/leveldb.ts'
 import { LoadedDaemon, type LoadResult } from './loaded-daemon.ts'
 import { hundredths, quantile } from './statistics.ts'
 
@@ -64,6 +65,13 @@ export function tapBenchLacks(programs = PROGRAMS): string | undefined {
   const folders = (process.env.PATH ?? '').split(delimiter)
   const missing = programs.filter((program) => !folders.some((folder) => existsSync(join(folder, program))))
   return missing.length > 0 ? `not installed: ${missing.join(', ')} (scripts/setup.sh --for-tests)` : undefined
+}
+
+/** The stores that this machine can run; what it cannot is said. */
+export async function availableStores(stores: readonly StoreName[], say: (text: string) => void): Promise<StoreName[]> {
+  if (!stores.includes('leveldb') || (await isLevelDbInstalled())) return [...stores]
+  say('SKIP: leveldb: the optional package classic-level is not installed')
+  return stores.filter((store) => store !== 'leveldb')
 }
 
 /** @throws PackratError BENCH */

@@ -39,9 +39,14 @@ function table(head: readonly string[], rows: readonly (readonly string[])[], fi
   return [head, rule, ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 }
 
-function table1Tables({ rows, dataManagementUs, roundTripsUs }: Table1 & { roundTripsUs?: readonly RoundTrips[] }): string {
+function table1Tables({
+  rows,
+  dataManagementUs,
+  roundTripsUs,
+}: Table1 & { roundTripsUs?: readonly RoundTrips[] }): string {
   const us = (value: number): string => value.toFixed(2)
-  const spread = ({ bestUs, medianUs }: { bestUs: number; medianUs: number }): string => `${us(bestUs)} / ${us(medianUs)}`
+  const spread = ({ bestUs, medianUs }: { bestUs: number; medianUs: number }): string =>
+    `${us(bestUs)} / ${us(medianUs)}`
   const { paper, conventional, packet } = dataManagementUs
   return [
     table(
@@ -88,7 +93,17 @@ function figure2Table({ points }: Figure2): string {
     point.p99LatencyUs.toFixed(0),
     point.serverCpuUs.toFixed(1),
   ]
-  const head = ['connections', 'store', 'requests/s', 'worst–best', 'of discard', 'mean µs', 'of discard', 'p99 µs', 'CPU µs']
+  const head = [
+    'connections',
+    'store',
+    'requests/s',
+    'worst–best',
+    'of discard',
+    'mean µs',
+    'of discard',
+    'p99 µs',
+    'CPU µs',
+  ]
   const ordered = points.toSorted((a, b) => a.connections - b.connections)
   return table(head, ordered.map(row), true)
 }
@@ -102,7 +117,8 @@ function curveTables(curves: readonly Curve[]): string {
       const cell = (series: string, x: number): string => {
         const point = points.find((candidate) => candidate.series === series && candidate.x === x)
         if (point === undefined) return ''
-        const written = (value: number): string => (digits === 0 || value >= 100 ? grouped(value) : value.toFixed(digits))
+        const written = (value: number): string =>
+          digits === 0 || value >= 100 ? grouped(value) : value.toFixed(digits)
         return `${written(point.median)} (${written(point.best)}–${written(point.worst)})`
       }
       return [

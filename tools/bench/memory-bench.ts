@@ -32,7 +32,7 @@ const HTTP_PORT = 80
 /** Buffers of each side beside what requests and values take: bursts, ACKs, the network's reserve. */
 const SPARE_BUFFERS = 8192
 /** Requests with many keys that can be measured: each takes a buffer of its own, and what it replaces frees none. */
-const SPARE_REQUESTS = 100_000
+const SPARE_REQUESTS = 120_000
 /** A record and a node of `conventional`, beside the value. */
 const CONVENTIONAL_OVERHEAD_BYTES = 256
 /** Frames that the link holds: every connection may have one on its way, and a large value many. */

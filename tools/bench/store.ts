@@ -17,8 +17,8 @@ import { BUFFER_BYTES, LINE_BYTES, NO_META } from '../../storage/layout.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { count, EXIT_OK, runCommand, text, toggle } from '../arguments.ts'
-import { describeEnvironment, type Environment } from './environment.ts'
 import { ENTRIES_PER_BUFFER, EntryMaker } from './entries.ts'
+import { describeEnvironment, type Environment } from './environment.ts'
 
 const command = {
   name: 'bench:store',
@@ -253,7 +253,11 @@ export interface StoreBench {
 
 function report(windows: readonly Window[], reopened: Reopened, json: boolean): void {
   if (json) {
-    const environment = describeEnvironment('none', 'process', `npm run bench:store -- ${process.argv.slice(2).join(' ')}`)
+    const environment = describeEnvironment(
+      'none',
+      'process',
+      `npm run bench:store -- ${process.argv.slice(2).join(' ')}`,
+    )
     console.log(JSON.stringify({ environment, windows, reopened } satisfies StoreBench, undefined, 2))
     return
   }

@@ -18,11 +18,12 @@ import { type Round, Variant } from './variant.ts'
 const ROUND_MS = 25
 /** Every connection is used a few times in a round. */
 const REQUESTS_A_CONNECTION = 3
-/** Bounds what a round with many keys takes of the region (memory-bench.ts). */
-const REQUESTS_MAX = 2000
-/** For the compiler; the last of them tells how long a round is. */
-const WARM_UP_ROUNDS = 4
-const WARM_UP_REQUESTS = 300
+/** Bounds what all rounds with many keys take of the region (memory-bench.ts). */
+const REQUESTS_MAX = 100_000
+/** For the compiler: so many requests, or so much time where each takes long; the last of them tell how long a round is. */
+const WARM_UP_REQUESTS = 10_000
+const WARM_UP_MS = 600
+const WARM_UP_STEP = 500
 /** Of the memory that is available: what regions may take of it. The processes beside them take some, too. */
 const MEMORY_SHARE = 0.6
 
@@ -68,7 +69,7 @@ export async function measureCurve(plan: CurvePlan, options: SweepOptions): Prom
       if (typeof line === 'string') skipped.push(`${plan.name}, ${probe.series ?? 'packet'}, ${probe.x}: ${line}`)
       else lines.push(line)
     }
-    for (const line of lines) await warmUp(line)
+    for (const line of lines) await warmUp(line, rounds)
     for (let round = 1; round <= rounds; round++) {
       for (const line of lines) {
         progress(`${plan.name}: round ${round} of ${rounds}, ${line.series}, ${line.probe.x}`)
@@ -127,18 +128,22 @@ function lacksRoom(directory: string, { options, onDisk }: Probe): string | unde
   return needed > room ? `it takes ${mib(needed)}, and there are ${mib(room)} to spare` : undefined
 }
 
-async function warmUp(line: Line): Promise<void> {
+async function warmUp(line: Line, rounds: number): Promise<void> {
   const { variant, probe } = line
   const { connections } = probe.options
-  const least = REQUESTS_A_CONNECTION * connections
+  const startMs = performance.now()
   let us = 0
-  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
-    us = (await variant.round(round === 0 ? connections : Math.max(WARM_UP_REQUESTS, connections), probe.readPercent))
-      .wallUs
-    // A megabyte or a sync a request: the compiler has seen enough of the rest.
-    if (us * WARM_UP_REQUESTS > ROUND_MS * 1000 * WARM_UP_ROUNDS) break
+  for (let sent = 0; sent < WARM_UP_REQUESTS && performance.now() - startMs < WARM_UP_MS; ) {
+    // The first step is short: a megabyte or a sync a request takes its time.
+    const requests = Math.max(sent === 0 ? 1 : WARM_UP_STEP, connections)
+    if (us * requests > WARM_UP_MS * 1000) break
+    us = (await variant.round(requests, probe.readPercent)).wallUs
+    sent += requests
   }
-  line.requests = Math.max(Math.min(Math.round((ROUND_MS * 1000) / us), REQUESTS_MAX), least)
+  line.requests = Math.max(
+    Math.min(Math.round((ROUND_MS * 1000) / us), Math.ceil(REQUESTS_MAX / rounds)),
+    REQUESTS_A_CONNECTION * connections,
+  )
 }
 
 function pointOf({ probe, series, taken }: Line, unit: CurvePlan['unit']): CurvePoint {

@@ -37,6 +37,13 @@ type DatabaseClass = new (directory: string, options: { keyEncoding: 'view'; val
 
 const PACKAGE: string = 'classic-level'
 
+export async function isLevelDbInstalled(): Promise<boolean> {
+  return import(PACKAGE).then(
+    () => true,
+    () => false,
+  )
+}
+
 export class LevelDbEngine implements Engine {
   readonly name = 'leveldb'
   readonly promise: string
