@@ -1,6 +1,7 @@
 /** Calls that read and write: read, readv, recv, recvfrom, recvmsg, write, writev, send, sendto, sendmsg. */
 import { type Attempt, type Call, type CallResult, done, failed } from './call.ts'
 import { addressOf, withSocket } from './calls-connection.ts'
+import { receiveError } from './calls-errors.ts'
 import { CONSTANTS } from './numbers.ts'
 import type { ScriptProcess } from './process.ts'
 import type { Value } from './script.ts'
@@ -11,12 +12,16 @@ const MSG_TRUNC = CONSTANTS.get('MSG_TRUNC')!
 const MSG_DONTWAIT = CONSTANTS.get('MSG_DONTWAIT')!
 const MSG_WAITALL = CONSTANTS.get('MSG_WAITALL')!
 const MSG_NOSIGNAL = CONSTANTS.get('MSG_NOSIGNAL')!
-/** What reading and writing know; the others make a script unsupported. */
-export const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL
 const MSG_MORE = CONSTANTS.get('MSG_MORE')!
 const MSG_EOR = CONSTANTS.get('MSG_EOR')!
+const MSG_ERRQUEUE = CONSTANTS.get('MSG_ERRQUEUE')!
+const MSG_ZEROCOPY = CONSTANTS.get('MSG_ZEROCOPY')!
 const MSG_FASTOPEN = CONSTANTS.get('MSG_FASTOPEN')!
-export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_FASTOPEN
+/** What reading and writing know; the others make a script unsupported. */
+export const READ_FLAGS = MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT | MSG_WAITALL | MSG_ERRQUEUE
+export const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_EOR | MSG_ZEROCOPY | MSG_FASTOPEN
+/** Linux MAX_SKB_FRAGS: pieces of memory that one packet buffer names. */
+const PIECES_MAX = 17
 
 /** read(fd, buffer, length) */
 export function read(process: ScriptProcess, call: Call): Attempt {
@@ -40,6 +45,7 @@ export function recvfrom(process: ScriptProcess, call: Call): Attempt {
 
 /** recvmsg(fd, message, flags); of control messages only TCP_CM_INQ, which says what is left to read. */
 export function recvmsg(process: ScriptProcess, call: Call): Attempt {
+  if ((call.number(2) & MSG_ERRQUEUE) !== 0) return receiveError(process, call)
   const attempt = reading(process, call, messageBytes(call), call.number(2))
   const hint = hintOf(call)
   if (hint === undefined) return attempt
@@ -85,7 +91,26 @@ export function sendto(process: ScriptProcess, call: Call): Attempt {
 /** sendmsg(fd, message, flags) */
 export function sendmsg(process: ScriptProcess, call: Call): Attempt {
   if (call.structOf(call.argument(1)).has('msg_control')) call.unsupported('control messages that are sent')
-  return writing(process, call, messageBytes(call), call.number(2))
+  const vector = call.structOf(call.argument(1)).get('msg_iov')
+  const flags = call.number(2)
+  if (vector?.kind !== 'list' || (flags & MSG_ZEROCOPY) === 0 || vector.items.length <= PIECES_MAX)
+    return writing(process, call, messageBytes(call), flags)
+  return writingPieces(process, call, vector.items, flags)
+}
+
+/** Without a copy every piece of memory stays one: a packet buffer that names as many as it can is full, and a segment ends. */
+function writingPieces(process: ScriptProcess, call: Call, pieces: readonly Value[], flags: number): Attempt {
+  return withSocket(process, call, (socket) => {
+    let written = 0
+    for (let at = 0; at < pieces.length; at += PIECES_MAX) {
+      const items = pieces.slice(at, at + PIECES_MAX)
+      const last = at + PIECES_MAX >= pieces.length
+      const result = socket.write(call.vectorBytes({ kind: 'list', items }), last ? flags : MSG_EOR)
+      if (result === undefined || result.value < 0) return written > 0 ? done(written) : (result ?? failed('EAGAIN'))
+      written += result.value
+    }
+    return done(written)
+  })
 }
 
 function messageBytes(call: Call): number {
@@ -115,7 +140,7 @@ function writing(process: ScriptProcess, call: Call, bytes: number, flags: numbe
     const opens = opening ? undefined : (socket.takeDeferred() ?? (socket.isOpen ? undefined : place))
     if (opens !== undefined) {
       process.current = socket
-      const opened = socket.openWith(bytes, opens.address, opens.port, !mayNotWait(socket, flags))
+      const opened = socket.openWith(bytes, opens.address, opens.port, !mayNotWait(socket, flags), flags)
       if (opened.value < 0) return opened
       left -= opened.value
       opening = true
@@ -127,7 +152,7 @@ function writing(process: ScriptProcess, call: Call, bytes: number, flags: numbe
       if (connected === undefined || connected.value < 0 || left === 0)
         return connected === undefined || connected.value < 0 ? connected : done(bytes)
     }
-    const result = socket.write(left, (flags & MSG_MORE) !== 0, (flags & MSG_EOR) !== 0)
+    const result = socket.write(left, flags)
     if (result === undefined) return left === bytes ? wouldBlock(socket, flags) : undefined
     if (result.value < 0) return left === bytes ? result : done(bytes - left)
     left -= result.value

@@ -20,7 +20,7 @@ export function readiness(socket: ScriptSocket): number {
   if (socket.isListening) return socket.canAccept ? IN | READ_NORMAL : 0
   if (socket.role === 'fresh') return OUT | HANGUP | WRITE_NORMAL
   let bits = 0
-  if (socket.error !== '') bits |= ERROR
+  if (socket.error !== '' || socket.errors.notices.length > 0) bits |= ERROR
   if (socket.role === 'over' || (socket.atEnd && socket.writeEnded)) bits |= HANGUP
   if (socket.atEnd) bits |= IN | READ_NORMAL | READ_HANGUP
   if (socket.availableBytes > 0) bits |= IN | READ_NORMAL

@@ -79,7 +79,7 @@ export class DatagramSocket extends ScriptSocket {
       this.port!,
       parseAddress(this.network.remote),
       ports.remotePort,
-      this.zeros(bytes),
+      this.network.zeros(bytes),
     )
     this.network.flush()
     return outcome === SEND_OK ? done(bytes) : failed('EMSGSIZE')

@@ -2,6 +2,7 @@
 export const ERROR_NUMBERS: ReadonlyMap<string, number> = new Map([
   ['', 0],
   ['EPIPE', 32],
+  ['ENOMSG', 42],
   ['ENETUNREACH', 101],
   ['ECONNABORTED', 103],
   ['ECONNRESET', 104],

@@ -51,7 +51,7 @@ export function sendfile(process: ScriptProcess, call: Call): Attempt {
     const file = process.file(call.number(1))
     if (file === undefined) return failed('EBADF')
     const at = offset.kind === 'list' ? call.numberOf(call.boxed(2)) : file.at
-    const result = socket.write(Math.min(bytes, Math.max(file.bytes - at, 0)), false, false)
+    const result = socket.write(Math.min(bytes, Math.max(file.bytes - at, 0)), 0)
     if (result === undefined) return socket.nonBlocking ? failed('EAGAIN') : undefined
     if (offset.kind !== 'list' && result.value > 0) file.at += result.value
     return result

@@ -7,6 +7,7 @@
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import { extentBytes } from '../../storage/header.ts'
+import { BUFFER_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
 import { Pool } from '../../storage/pool.ts'
 import { ScriptDevice } from './device.ts'
 import type { Settings } from './settings.ts'
@@ -126,6 +127,26 @@ export class ScriptNetwork {
       if (this.nowUs === endUs && this.host.nextDeadlineUs() <= endUs) return stop()
     }
     return true
+  }
+
+  /** A chain of lines with `bytes` zeros. */
+  zeros(bytes: number): number {
+    const { pool } = this.network
+    let head = NO_META
+    let tail = NO_META
+    for (let left = bytes; left > 0; ) {
+      const length = Math.min(left, BUFFER_BYTES)
+      const buffer = pool.allocateBuffer()
+      if (buffer === NO_BUFFER) throw new Error('the pool is empty: the script writes more than it can hold')
+      const start = pool.bufferStart(buffer)
+      pool.bufferBytes(buffer).fill(0, start, start + length)
+      const meta = pool.createView(buffer, 0, length, NO_FRAME << 16) // the sum of zeros is zero
+      if (tail === NO_META) head = meta
+      else pool.setNext(tail, meta)
+      tail = meta
+      left -= length
+    }
+    return head
   }
 
   /** @throws Error if the stack does not give back every buffer that it took */

@@ -8,6 +8,7 @@
 import { MSS_DEFAULT } from '../../stack/limits.ts'
 import type { ConnectionOptions } from '../../stack/tcp/application.ts'
 import { maximumSegmentSize } from '../../stack/tcp/segment-size.ts'
+import { CONSTANTS } from './numbers.ts'
 import type { ScriptSocket } from './script-socket.ts'
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
@@ -24,6 +25,15 @@ const MS_PER_S = 1000
 /** Smallest buffers: Linux SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF. */
 const RECEIVE_BUFFER_MIN = 2304
 const SEND_BUFFER_MIN = 4608
+/** Of sending, in software; with keys, without the packet. */
+const STAMPS = [
+  'SOF_TIMESTAMPING_TX_SOFTWARE',
+  'SOF_TIMESTAMPING_SOFTWARE',
+  'SOF_TIMESTAMPING_OPT_ID',
+  'SOF_TIMESTAMPING_TX_SCHED',
+  'SOF_TIMESTAMPING_TX_ACK',
+  'SOF_TIMESTAMPING_OPT_TSONLY',
+].reduce((bits, name) => bits | CONSTANTS.get(name)!, 0)
 /** Linux MAX_TCP_SYNCNT. */
 const SYN_COUNT_MAX = 127
 
@@ -37,6 +47,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
   SO_REUSEADDR: SWITCH,
   SO_REUSEPORT: SWITCH,
   SO_PRIORITY: SWITCH,
+  SO_MARK: SWITCH,
   TCP_INQ: SWITCH,
   IP_TOS: SWITCH,
   IP_FREEBIND: SWITCH,
@@ -140,6 +151,21 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
   TCP_FASTOPEN: {
     set(socket, value) {
       socket.setFastOpen(value)
+      return undefined
+    },
+    initial: 0,
+  },
+  SO_ZEROCOPY: {
+    set(socket, value) {
+      socket.errors.zeroCopy = value !== 0
+      return undefined
+    },
+    initial: 0,
+  },
+  SO_TIMESTAMPING: {
+    set(socket, value) {
+      if ((value & ~STAMPS) !== 0) return 'EINVAL'
+      socket.errors.stamp(value, socket.connection)
       return undefined
     },
     initial: 0,

@@ -19,12 +19,13 @@ interface Waiting {
   readonly call: Call
   readonly attempt: Attempt
   readonly endUs: number
-  readonly toleranceUs: number
 }
 
 export class ScriptProcess {
   readonly network: ScriptNetwork
   readonly settings: Settings
+  /** By which times may differ from what the script says. */
+  readonly toleranceUs: number
   private readonly descriptors = new Map<number, Descriptor>()
   /** Every connection that was accepted. */
   readonly accepted: ScriptSocket[] = []
@@ -37,10 +38,15 @@ export class ScriptProcess {
   /** The socket that code asks about: the last connection that was opened or accepted. */
   current: ScriptSocket | undefined
 
-  constructor(network: ScriptNetwork, settings: Settings) {
+  constructor(network: ScriptNetwork, settings: Settings, toleranceUs: number) {
+    this.toleranceUs = toleranceUs
     this.network = network
     this.settings = settings
-    network.onTurn = () => this.retry()
+    network.onTurn = () => {
+      this.settle()
+      this.retry()
+      this.settle()
+    }
   }
 
   get isBlocked(): boolean {
@@ -49,21 +55,22 @@ export class ScriptProcess {
 
   /** When the call that blocks has to have returned, tolerance included; µs of the script. */
   get blockedUntilUs(): number {
-    return this.waiting === undefined ? 0 : this.waiting.endUs + this.waiting.toleranceUs
+    return this.waiting === undefined ? 0 : this.waiting.endUs + this.toleranceUs
   }
 
   /**
    * Makes a call.
    * @param endUs when it has to return, µs of the script; -1: at once
    */
-  start(call: Call, endUs: number, toleranceUs: number): void {
+  start(call: Call, endUs: number): void {
     const attempt = prepareCall(this, call)
     const result = attempt()
     this.network.flush()
+    this.settle()
     if (result !== undefined) {
-      if (endUs >= 0) this.checkTime(call, endUs, toleranceUs)
+      if (endUs >= 0) this.checkTime(call, endUs)
       this.check(call, result)
-    } else if (endUs >= 0) this.waiting = { call, attempt, endUs, toleranceUs }
+    } else if (endUs >= 0) this.waiting = { call, attempt, endUs }
     else throw new ScriptFailure(call.line, `${call.action.text}: the call blocks`)
   }
 
@@ -74,6 +81,12 @@ export class ScriptProcess {
     throw new ScriptFailure(call.line, `${call.action.text}: expected to return at ${seconds(endUs)}, still blocks`)
   }
 
+  /** Sockets look at what was sent and acknowledged. */
+  private settle(): void {
+    for (const opened of this.descriptors.values())
+      if (opened instanceof ScriptSocket) opened.settle(this.network.scriptUs)
+  }
+
   private retry(): void {
     const { waiting } = this
     if (waiting === undefined) return
@@ -81,13 +94,13 @@ export class ScriptProcess {
     if (result === undefined) return
     this.waiting = undefined
     this.wakeUs = Number.POSITIVE_INFINITY
-    this.checkTime(waiting.call, waiting.endUs, waiting.toleranceUs)
+    this.checkTime(waiting.call, waiting.endUs)
     this.check(waiting.call, result)
   }
 
-  private checkTime(call: Call, endUs: number, toleranceUs: number): void {
+  private checkTime(call: Call, endUs: number): void {
     const nowUs = this.network.scriptUs
-    if (Math.abs(nowUs - endUs) > toleranceUs)
+    if (Math.abs(nowUs - endUs) > this.toleranceUs)
       throw new ScriptFailure(
         call.line,
         `${call.action.text}: expected to return at ${seconds(endUs)}, returned at ${seconds(nowUs)}`,

@@ -91,7 +91,7 @@ class ScriptRun {
     this.toleranceUs = this.numberOption('tolerance_usecs', TOLERANCE_US)
     checkSupported(script)
     this.network = new ScriptNetwork(this.settings)
-    this.process = new ScriptProcess(this.network, this.settings)
+    this.process = new ScriptProcess(this.network, this.settings, this.toleranceUs)
     const segmentBytes = this.numberOption('mss', 0)
     this.peer = new Peer(this.network, {
       ends: this.settings.addresses[this.settings.ipVersion].ends,
@@ -176,7 +176,7 @@ class ScriptRun {
       case 'call': {
         const base = event.time.kind === 'relative' ? beforeUs : 0
         if (base + action.endUs > SCRIPT_US_MAX) throw new ScriptError(line, 'the call may block for more than a day')
-        this.process.start(new Call(action, line), action.endUs < 0 ? -1 : base + action.endUs, this.toleranceUs)
+        this.process.start(new Call(action, line), action.endUs < 0 ? -1 : base + action.endUs)
         break
       }
       case 'command':

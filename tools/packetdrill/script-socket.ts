@@ -18,11 +18,17 @@ import {
 } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
 import type { Listener } from '../../stack/tcp/listen.ts'
-import { BUFFER_BYTES, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import { NO_META } from '../../storage/layout.ts'
 import { LOCAL_PORT, REMOTE_PORT } from './addresses.ts'
 import { type CallResult, done, failed } from './call.ts'
+import { ErrorQueue } from './error-queue.ts'
 import type { ScriptNetwork } from './network.ts'
+import { CONSTANTS } from './numbers.ts'
 import { SendBuffer } from './send-buffer.ts'
+
+const MSG_EOR = CONSTANTS.get('MSG_EOR')!
+const MSG_MORE = CONSTANTS.get('MSG_MORE')!
+const MSG_ZEROCOPY = CONSTANTS.get('MSG_ZEROCOPY')!
 
 /** Why a connection ended, as the socket's error. */
 const ERRNO: Readonly<Record<number, string>> = {
@@ -50,6 +56,7 @@ export class ScriptSocket implements Application {
   readonly sendBuffer = new SendBuffer()
   /** What an edge-triggered epoll tells of: data, connections, room, ends. */
   happenings = 0
+  readonly errors = new ErrorQueue()
   /** Seconds of SO_LINGER; -1: off. */
   lingerS = -1
   localPort = 0
@@ -94,6 +101,7 @@ export class ScriptSocket implements Application {
     child.lingerS = this.lingerS
     for (const [name, value] of this.options) child.options.set(name, value)
     child.sendBuffer.inherit(this.sendBuffer)
+    child.errors.zeroCopy = this.errors.zeroCopy
     connection.application = child
     this.accepted.push(child)
     this.happenings++
@@ -225,12 +233,13 @@ export class ScriptSocket implements Application {
    * @param waits the call blocks: what does not go with the SYN is queued behind it
    * @returns how many bytes were taken; 0: none, the handshake comes first
    */
-  openWith(bytes: number, address: string, port: number, waits: boolean): CallResult {
+  openWith(bytes: number, address: string, port: number, waits: boolean, flags: number): CallResult {
     if (this.role === 'connecting') return failed('EALREADY')
     if (!this.network.fastOpenClient) return failed('EOPNOTSUPP')
     const connection = this.open(address, port, true)
     const taken = Math.min(bytes, waits ? connection.sendSpace : connection.synDataLimit)
-    if (taken > 0) connection.send(this.zeros(taken))
+    if (taken > 0) connection.send(this.network.zeros(taken))
+    if (taken > 0) this.errors.wrote(taken, (flags & MSG_ZEROCOPY) !== 0)
     this.network.flush()
     return done(taken)
   }
@@ -293,11 +302,12 @@ export class ScriptSocket implements Application {
 
   /**
    * Queues as much of `bytes` as there is room for.
-   * @param more MSG_MORE: as behind a cork, until something without it is written
-   * @param ends MSG_EOR: the last byte ends a record
+   * @param flags MSG_MORE: as behind a cork, until something without it is written; MSG_EOR: the last byte ends a record;
+   *   MSG_ZEROCOPY: the error queue says when it was acknowledged
    * @returns undefined if there is no room
    */
-  write(bytes: number, more: boolean, ends: boolean): CallResult | undefined {
+  write(bytes: number, flags: number): CallResult | undefined {
+    const more = (flags & MSG_MORE) !== 0
     if (this.error !== '') return failed(this.takeError())
     if (this.writeClosed || this.role === 'over') return failed('EPIPE')
     const { connection } = this
@@ -309,7 +319,8 @@ export class ScriptSocket implements Application {
     const taken = this.queue(connection, bytes)
     this.wantsRoom = taken < bytes
     if (taken === 0 && bytes > 0) return undefined
-    if (ends && taken === bytes) connection.endRecord()
+    if ((flags & MSG_EOR) !== 0 && taken === bytes) connection.endRecord()
+    this.errors.wrote(taken, (flags & MSG_ZEROCOPY) !== 0)
     if (!more && !this.corked) connection.uncork()
     this.network.flush()
     return done(taken)
@@ -320,14 +331,14 @@ export class ScriptSocket implements Application {
     const { sendBuffer } = this
     if (!sendBuffer.counts) {
       const taken = Math.min(bytes, connection.sendSpace)
-      connection.send(this.zeros(taken))
+      connection.send(this.network.zeros(taken))
       return taken
     }
     let left = bytes
     while (left > 0) {
       const taken = sendBuffer.take(connection, left)
       if (taken === 0) break
-      connection.send(this.zeros(taken))
+      connection.send(this.network.zeros(taken))
       left -= taken
       // A piece that is full leaves at once, as far as it may.
       if (left > 0) this.network.flush()
@@ -347,6 +358,11 @@ export class ScriptSocket implements Application {
     this.connection?.uncork()
     this.network.flush()
     if (this.corked) this.connection?.cork()
+  }
+
+  /** After a turn of the network: what was sent and acknowledged. */
+  settle(nowUs: number): void {
+    if (this.connection !== undefined && this.errors.settle(this.connection, nowUs)) this.happenings++
   }
 
   /** TCP_QUICKACK. */
@@ -407,25 +423,5 @@ export class ScriptSocket implements Application {
       this.queuedBytes = connection.receiveQueuedBytes
     }
     this.network.flush()
-  }
-
-  /** A chain of lines with `bytes` zeros. */
-  protected zeros(bytes: number): number {
-    const { pool } = this.network
-    let head = NO_META
-    let tail = NO_META
-    for (let left = bytes; left > 0; ) {
-      const length = Math.min(left, BUFFER_BYTES)
-      const buffer = pool.allocateBuffer()
-      if (buffer === NO_BUFFER) throw new Error('the pool is empty: the script writes more than it can hold')
-      const start = pool.bufferStart(buffer)
-      pool.bufferBytes(buffer).fill(0, start, start + length)
-      const meta = pool.createView(buffer, 0, length, NO_FRAME << 16) // the sum of zeros is zero
-      if (tail === NO_META) head = meta
-      else pool.setNext(tail, meta)
-      tail = meta
-      left -= length
-    }
-    return head
   }
 }
