@@ -131,7 +131,7 @@ export class ScriptNetwork {
 
   /** A chain of lines with `bytes` zeros. */
   zeros(bytes: number): number {
-    const { pool } = this.network
+    const { pool } = this
     let head = NO_META
     let tail = NO_META
     for (let left = bytes; left > 0; ) {
