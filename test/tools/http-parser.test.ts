@@ -55,6 +55,35 @@ test('a valid head is understood as its clause says, wherever it lies and whatev
   }
 })
 
+test('a head means the same whatever head came before it, its fields repeated or changed in one byte', () => {
+  const head = new RequestHead()
+  const before = new RequestHead()
+  const all = [...VALID.map(({ head: text }) => text), ...INVALID.map(({ head: text }) => text)]
+  const alone = all.map((text) => {
+    // One that has no fields to remember: the next one is parsed from scratch.
+    parseHead(place('GET / HTTP/1.0\r\n\r\n'), OFFSET, OFFSET + 18, before)
+    const status = parseHead(place(text), OFFSET, OFFSET + text.length, head)
+    return JSON.stringify(status === 0 ? head : status)
+  })
+  for (let second = 0; second < all.length; second++) {
+    for (const first of [second, (second + 1) % all.length, (second * 7 + 3) % all.length]) {
+      parseHead(place(all[first]!), OFFSET, OFFSET + all[first]!.length, before)
+      const text = all[second]!
+      const status = parseHead(place(text), OFFSET, OFFSET + text.length, head)
+      assert.is(JSON.stringify(status === 0 ? head : status), alone[second], `${text} behind ${all[first]}`)
+    }
+  }
+  const fields = 'Host: a\r\nContent-Length: 17\r\n\r\n'
+  for (let at = 0; at < fields.length; at++) {
+    const text = `PUT /kv/a HTTP/1.1\r\n${fields}`
+    const changed = Uint8Array.from(place(text))
+    changed[OFFSET + text.length - fields.length + at]! ^= 1
+    assert.is(parseHead(place(text), OFFSET, OFFSET + text.length, head), 0)
+    const status = parseHead(changed, OFFSET, OFFSET + text.length, head)
+    assert.ok(status !== 0 || head.contentLength !== 17 || at < 9, `byte ${at} changed, and nothing of it seen`)
+  }
+})
+
 test('an invalid head is refused with the status of its clause', () => {
   const head = new RequestHead()
   for (const { clause, head: text, status } of INVALID) {

@@ -11,10 +11,12 @@
  *   ^ start                                                                             ^ start + headerLength
  *
  * Invariants:
- *  1. The result depends on the bytes of the head alone: not on how they were split, nor on what follows them.
+ *  1. The result depends on the bytes of the head alone: not on how they were split, nor on what follows them, nor on
+ *     the heads before it, whose fields are only remembered (field-memo.ts).
  *  2. Where `findHeadEnd` finds an end, `parseHead` never says HEAD_INCOMPLETE.
  *  3. Bytes at and behind `end` are never read; no input makes these functions throw.
  */
+import { FieldMemo } from './field-memo.ts'
 import {
   ALL_CLASSES,
   asciiWord,
@@ -73,6 +75,8 @@ const NAME_POST = asciiWord('POST')
 const NAME_DELETE = asciiWord('DELETE')
 const NAME_OPTIONS = asciiWord('OPTIONS')
 const HTTP_NAME = asciiWord('HTTP/')
+
+const memo = new FieldMemo()
 
 /* States of `findHeadEnd`. AFTER_CR added to one: the last byte was a CR, so that only LF may follow. */
 const AFTER_CR = 1
@@ -147,12 +151,13 @@ export function parseHead(bytes: Uint8Array, start: number, end: number, head: R
   }
   at = parseRequestLine(bytes, start, at, limit, head)
   if (at < 0) return failure(at, end - start, 414)
-  while (at < limit && bytes[at] !== carriageReturn) {
-    at = parseField(bytes, start, at, limit, head)
+  const fields = at
+  at += memo.recall(bytes, fields, limit, head)
+  if (at === fields) {
+    at = parseFields(bytes, start, fields, limit, head)
     if (at < 0) return failure(at, end - start, 431)
+    memo.remember(bytes, fields, at, head)
   }
-  at = lineEnd(bytes, at, limit)
-  if (at < 0) return failure(at, end - start, 431)
   head.headerLength = at - start
   return conclude(head)
 }
@@ -229,6 +234,16 @@ function parseVersion(bytes: Uint8Array, from: number, limit: number, head: Requ
   // RFC 9110 (2.5): a higher minor version is treated as the highest one known.
   head.version = minor === DIGIT_0 ? 10 : 11
   return at + 1
+}
+
+/** All field lines, and the blank line behind them. */
+function parseFields(bytes: Uint8Array, start: number, from: number, limit: number, head: RequestHead): number {
+  let at = from
+  while (at < limit && bytes[at] !== carriageReturn) {
+    at = parseField(bytes, start, at, limit, head)
+    if (at < 0) return at
+  }
+  return lineEnd(bytes, at, limit)
 }
 
 /** One field line, RFC 9112 (5). No obs-fold (5.2), no space before the colon (5.1). */

@@ -15,17 +15,15 @@ import type { Store } from '../../storage/store.ts'
 import { keyForJson, parseListingQuery } from './key-codec.ts'
 import type { Replies } from './replies.ts'
 import { METHOD_HEAD, type RequestHead } from './request-head.ts'
-import { chainOf } from './response-writer.ts'
+import { chainOf, textOf } from './response-writer.ts'
 import { PHASE_HEAD, PHASE_LISTING, type Session } from './session.ts'
 import { GONE, type SnapshotTable } from './snapshots.ts'
 
 /** Text of one part, bytes: a few buffers, so that a long listing does not keep others waiting. */
 const PART_BYTES = 16 * 1024
 
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
-
-const NDJSON_TYPE = bytesOf('Content-Type: application/x-ndjson\r\n')
-const CHUNKED = bytesOf('Transfer-Encoding: chunked\r\n')
+const NDJSON_TYPE = textOf('Content-Type: application/x-ndjson\r\n')
+const CHUNKED = textOf('Transfer-Encoding: chunked\r\n')
 
 export function listingLine(entry: EntryInfo): string {
   const clock = entry.hardwareTime ? ',"arrivalClock":"hardware"' : ''

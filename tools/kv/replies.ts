@@ -12,16 +12,14 @@
 import { NO_META, W_VERSION_HIGH, W_VERSION_LOW } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import type { KvStore } from '../stores/kv-store.ts'
-import { chainOf, ResponseWriter } from './response-writer.ts'
+import { chainOf, ResponseWriter, textOf } from './response-writer.ts'
 import { PHASE_DRAIN, type Session } from './session.ts'
 
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
-
-const NO_CONTENT_LENGTH = bytesOf('Content-Length: 0\r\n')
-const JSON_TYPE = bytesOf('Content-Type: application/json\r\n')
-const ALLOW: Readonly<Record<string, Uint8Array>> = {
-  key: bytesOf('Allow: GET, HEAD, PUT, DELETE\r\n'),
-  read: bytesOf('Allow: GET, HEAD\r\n'),
+const NO_CONTENT_LENGTH = textOf('Content-Length: 0\r\n')
+const JSON_TYPE = textOf('Content-Type: application/json\r\n')
+const ALLOW: Readonly<Record<string, DataView>> = {
+  key: textOf('Allow: GET, HEAD, PUT, DELETE\r\n'),
+  read: textOf('Allow: GET, HEAD\r\n'),
 }
 
 export class Replies {
@@ -94,14 +92,14 @@ export class Replies {
     document: object,
     options: { batch?: number; bodyless?: boolean; allow?: 'key' | 'read' } = {},
   ): void {
-    this.document(session, status, JSON_TYPE, bytesOf(`${JSON.stringify(document)}\n`), options)
+    this.document(session, status, JSON_TYPE, Buffer.from(`${JSON.stringify(document)}\n`), options)
   }
 
   /** A response with a body of copied bytes. */
   document(
     session: Session,
     status: number,
-    type: Uint8Array,
+    type: DataView,
     body: Uint8Array,
     options: { batch?: number; bodyless?: boolean; allow?: 'key' | 'read' } = {},
   ): void {

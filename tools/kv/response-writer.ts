@@ -38,49 +38,52 @@ const REASONS: Readonly<Record<number, string>> = {
   507: 'Insufficient Storage',
 }
 
-const bytesOf = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'latin1'))
+/** Text that `raw` writes: a DataView, because that is copied four bytes at a time. */
+export function textOf(text: string): DataView {
+  return new DataView(Uint8Array.from(text, (character) => character.charCodeAt(0)).buffer)
+}
 
-const CRLF = bytesOf('\r\n')
-const DATE = bytesOf('Date: ')
-const ETAG = bytesOf('ETag: "')
-const QUOTE_CRLF = bytesOf('"\r\n')
-const LAST_MODIFIED = bytesOf('Last-Modified: ')
-const ARRIVAL = bytesOf('Packrat-Arrival: ')
-const HARDWARE_TIME = bytesOf('Packrat-Arrival-Clock: hardware\r\n')
-const CONTENT_LENGTH = bytesOf('Content-Length: ')
-const CONTENT_RANGE = bytesOf('Content-Range: bytes ')
-const UNSATISFIED_RANGE = bytesOf('Content-Range: bytes */')
-const DASH = bytesOf('-')
-const SLASH = bytesOf('/')
-const OCTETS = bytesOf('Content-Type: application/octet-stream\r\nAccept-Ranges: bytes\r\n')
-const CLOSE = bytesOf('Connection: close\r\n')
-const KEEP_ALIVE = bytesOf('Connection: keep-alive\r\n')
+const CRLF = textOf('\r\n')
+const ETAG = textOf('ETag: "')
+const QUOTE_CRLF = textOf('"\r\n')
+const LAST_MODIFIED = textOf('Last-Modified: ')
+const ARRIVAL = textOf('Packrat-Arrival: ')
+const HARDWARE_TIME = textOf('Packrat-Arrival-Clock: hardware\r\n')
+const CONTENT_LENGTH = textOf('Content-Length: ')
+const CONTENT_RANGE = textOf('Content-Range: bytes ')
+const UNSATISFIED_RANGE = textOf('Content-Range: bytes */')
+const DASH = textOf('-')
+const SLASH = textOf('/')
+const OCTETS = textOf('Content-Type: application/octet-stream\r\nAccept-Ranges: bytes\r\n')
+const CLOSE = textOf('Connection: close\r\n')
+const KEEP_ALIVE = textOf('Connection: keep-alive\r\n')
 
 export class ResponseWriter {
   private readonly pool: Pool
-  private readonly statusLines = new Map<number, Uint8Array>()
-  private readonly date = new Uint8Array(DATE.length + HTTP_DATE_BYTES + CRLF.length)
+  private readonly statusLines = new Map<number, DataView>()
+  private readonly date = textOf(`Date: ${' '.repeat(HTTP_DATE_BYTES)}\r\n`)
+  private readonly dateBytes = new Uint8Array(this.date.buffer)
   private dateSeconds = -1
   private buffer = NO_BUFFER
   private bytes: Uint8Array
+  private view: DataView
   private start = 0
   private at = 0
 
   constructor(pool: Pool) {
     this.pool = pool
     this.bytes = pool.bytes[0]!
+    this.view = pool.views[0]!
     for (const [status, reason] of Object.entries(REASONS)) {
-      this.statusLines.set(Number(status), bytesOf(`HTTP/1.1 ${status} ${reason}\r\n`))
+      this.statusLines.set(Number(status), textOf(`HTTP/1.1 ${status} ${reason}\r\n`))
     }
-    this.date.set(DATE)
-    this.date.set(CRLF, DATE.length + HTTP_DATE_BYTES)
   }
 
   /** Seconds since the epoch; makes the Date field of the responses that follow. */
   setTime(seconds: number): void {
     if (seconds === this.dateSeconds) return
     this.dateSeconds = seconds
-    writeHttpDate(this.date, DATE.length, seconds)
+    writeHttpDate(this.dateBytes, 'Date: '.length, seconds)
   }
 
   get seconds(): number {
@@ -93,6 +96,7 @@ export class ResponseWriter {
     if (buffer === NO_BUFFER) return false
     this.buffer = buffer
     this.bytes = this.pool.bufferBytes(buffer)
+    this.view = this.pool.bufferView(buffer)
     this.start = this.pool.bufferStart(buffer)
     this.at = this.start
     this.raw(this.statusLines.get(status)!)
@@ -154,11 +158,13 @@ export class ResponseWriter {
   }
 
   /** Whole field lines, each with its CRLF. */
-  raw(text: Uint8Array): void {
-    const bytes = this.bytes
-    let at = this.at
-    for (let i = 0; i < text.length; i++) bytes[at++] = text[i]!
-    this.at = at
+  raw(text: DataView): void {
+    const { view, at } = this
+    const length = text.byteLength
+    let i = 0
+    for (; i + 4 <= length; i += 4) view.setInt32(at + i, text.getInt32(i))
+    for (; i < length; i++) view.setUint8(at + i, text.getUint8(i))
+    this.at = at + length
   }
 
   /** Ends the head. */

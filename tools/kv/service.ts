@@ -44,6 +44,7 @@ import {
   TARGET_SNAPSHOT,
   TARGET_STATS,
 } from './request-head.ts'
+import { textOf } from './response-writer.ts'
 import {
   PHASE_BATCH,
   PHASE_BODY,
@@ -97,7 +98,7 @@ const STATUS_TEXTS: Readonly<Record<number, string>> = {
   505: 'only HTTP/1.x is spoken here',
 }
 
-const HTML_TYPE = new Uint8Array(Buffer.from('Content-Type: text/html; charset=utf-8\r\n'))
+const HTML_TYPE = textOf('Content-Type: text/html; charset=utf-8\r\n')
 
 export class KvService implements Application {
   readonly counters = new ServiceCounters()
