@@ -36,6 +36,8 @@
 #endif
 
 enum { INSTRUCTIONS_MAX = 128, JUMPS_MAX = 64 };
+/* A signal interrupts the verifier (EAGAIN); a profiler sends one every millisecond. */
+enum { LOAD_ROUNDS_MAX = 100 };
 enum label { PASS, REDIRECT, HAND_OVER, STAMPED, ARP, MULTICAST, IPV6, NEXT_ADDRESS };
 enum { ETHERNET_BYTES = 14, IPV4_BYTES = 20, ARP_BYTES = 28, IPV6_BYTES = 40 };
 /* Offsets in the frame. */
@@ -229,7 +231,11 @@ static int load_program(const struct program_options *options, int map_fd) {
     attributes.prog_ifindex = options->ifindex;
   }
   memcpy(attributes.prog_name, "packrat", sizeof "packrat");
-  return bpf(BPF_PROG_LOAD, &attributes, sizeof attributes);
+  int status = -EAGAIN;
+  for (int round = 0; status == -EAGAIN && round < LOAD_ROUNDS_MAX; round++) {
+    status = bpf(BPF_PROG_LOAD, &attributes, sizeof attributes);
+  }
+  return status;
 }
 
 static int attach(const struct program_options *options, int program_fd) {
