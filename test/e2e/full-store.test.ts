@@ -85,6 +85,13 @@ test('full is not dead: every value reads back, the listing works, the refused o
   assert.is(await put(stored), 507, 'still full')
 })
 
+test('the device had buffers to receive into all the while: what is full is the store, not the link', async () => {
+  const { device, xdp, buffers } = await untilIdle(daemon)
+  assert.is(device.receiveStarved, 0)
+  assert.ok(buffers.free > buffers.total >> 5, 'a reserve is left')
+  if (xdp !== undefined) assert.equal([xdp.fillRingEmpty, xdp.receiveRingFull], [0, 0])
+})
+
 test('a refused replacement leaves the old value', async () => {
   const { status } = await send('PUT', keyUrl(name(0)), { body: Buffer.alloc(4 * VALUE_BYTES, 'new') })
   assert.is(status, 507)

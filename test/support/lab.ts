@@ -202,6 +202,9 @@ export interface Stats {
   readonly payloadBytesCopied: number
   readonly payloadBytesTouchedOnGet: number
   readonly records: number
+  readonly device: { readonly receiveStarved: number }
+  /** Of an xdp device. */
+  readonly xdp?: { readonly fillRingEmpty: number; readonly receiveRingFull: number }
 }
 
 export interface DaemonOptions {
