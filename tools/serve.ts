@@ -3,23 +3,22 @@
  * behind: region, store, device, host, service, admin address.
  */
 import { randomBytes, randomInt } from 'node:crypto'
-import { createServer, type Server } from 'node:http'
 import { CaptureDevice } from '../drivers/capture.ts'
 import { CaptureFile } from '../drivers/capture-file.ts'
 import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
 import { PackratError, RegionError } from '../storage/errors.ts'
-import type { CorruptEntry } from '../storage/recovery.ts'
 import { LINE_LATENCY_NS_MAX, Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
+import { openAdmin } from './admin.ts'
 import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
+import { reportCorrupt, reportRecovery } from './damage.ts'
 import { impairDevice, impairment } from './impairment.ts'
 import { type Environment, systemEnvironment } from './iperf3/environment.ts'
 import { IPERF_PORT } from './iperf3/protocol.ts'
 import { IperfServer } from './iperf3/server.ts'
 import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
-import { keyText, percentEncode } from './kv/key-codec.ts'
 import { KvService } from './kv/service.ts'
 import { openLink } from './link.ts'
 import { Loop } from './loop.ts'
@@ -384,41 +383,4 @@ function settle(store: Store): boolean {
   store.settle()
   // An asynchronous program wakes the loop when it is through.
   return !store.asynchronous && !store.isIdle
-}
-
-function reportRecovery(store: Store): void {
-  const { report } = store
-  if (report.relinked)
-    console.error('packrat serve: the links of the list led astray; it was linked anew by sorting, no entry is lost')
-  for (const entry of report.corrupt) reportCorrupt(entry)
-}
-
-function reportCorrupt({ key, meta, buffer, reason }: CorruptEntry): void {
-  const name = key === undefined ? 'an entry with an unreadable key' : `key ${keyText(key) ?? percentEncode(key)}`
-  console.error(
-    `packrat serve: CORRUPT: ${name}: ${reason} (meta ${meta}, buffer ${buffer}); it is kept, and not served`,
-  )
-}
-
-/** /stats on the host's own network, for monitoring. */
-async function openAdmin(address: string, stats: () => object): Promise<Server | undefined> {
-  if (address === 'none') return undefined
-  const colon = address.lastIndexOf(':')
-  const port = Number(address.slice(colon + 1))
-  if (colon < 1 || !Number.isInteger(port) || port < 1 || port > 65535) {
-    throw new PackratError('ADMIN', `--admin '${address}' is no address and port; write 127.0.0.1:9177 or none`)
-  }
-  const server = createServer((request, response) => {
-    const found = request.url === '/stats' || request.url === '/'
-    response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' })
-    response.end(`${JSON.stringify(found ? stats() : { error: 'only /stats is here' })}\n`)
-  })
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(
-        new PackratError('ADMIN', `cannot serve --admin ${address}: ${error.message}; choose another address or none`),
-      )
-    })
-    server.listen(port, address.slice(0, colon), () => resolve(server))
-  })
 }

@@ -1,7 +1,7 @@
 /**
  * The key-value service: HTTP/1.1 on the in-place socket interface (docs/architecture.md; RFC 9110, RFC 9112).
  *
- *   stack ─► onReceive ─► process ─► head ─► put.ts, get.ts, listing.ts, batch.ts
+ *   stack ─► onReceive ─► process ─► head ─► put.ts, get.ts, batch.ts, other-requests.ts
  *                            ▲                  │ stage, respond
  *   burst hook ─► commit ────┴── resumable ◄── replies.ts ◄── store: batch durable
  *
@@ -27,8 +27,9 @@ import { endDownload, PUMP_COMPLETE, PUMP_NO_LINE, pump, type SumView } from './
 import { Getter } from './get.ts'
 import { findHeadEnd, HEAD_INCOMPLETE, parseHead } from './http-parser.ts'
 import { HEAD_BYTES_MAX } from './http-syntax.ts'
+import { lacks } from './lacks.ts'
 import { Lister } from './listing.ts'
-import { PAGE } from './page.ts'
+import { OtherRequests } from './other-requests.ts'
 import { Putter } from './put.ts'
 import { Replies } from './replies.ts'
 import {
@@ -39,12 +40,8 @@ import {
   RequestHead,
   TARGET_BATCH,
   TARGET_KEY,
-  TARGET_LISTING,
-  TARGET_ROOT,
-  TARGET_SNAPSHOT,
-  TARGET_STATS,
 } from './request-head.ts'
-import { textOf } from './response-writer.ts'
+import { ServiceCounters } from './service-counters.ts'
 import {
   PHASE_BATCH,
   PHASE_BODY,
@@ -71,23 +68,6 @@ export interface ServiceOptions {
   readonly wallClock: WallClock
 }
 
-/** Counters that `/stats` shows under `http`. */
-export class ServiceCounters {
-  requests = 0
-  puts = 0
-  gets = 0
-  deletes = 0
-  listings = 0
-  /** Atomic batches begun. */
-  batches = 0
-  /** Snapshots asked for. */
-  snapshots = 0
-  /** Requests refused before their method ran: malformed, too large, and so on. */
-  refused = 0
-  /** Heads that lay in several segments and had to be gathered. */
-  gatheredHeads = 0
-}
-
 const STATUS_TEXTS: Readonly<Record<number, string>> = {
   400: 'the request is malformed',
   413: 'the value is larger than this server takes (--max-value)',
@@ -98,14 +78,11 @@ const STATUS_TEXTS: Readonly<Record<number, string>> = {
   505: 'only HTTP/1.x is spoken here',
 }
 
-const HTML_TYPE = textOf('Content-Type: text/html; charset=utf-8\r\n')
-
 export class KvService implements Application {
   readonly counters = new ServiceCounters()
   private readonly store: KvStore
   private readonly baseline: BaselineStore | undefined
   private readonly sumView: SumView
-  private readonly stats: () => object
   private readonly wallClock: WallClock
   private readonly head = new RequestHead()
   private readonly replies: Replies
@@ -113,6 +90,7 @@ export class KvService implements Application {
   private readonly batcher: Batcher
   private readonly getter: Getter
   private readonly lister: Lister
+  private readonly others: OtherRequests
   private readonly snapshots: SnapshotTable
 
   constructor(options: ServiceOptions) {
@@ -120,7 +98,6 @@ export class KvService implements Application {
     this.store = baseline ?? store
     this.baseline = baseline
     this.sumView = options.sumView
-    this.stats = options.stats
     this.wallClock = options.wallClock
     this.replies = new Replies(this.store)
     this.putter = new Putter(this.store, this.replies, this.head, options.maxValue)
@@ -128,6 +105,16 @@ export class KvService implements Application {
     this.batcher = new Batcher(store, this.replies, this.head, options.maxValue)
     this.getter = new Getter(this.store, this.replies, this.head, options.sumView, this.snapshots)
     this.lister = new Lister(store, this.replies, this.snapshots)
+    const { head, replies, lister, snapshots, counters } = this
+    this.others = new OtherRequests({
+      store: this.store,
+      head,
+      replies,
+      lister,
+      snapshots,
+      counters,
+      stats: options.stats,
+    })
   }
 
   /* --- Application --- */
@@ -354,7 +341,7 @@ export class KvService implements Application {
       return true
     }
     if (head.target === TARGET_KEY) this.runOnKey(session, bytes, start, meta)
-    else this.runOnServer(session, bytes, start)
+    else this.others.run(session, bytes, start)
     this.consumeHead(session, meta)
     return true
   }
@@ -366,42 +353,10 @@ export class KvService implements Application {
       this.getter.run(session, bytes, start)
     } else if (method === METHOD_DELETE) {
       this.counters.deletes++
-      if (this.snapshots.count > 0 && this.endSnapshot(session, bytes, start)) return
+      if (this.snapshots.count > 0 && this.others.endSnapshot(session, bytes, start)) return
       this.putter.remove(session, bytes, start, meta)
     } else {
       this.replies.json(session, 405, { error: 'a key takes GET, HEAD, PUT and DELETE' }, { allow: 'key' })
-    }
-  }
-
-  private endSnapshot(session: Session, bytes: Uint8Array, start: number): boolean {
-    const from = start + this.head.keyStart
-    if (!this.snapshots.endByKey(bytes.subarray(from, from + this.head.keyLength))) return false
-    this.replies.empty(session, 204, this.store.pendingBatch)
-    return true
-  }
-
-  private takeSnapshot(session: Session): void {
-    this.counters.snapshots++
-    const held = this.snapshots.take(this.replies.writer.seconds)
-    if (held === undefined) this.replies.json(session, 503, { error: 'too many snapshots are open: delete one' })
-    else this.replies.json(session, 201, { snapshot: held.id, version: held.snapshot.version })
-  }
-
-  private runOnServer(session: Session, bytes: Uint8Array, start: number): void {
-    const { head, replies } = this
-    const bodyless = head.method === METHOD_HEAD
-    if (head.target === TARGET_SNAPSHOT) this.takeSnapshot(session)
-    else if (head.target !== TARGET_LISTING && head.target !== TARGET_ROOT && head.target !== TARGET_STATS) {
-      replies.json(session, 404, { error: 'there is nothing here; keys are under /kv/' }, { bodyless })
-    } else if (head.method !== METHOD_GET && !bodyless) {
-      replies.json(session, 405, { error: 'this takes GET and HEAD' }, { allow: 'read' })
-    } else if (head.target === TARGET_STATS) {
-      replies.json(session, 200, this.stats(), { bodyless })
-    } else if (head.target === TARGET_ROOT) {
-      replies.document(session, 200, HTML_TYPE, PAGE, { bodyless })
-    } else {
-      this.counters.listings++
-      this.lister.start(session, bytes, start, head)
     }
   }
 
@@ -410,19 +365,4 @@ export class KvService implements Application {
     if (meta === NO_META || session.inputHead !== meta) return
     dropFront(this.store.pool, session, this.head.headerLength)
   }
-}
-
-/** What of a request a baseline does not have, as its answer says; undefined: it can be done. */
-function lacks({ engine }: BaselineStore, head: RequestHead): string | undefined {
-  const { target, method } = head
-  if (target === TARGET_BATCH || target === TARGET_SNAPSHOT || target === TARGET_LISTING) {
-    return `--store ${engine.name} has keys only: no listings, batches or snapshots`
-  }
-  if (target !== TARGET_KEY) return undefined
-  if (method !== METHOD_PUT && !engine.hasIndex) return `--store ${engine.name} keeps nothing that it could find again`
-  const isConditional = head.ifMatchStart | head.ifNoneMatchStart | head.ifUnmodifiedSinceStart
-  if (isConditional !== 0 && (method === METHOD_PUT || method === METHOD_DELETE)) {
-    return `--store ${engine.name} has no conditional writes`
-  }
-  return undefined
 }
