@@ -224,6 +224,8 @@ export class TcpCounters {
   dropNoConnection = 0
   dropBacklog = 0
   dropConnectionsMax = 0
+  /** SYNs, and last ACKs of handshakes, for an application that takes no connection now (Linux ListenOverflows). */
+  dropNotAccepting = 0
   /** Old duplicate by its timestamp (RFC 7323 5). */
   dropPaws = 0
   /** Outside the window; answered by an ACK. */

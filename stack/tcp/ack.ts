@@ -11,6 +11,7 @@ import { enterClosed, enterFinWait2, enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { endFastOpen, establish } from './handshake.ts'
+import { isAccepting } from './listen.ts'
 import { sampleHandshake, sampleRtt } from './rtt.ts'
 import { processSack } from './sack.ts'
 import type { Segment } from './segment.ts'
@@ -90,9 +91,10 @@ function acknowledgeSyn(context: TcpContext, c: Connection, segment: Segment): b
     sendReset(context, segment, ack, 0, FLAG_RST)
     return false
   }
+  const known = c.fastOpenPending !== 0
+  if (!known && c.listener !== undefined && !isAccepting(context, c.listener)) return false
   sampleHandshake(c, context.nowUs32, echoAge(context, c, segment))
   c.sndUna = seqAdd(c.iss, 1)
-  const known = c.fastOpenPending !== 0
   establish(context, c)
   c.sndWnd = segment.window << c.sendScale
   if (known) endFastOpen(c)

@@ -3,6 +3,10 @@
  * answered with cookies; without them they are dropped silently, as they are when all connections are taken: the peer
  * tries again, while a RST would tell it to give up.
  *
+ * The accept queue is the application's own: onAccept is called with the handshake's last ACK, and who queues connections
+ * says when there are too many (Listener.accepting). Then SYNs and last ACKs are dropped, as Linux does behind a full queue:
+ * the SYN-ACK goes again, and its answer finds room or is dropped like the one before.
+ *
  * Called by: input.ts, tcp.ts. Calls: handshake.ts, cookie-handshake.ts.
  */
 import { FLAG_ACK, FLAG_RST, FLAG_SYN } from '../wire/tcp.ts'
@@ -25,6 +29,8 @@ export class Listener {
   readonly options: ListenOptions
   readonly backlog: number
   readonly connectionsMax: number
+  /** For the application to set: false while it can take no connection. None that it has not taken is reset for that. */
+  accepting = true
   /** Handshakes in progress, and accepted connections that live. */
   halfOpen = 0
   accepted = 0
@@ -62,7 +68,14 @@ export function listenInput(context: TcpContext, listener: Listener, segment: Se
   return undefined
 }
 
+/** Whether the application takes connections now; one more drop is counted if not. */
+export function isAccepting(context: TcpContext, listener: Listener): boolean {
+  if (!listener.accepting) context.counters.dropNotAccepting++
+  return listener.accepting
+}
+
 function synInput(context: TcpContext, listener: Listener, segment: Segment): void {
+  if (!isAccepting(context, listener)) return
   const { synCookies } = context.tuning
   const full = listener.halfOpen >= listener.backlog
   if (synCookies === COOKIES_ALWAYS || (full && synCookies !== COOKIES_OFF)) {
@@ -88,6 +101,7 @@ function ackInput(context: TcpContext, listener: Listener, segment: Segment): Co
   if ((segment.flags & FLAG_SYN) === 0 && expectsCookie(context, listener)) {
     const mss = cookieOf(context, segment)
     if (mss !== 0) {
+      if (!isAccepting(context, listener)) return undefined
       // Without room it is dropped: the peer's data comes again, and brings the cookie once more.
       const c = createPassive(context, listener, segment)
       if (c !== undefined) restoreHandshake(context, c, listener, segment, mss)

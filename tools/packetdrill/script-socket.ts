@@ -66,6 +66,7 @@ export class ScriptSocket implements Application {
   protected readonly network: ScriptNetwork
   private listener: Listener | undefined
   private readonly accepted: ScriptSocket[] = []
+  private acceptedMax = 0
   private unreadBytes = 0
   /** What the stack held for reading when it was last looked at. */
   private queuedBytes = 0
@@ -104,6 +105,7 @@ export class ScriptSocket implements Application {
     child.errors.zeroCopy = this.errors.zeroCopy
     connection.application = child
     this.accepted.push(child)
+    this.limitAccepted()
     this.happenings++
   }
 
@@ -141,11 +143,15 @@ export class ScriptSocket implements Application {
   listen(backlog: number): CallResult {
     if (this.role !== 'fresh' && this.role !== 'listening') return failed('EINVAL')
     if (this.localPort === 0) this.localPort = LOCAL_PORT
-    if (this.listener !== undefined) return done(0)
     // Linux holds one more than it is told.
+    this.acceptedMax = Math.max(backlog, 0) + 1
+    if (this.listener !== undefined) {
+      this.limitAccepted()
+      return done(0)
+    }
     this.listener = this.network.host.tcp.listen(this.localPort, this, {
       ...this.connectionOptions,
-      backlog: Math.max(backlog, 0) + 1,
+      backlog: this.acceptedMax,
       fastOpenMax: this.options.get('TCP_FASTOPEN') ?? (this.network.fastOpenUnasked ? backlog : 0),
     })
     this.role = 'listening'
@@ -164,7 +170,14 @@ export class ScriptSocket implements Application {
 
   /** The oldest connection that waits; undefined: none. */
   accept(): ScriptSocket | undefined {
-    return this.accepted.shift()
+    const socket = this.accepted.shift()
+    this.limitAccepted()
+    return socket
+  }
+
+  /** A full accept queue takes no connection (Linux sk_acceptq_is_full). */
+  private limitAccepted(): void {
+    if (this.listener !== undefined) this.listener.accepting = this.accepted.length < this.acceptedMax
   }
 
   /** Connected, about to be, or over: no write opens it any more. */

@@ -139,6 +139,42 @@ test('a listener with all its connections taken drops SYNs silently', () => {
   assert.is(peer.host.counters.tcp.dropConnectionsMax, 1)
 })
 
+test('while the application takes no connections, SYNs and last ACKs are dropped, never reset, and come again', () => {
+  const peer = new RawPeer()
+  const server = new StreamApplication(peer.pool)
+  const listener = peer.host.tcp.listen(80, server)
+  peer.send('S', { seq: 0 })
+  assert.equal(peer.take(), ['SA 0 1'])
+  listener.accepting = false
+  peer.send('PA', { seq: 1, ack: 1, payload: patternBytes(100) })
+  peer.send('S', { seq: 0, sourcePort: 9 })
+  assert.equal(peer.take(), [])
+  assert.is(peer.host.counters.tcp.dropNotAccepting, 2)
+  peer.advanceMs(1000)
+  assert.equal(peer.take(), ['SA 0 1'], 'as if the ACK had been lost')
+  peer.send('A', { seq: 1, ack: 1 })
+  assert.equal(server.events, [])
+  listener.accepting = true
+  peer.send('PA', { seq: 1, ack: 1, payload: patternBytes(100) })
+  assert.equal(server.events, ['accept', 'receive'])
+  assert.is(server.receivedBytes, 100)
+})
+
+test('nor are connections made of cookies', () => {
+  const peer = new RawPeer({ tcp: { synCookies: 2 } })
+  const server = new StreamApplication(peer.pool)
+  const listener = peer.host.tcp.listen(80, server)
+  peer.send('S', { seq: 0 })
+  const cookie = peer.sent[0]!.seq
+  peer.take()
+  listener.accepting = false
+  peer.send('A', { seq: 1, ack: cookie + 1 })
+  assert.equal([peer.take(), server.events, peer.host.tcp.connectionCount], [[], [], 0])
+  listener.accepting = true
+  peer.send('A', { seq: 1, ack: cookie + 1 })
+  assert.equal(server.events, ['accept'])
+})
+
 /** An active open; the SYN has been sent. */
 function connecting(options: RawPeerOptions): { peer: RawPeer; client: StreamApplication } {
   const peer = new RawPeer(options)

@@ -116,6 +116,27 @@ golden(
   { tcp: { rack: false } },
 )
 
+golden(
+  'a loss behind the point where recovery ends is a loss of its own, if the ACK that ends it shows it, too',
+  (lab) => {
+    lab.write(10)
+    lab.take()
+    lab.pass(RTT_MS)
+    lab.ack(2, [[3, 12]])
+    lab.write(8)
+    const sent = lab.take()
+    assert.ok(sent.includes(2) && sent.includes(15), `the retransmission and new data: ${sent}`)
+    const threshold = lab.c.slowStartThreshold
+    lab.pass(RTT_MS)
+    lab.ack(12, [[13, 16]])
+    lab.pass(RTT_MS / 4) // one ACK brought both: it may have been reordering
+    assert.is(lab.c.recoveryState, RECOVERY_FAST)
+    assert.is(lab.counters.fastRetransmits, 2)
+    assert.ok(lab.c.slowStartThreshold < threshold, 'the window is reduced for it')
+    assert.ok(lab.take().includes(12))
+  },
+)
+
 golden('pipe is flight less what was SACKed or lost, plus what was sent again', (lab) => {
   lab.write(10)
   assert.is(pipeBytes(lab.c), 10 * MSS)
