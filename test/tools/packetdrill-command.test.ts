@@ -100,6 +100,27 @@ test('addresses are those that the options say', () => {
   assert.is(cookie({ remote_ip: 'fd00::1' }), 'unsupported')
 })
 
+test('accept makes room in a full accept queue', () => {
+  const third = (beforeIt: string) =>
+    runScript(
+      `\`./defaults.sh\`
+0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 bind(3, ..., ...) = 0
++0 listen(3, 0) = 0
++0 < S 0:0(0) win 1000
++0 > S. 0:0(0) ack 1 <mss 1460>
++0 < . 1:1(0) ack 1 win 1000
++0 < R. 1:1(0) ack 1 win 1000
+${beforeIt}
++0 < S 0:0(0) win 1000
++0 > S. 0:0(0) ack 1 <mss 1460>`,
+      silent,
+    ).verdict
+  assert.is(third(''), 'failed')
+  assert.is(third('+0 accept(3, ..., ...) = 4'), 'passed')
+  assert.is(third('+0 listen(3, 1) = 0'), 'passed')
+})
+
 test('-D replaces words', async () => {
   const script = file('defines.pkt', '0 < S 0:0(0) win 100\n+0 > R. 0:0(0) ack ACK\n')
   assert.is((await run(script))[0], 1)
