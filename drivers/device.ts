@@ -31,7 +31,11 @@ export const D_FLAGS = 3
 
 /** Transmit flag: the frame goes on in the next descriptor. */
 export const TX_MORE = 1
-/** The same in a received descriptor, above the sum. */
+/** Of a frame's first descriptor: TCP, its headers all in this one, with the right checksum. */
+export const TX_TCP = 2
+/** Of the same: the payload is that of segments of so many bytes, the last one perhaps shorter; only where `segmentsTcp`. */
+export const TX_SEGMENT_SHIFT = 16
+/** The same as TX_MORE in a received descriptor, above the sum. */
 export const RX_MORE = 1 << 16
 export const RX_SUM_MASK = 0xffff
 /** A received frame of more pieces than one has so many bytes in each but the last: a full frame of plain Ethernet. */
@@ -101,6 +105,8 @@ export interface DeviceCapabilities {
   readonly receiveSum: boolean
   /** `receive` fills `stamps` with the times of the link's own clock. Without it the stack reads a clock, once a burst. */
   readonly receiveTime?: boolean
+  /** `transmit` takes TCP frames of several segments, up to 64 KiB, and has them cut where somebody wants segments. */
+  readonly segmentsTcp?: boolean
 }
 
 /** Counters of a device; one object that lives as long as the device. */

@@ -21,13 +21,17 @@
 import { getSystemErrorName } from 'node:util'
 import {
   C_RECEIVE_TRUNCATED,
+  C_RECEIVED_LONG,
+  C_RECEIVED_PARTIAL_SUMS,
   C_TRANSMIT_REFUSED,
   C_TRANSMITTED_BYTES,
   C_TRANSMITTED_FRAMES,
+  C_TRANSMITTED_LONG,
   COUNTERS,
   probe,
   Tap,
   TapError,
+  type TapOffload,
 } from 'tuntap2'
 import { PackratError } from '../storage/errors.ts'
 import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
@@ -53,6 +57,8 @@ const MTU_MIN = 68 // RFC 791: every internet module forwards 68 bytes unfragmen
 /** Ethernet header and one VLAN tag around the packet, and tuntap2 wants a frame shorter than its room. */
 const FRAME_OVERHEAD_BYTES = 18 + 1
 const MTU_MAX = 65_521 // Linux tun: 65,535 less the Ethernet header
+/** The longest packet that comes in one frame with offloads (RFC 791). */
+const OFFLOADED_PACKET_BYTES = 65_535
 /** Slots are no more than this part of the pool, and never less than a burst of short frames, or a long one, needs. */
 const SLOTS_POOL_SHARE = 8
 
@@ -66,8 +72,16 @@ export interface TapOptions {
   readonly mtu?: number
   /** Address of this end, 6 bytes; default: derived from the name. */
   readonly mac?: Uint8Array
+  /** What this side and the kernel leave to each other: docs/offloads.md. Default none. */
+  readonly offload?: TapOffload
   /** The interface outlives the process. Without it, what it was before holds. */
   readonly persistent?: boolean
+}
+
+export interface TapOffloads {
+  readonly receivedPartialSums: number
+  readonly receivedLongFrames: number
+  readonly transmittedLongFrames: number
 }
 
 export interface TapAvailability {
@@ -108,18 +122,29 @@ export class TapDevice implements Device {
     if (options.mac !== undefined && (options.mac.length !== 6 || (options.mac[0]! & 1) !== 0))
       throw new PackratError('EINVAL', 'bad MAC address: expected 6 bytes, the first even (not multicast)')
     this.pool = pool
-    this.frameSlots = Math.ceil((mtu + FRAME_OVERHEAD_BYTES) / BUFFER_BYTES)
+    const packetBytes = options.offload === 'all' ? OFFLOADED_PACKET_BYTES : mtu
+    this.frameSlots = Math.ceil((packetBytes + FRAME_OVERHEAD_BYTES) / BUFFER_BYTES)
     this.slotCount = slotCountFor(this.frameSlots, pool)
     this.slots = new Int32Array(this.slotCount * DESCRIPTOR_WORDS)
     this.vacant = this.slotCount
     this.tap = openTap(options, mtu, pool)
     this.name = `tap:${this.tap.name}`
     this.mac = options.mac ?? deriveMac(this.tap.name, this.tap.mac)
-    this.capabilities = { mtu, receiveSum: true }
+    this.capabilities = { mtu, receiveSum: true, segmentsTcp: options.offload === 'all' }
   }
 
   get idleBuffers(): number {
     return this.slotCount - this.vacant
+  }
+
+  /** What offloads have saved: checksums that the kernel left to us, and frames of several segments both ways. */
+  readOffloads(): TapOffloads {
+    if (!this.closed) this.tap.readCounters(this.native)
+    return {
+      receivedPartialSums: this.native[C_RECEIVED_PARTIAL_SUMS]!,
+      receivedLongFrames: this.native[C_RECEIVED_LONG]!,
+      transmittedLongFrames: this.native[C_TRANSMITTED_LONG]!,
+    }
   }
 
   /** Frames dropped because they were too long for their room: somebody raised the MTU of the interface. */
@@ -227,7 +252,7 @@ function slotCountFor(frameSlots: number, pool: Pool): number {
 function openTap(options: TapOptions, mtu: number, pool: Pool): Tap {
   let tap: Tap | undefined
   try {
-    tap = new Tap(options.name)
+    tap = new Tap(options.name, { offload: options.offload ?? 'none' })
     if (options.persistent !== undefined) tap.persistent = options.persistent
     if (tap.mtu !== mtu) tap.mtu = mtu
     if (options.hostAddress !== undefined && tap.ipv4 !== options.hostAddress) tap.ipv4 = options.hostAddress

@@ -171,6 +171,8 @@ export class UdpCounters {
 export class TcpCounters {
   received = 0
   sent = 0
+  /** Of these, frames of several segments that the device has cut (runs.ts). */
+  runsSent = 0
   /** Segments with payload that went to a connection in order. */
   receivedInOrder = 0
   receivedOutOfOrder = 0

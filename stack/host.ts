@@ -194,6 +194,7 @@ export class Host {
       scoreboard,
       sumView: this.sumView,
       mtu,
+      segmentsTcp: device.capabilities.segmentsTcp === true,
       pathMtus: this.pathMtus,
       mtuProbing: tcp.mtuProbing ?? 'on-black-hole',
       connectionsMax,

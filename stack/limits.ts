@@ -142,6 +142,8 @@ export const COALESCE_SEGMENT_BYTES_MAX = 512
 /* RFC 9293 3.7.1, MUST-15: what the smallest links let through. */
 export const MSS_DEFAULT = 536
 export const MSS_DEFAULT_IPV6 = 1220
+/** Payload of a frame of several segments: with the longest headers, of IPv6 too, it is a packet of 65,535 bytes. */
+export const RUN_BYTES_MAX = 65_535 - 40 - 60
 /** Smallest segment size accepted from a peer's option; Linux TCP_MIN_SND_MSS less its options. */
 export const MSS_MIN = 48
 export const WINDOW_SCALE_MAX = 14 // RFC 7323 2.3

@@ -19,6 +19,8 @@ import {
   TransmitBurst,
   TX_FRAME_DESCRIPTORS_MAX,
   TX_MORE,
+  TX_SEGMENT_SHIFT,
+  TX_TCP,
 } from '../drivers/device.ts'
 import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
@@ -72,6 +74,15 @@ export class Transmitter {
   /** Adds a piece to the frame; `more` says that another follows. */
   push(buffer: number, offset: number, length: number, more: boolean): void {
     this.burst.push(buffer, offset, length, more ? TX_MORE : 0)
+  }
+
+  /**
+   * The same for the headers of a TCP segment; with `segmentBytes` the payload behind them is that of several segments of
+   * so many bytes.
+   */
+  pushTcpHeaders(length: number, more: boolean, segmentBytes: number): void {
+    const flags = (segmentBytes << TX_SEGMENT_SHIFT) | TX_TCP
+    this.burst.push(this.buffer, this.offset, length, more ? flags | TX_MORE : flags)
   }
 
   /** Takes over a reference and gives it back when the burst has left. */

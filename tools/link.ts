@@ -2,7 +2,7 @@
  * The link of `packrat serve`, from its flags: `--device tap:NAME` or `--device xdp:IFACE[:QUEUE]`. Called by serve.ts.
  */
 import type { Device } from '../drivers/device.ts'
-import { TapDevice } from '../drivers/tap.ts'
+import { TapDevice, type TapOffloads } from '../drivers/tap.ts'
 import { type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
 import type { XdpAttachMode, XdpTimestamps } from '../drivers/xdp-program.ts'
 import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
@@ -11,6 +11,10 @@ import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
 import { UsageError } from './arguments.ts'
 import { hostAddress6 } from './ipv6-flags.ts'
+
+/** What --offload takes; auto: `all` where it is possible. */
+export const OFFLOADS = ['auto', 'none', 'checksum', 'all'] as const
+type Offload = (typeof OFFLOADS)[number]
 
 export interface LinkFlags {
   readonly device: string
@@ -21,6 +25,8 @@ export interface LinkFlags {
   readonly gateway6: string | undefined
   readonly mac: string | undefined
   readonly mtu: number
+  readonly offload: Offload
+  readonly impair: unknown
   readonly 'xdp-attach': XdpAttachMode
   readonly 'xdp-copy': XdpCopyMode
   readonly 'xdp-busy-poll-us': number
@@ -32,29 +38,45 @@ export interface Link {
   /** What was chosen where there was a choice; for people. */
   readonly mode?: string
   /** For /stats. */
+  readonly offloads?: () => TapOffloads
   readonly xdp?: () => XdpStatistics
 }
 
 /** Opens the link that --device names. @throws UsageError, PackratError of the devices */
 export function openLink(flags: LinkFlags, region: Region, store: Store): Link {
   const [, kind, name = '', queue] = /^(tap|xdp):([^:]+)(?::(.+))?$/.exec(flags.device) ?? []
-  if (kind === 'tap' && queue === undefined) return { device: openTap(flags, name, store) }
+  if (kind === 'tap' && queue === undefined) return openTap(flags, name, store)
   if (kind === 'xdp') return openXdp(flags, name, queue, region, store)
   throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME or xdp:IFACE[:QUEUE]`)
 }
 
-function openTap(flags: LinkFlags, name: string, store: Store): TapDevice {
+function openTap(flags: LinkFlags, name: string, store: Store): Link {
   const kernelAddress6 = hostAddress6(flags)
-  return new TapDevice(store.pool, {
+  const offload = tapOffload(flags)
+  const device = new TapDevice(store.pool, {
     name,
     mtu: flags.mtu,
+    offload,
     ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
     ...(kernelAddress6 !== undefined && { hostAddress6: kernelAddress6 }),
     ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
   })
+  if (offload === 'none') return { device }
+  return { device, mode: `offload ${offload}`, offloads: () => device.readOffloads() }
+}
+
+/** An impaired link acts on segments one by one, as a wire would see them. */
+function tapOffload(flags: LinkFlags): Exclude<Offload, 'auto'> {
+  const { offload, impair } = flags
+  if (offload === 'auto') return impair === undefined ? 'all' : 'none'
+  if (offload !== 'none' && impair !== undefined)
+    throw new UsageError(`--offload ${offload} and --impair do not go together: leave one of them out`)
+  return offload
 }
 
 function openXdp(flags: LinkFlags, name: string, queue: string | undefined, region: Region, store: Store): Link {
+  if (flags.offload === 'checksum' || flags.offload === 'all')
+    throw new UsageError(`--offload ${flags.offload} is for TAP; an xdp device has none: leave it out`)
   if (flags.mac !== undefined) throw new UsageError('--mac is for TAP; an xdp device has the address of its interface')
   const device = new XdpDevice(store.pool, {
     interface: name,

@@ -20,7 +20,7 @@ import { IPERF_PORT } from './iperf3/protocol.ts'
 import { IperfServer } from './iperf3/server.ts'
 import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
 import { KvService } from './kv/service.ts'
-import { openLink } from './link.ts'
+import { OFFLOADS, openLink } from './link.ts'
 import { Loop } from './loop.ts'
 import { Packing } from './packing.ts'
 import { checkRoutes, routes } from './route-flag.ts'
@@ -55,6 +55,9 @@ const command = {
     route: routes('static route; may be given again, the longest prefix counts'),
     mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
+    offload: choice(OFFLOADS, 'what Packrat and the kernel leave to each other on a TAP; docs/offloads.md', {
+      default: 'auto',
+    }),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
     'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
     'pm-lines': choice(
@@ -232,6 +235,7 @@ class Daemon {
       scrub: scrubbing?.counters,
       packing: packing?.counters,
       impaired,
+      offloads: link.offloads,
       xdp: link.xdp,
       startedAtMs: Date.now(),
     }

@@ -1,6 +1,7 @@
 /** The /stats document: one JSON object of counters and gauges, the same over the stack and on the admin address. */
 import type { Device } from '../drivers/device.ts'
 import type { ImpairDevice } from '../drivers/impair.ts'
+import type { TapOffloads } from '../drivers/tap.ts'
 import type { XdpStatistics } from '../drivers/xdp.ts'
 import type { Host } from '../stack/host.ts'
 import { BUFFER_BYTES, EXTENTS_START, LINE_BYTES } from '../storage/layout.ts'
@@ -28,6 +29,8 @@ export interface StatsSources {
   readonly packing: PackCounters | undefined
   /** Undefined: the link is as it is. */
   readonly impaired: ImpairDevice | undefined
+  /** Undefined: no TAP, or one without offloads. */
+  readonly offloads: (() => TapOffloads) | undefined
   /** Undefined: not an xdp device. */
   readonly xdp: (() => XdpStatistics) | undefined
   readonly startedAtMs: number
@@ -88,7 +91,7 @@ export function readStats(sources: StatsSources): object {
     ndp: { ...host.counters.ndp },
     icmpv6: { ...host.counters.icmpv6 },
     ethernet: { ...host.counters.ethernet },
-    device: { name: device.name, ...device.counters },
+    device: { name: device.name, ...device.counters, ...sources.offloads?.() },
     ...(xdp !== undefined && { xdp }),
     ...(sources.impaired !== undefined && { impairment: sources.impaired.paths }),
     memory: { heapUsedBytes: process.memoryUsage().heapUsed, rssBytes: process.memoryUsage.rss() },

@@ -7,6 +7,7 @@
         "src/interface.c",
         "src/memory.c",
         "src/burst.c",
+        "src/offload.c",
         "src/readiness.c",
         "src/inet-sum.c"
       ],

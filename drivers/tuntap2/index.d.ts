@@ -20,6 +20,13 @@ export declare const C_TRANSMITTED_FRAMES: number
 export declare const C_TRANSMITTED_BYTES: number
 /** Frames that the kernel did not take: interface down, queue full, shorter than an Ethernet header. */
 export declare const C_TRANSMIT_REFUSED: number
+/** Frames whose checksum the kernel had left to this side; it is right in what `receiveBurst` gives. */
+export declare const C_RECEIVED_PARTIAL_SUMS: number
+/** Frames of several TCP segments. */
+export declare const C_RECEIVED_LONG: number
+export declare const C_TRANSMITTED_LONG: number
+
+export type TapOffload = 'none' | 'checksum' | 'all'
 
 /** Buffers of 2048 bytes in up to 64 extents; a buffer's index is `extent << 18 | local`. */
 export interface TapMemory {
@@ -35,8 +42,12 @@ export interface TapMemory {
  * process ended). Properties are the kernel's side of the link. Everything but the bursts throws TapError.
  */
 export declare class Tap {
-  /** @param name 1 to 15 bytes; without it the kernel chooses one */
-  constructor(name?: string)
+  /**
+   * @param name 1 to 15 bytes; without it the kernel chooses one
+   * @param options offload: what is left to the other side of the link, both ways: nothing; checksums of TCP and UDP; or
+   *   cutting TCP segments, too, so that frames have up to 64 KiB whatever the MTU
+   */
+  constructor(name?: string, options?: { readonly offload?: TapOffload })
 
   readonly name: string
   /** `02:00:00:00:00:01` */
@@ -70,7 +81,9 @@ export declare class Tap {
 
   /**
    * Sends the frames of `count` descriptors [buffer, offset, length, flags]; flag 1: the frame goes on in the next
-   * descriptor, 64 at most. Frames that the kernel refuses are counted and skipped.
+   * descriptor, 64 at most. Flag 2, in the first one of a frame: it is TCP, with all headers in this descriptor; and in
+   * the upper 16 bits, with offload `all`, of how many bytes each segment is that its payload makes, or 0. With offload
+   * the checksum field of such a frame is overwritten. Frames that the kernel refuses are counted and skipped.
    * @returns frames sent, or -errno: -EINVAL bad descriptor (nothing was sent), -ENODEV interface deleted, -EBADF released
    */
   transmitBurst(descriptors: Int32Array, count: number): number

@@ -7,13 +7,18 @@ import { getSystemErrorName } from 'node:util'
 
 const native = createRequire(import.meta.url)('./build/Release/tuntap2.node')
 
-export const COUNTERS = 6
+export const COUNTERS = 9
 export const C_RECEIVED_FRAMES = 0
 export const C_RECEIVED_BYTES = 1
 export const C_RECEIVE_TRUNCATED = 2
 export const C_TRANSMITTED_FRAMES = 3
 export const C_TRANSMITTED_BYTES = 4
 export const C_TRANSMIT_REFUSED = 5
+export const C_RECEIVED_PARTIAL_SUMS = 6
+export const C_RECEIVED_LONG = 7
+export const C_TRANSMITTED_LONG = 8
+
+const OFFLOADS = ['none', 'checksum', 'all']
 
 export class TapError extends Error {
   constructor(code, message) {
@@ -76,15 +81,17 @@ export class Tap {
   #id
   #ready
 
-  constructor(name = '') {
+  constructor(name = '', { offload = 'none' } = {}) {
     // What the kernel accepts (dev_valid_name), and no `%`, which would be its pattern for numbering.
     if (typeof name !== 'string' || (name !== '' && !/^[^\s/:%]{1,15}$/.test(name)) || name === '.' || name === '..')
       throw invalid('interface name', name, '1 to 15 characters without space, `/`, `:` and `%`')
-    const id = native.open(name, () => {
+    if (!OFFLOADS.includes(offload)) throw invalid('offload', offload, OFFLOADS.join(', '))
+    const onReadable = () => {
       const ready = this.#ready
       this.#ready = undefined
       ready?.()
-    })
+    }
+    const id = native.open(name, onReadable, OFFLOADS.indexOf(offload))
     if (id < 0) {
       const [code, reason] = openFailure(id)
       throw new TapError(code, `cannot open TAP ${name || '(unnamed)'}: ${reason}`)

@@ -53,6 +53,8 @@ export interface TcpContextParts {
   scoreboard: Scoreboard
   sumView: SumView
   mtu: number
+  /** The device takes frames of several segments. */
+  segmentsTcp: boolean
   pathMtus: PathMtus
   mtuProbing: MtuProbing
   connectionsMax: number
@@ -87,6 +89,7 @@ export class TcpContext {
   readonly delivery = new Delivery()
   readonly sumView: SumView
   readonly mtu: number
+  readonly segmentsTcp: boolean
   readonly pathMtus: PathMtus
   readonly mtuProbing: MtuProbing
   readonly connectionsMax: number
@@ -140,6 +143,7 @@ export class TcpContext {
     this.scoreboard = parts.scoreboard
     this.sumView = parts.sumView
     this.mtu = parts.mtu
+    this.segmentsTcp = parts.segmentsTcp
     this.pathMtus = parts.pathMtus
     this.mtuProbing = parts.mtuProbing
     this.connectionsMax = parts.connectionsMax

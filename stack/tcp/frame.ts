@@ -29,7 +29,10 @@ export function markCapable(context: TcpContext, at: number): void {
   context.ip.setEcn(context.transmitter.view, at, ECN_CAPABLE)
 }
 
-/** Writes the fixed header and the checksum, and pushes header and options. */
+/**
+ * Writes the fixed header and the checksum, and pushes header and options.
+ * @param segmentBytes of each segment, if the payload is that of several: a device that segmentsTcp cuts it
+ */
 export function finishSegment(
   context: TcpContext,
   at: number,
@@ -41,6 +44,7 @@ export function finishSegment(
   optionsLength: number,
   payloadLength: number,
   payloadSum: number,
+  segmentBytes = 0,
 ): void {
   const tx = context.transmitter
   const view = tx.view
@@ -66,7 +70,7 @@ export function finishSegment(
     payloadSum // thirty terms of at most 2^16: far below 2^31
   if (optionsLength > 0) sum += sumBytes(view, at + TCP_HEADER_BYTES, optionsLength)
   view.setInt32(at + TCP_CHECKSUM, (~foldSum(sum) & 0xffff) << 16) // and urgent pointer 0
-  tx.push(tx.buffer, tx.offset, context.ip.frameHeaderBytes + headerLength, payloadLength > 0)
+  tx.pushTcpHeaders(context.ip.frameHeaderBytes + headerLength, payloadLength > 0, segmentBytes)
   context.counters.sent++
 }
 

@@ -35,6 +35,7 @@ import { windowField } from './receive-queue.ts'
 import { recordLeft } from './records.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { mayFill, maySendSmall, noteSent } from './send-policy.ts'
+import { appendRun, runBytes } from './runs.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
@@ -118,7 +119,7 @@ function sendData(context: TcpContext, c: Connection): void {
     const usable = Math.min(peerLeft, congestionLeft)
     if (unsent === 0) {
       // Only the FIN is left; it takes a number, and so a byte of the peer's window.
-      if (c.finQueued !== 0 && peerLeft > 0) emit(context, c, FLAG_ACK | FLAG_FIN)
+      if (c.finQueued !== 0 && peerLeft > 0) emit(context, c, FLAG_ACK | FLAG_FIN, 0)
       return
     }
     if (usable <= 0 || c.segmentCount >= SEGMENTS_IN_FLIGHT_MAX) {
@@ -130,6 +131,11 @@ function sendData(context: TcpContext, c: Connection): void {
       return
     }
     const record = recordLeft(c)
+    const run = runBytes(context, c, usable, Math.min(unsent, record))
+    if (run > 0 && gatherRun(context, c, run)) {
+      if (!emitData(context, c, unsent, record, peerLeft, c.sendMss)) return
+      continue
+    }
     const full = Math.min(c.sendMss, unsent, record)
     // Behind a cork full segments are wanted, views split or not.
     gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, c.corked !== 0 ? 0 : c.sendMss)
@@ -138,11 +144,37 @@ function sendData(context: TcpContext, c: Connection): void {
       if (!mayFill(c, usable, peerLeft)) return
       gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, c.sendMss)
     } else if (!maySendSmall(c, gather.bytes, unsent)) return
-    const last = gather.bytes === unsent
-    const push = last || gather.bytes === record
-    const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
-    if (!emit(context, c, FLAG_ACK | (push ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0))) return
+    if (!emitData(context, c, unsent, record, peerLeft, 0)) return
   }
+}
+
+/** Gathers a run of up to `limit` bytes. False: its views are so small that one frame takes hardly a segment of them. */
+function gatherRun(context: TcpContext, c: Connection, limit: number): boolean {
+  gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, limit, 0)
+  if (gather.bytes === limit) return true
+  const whole = gather.bytes - (gather.bytes % c.sendMss)
+  if (whole <= c.sendMss) return false
+  if (whole < gather.bytes) gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, whole, 0)
+  return true
+}
+
+/**
+ * Sends the gathered data with the flags it has.
+ * @param unsent bytes that wait, @param record of these up to the end of what is one record
+ * @param segmentBytes of each segment of a run, or 0
+ */
+function emitData(
+  context: TcpContext,
+  c: Connection,
+  unsent: number,
+  record: number,
+  peerLeft: number,
+  segmentBytes: number,
+): boolean {
+  const last = gather.bytes === unsent
+  const push = last || gather.bytes === record
+  const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
+  return emit(context, c, FLAG_ACK | (push ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0), segmentBytes)
 }
 
 /** A segment that is longer than the others, to see whether it arrives (RFC 4821 7.4), where there is occasion. */
@@ -151,7 +183,7 @@ function sendMtuProbe(context: TcpContext, c: Connection): void {
   if (payload === 0 || payload > recordLeft(c)) return
   gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, payload, 0)
   // Of too many small views no long segment can be made.
-  if (gather.bytes === payload && emit(context, c, FLAG_ACK)) probeSent(context, c, payload)
+  if (gather.bytes === payload && emit(context, c, FLAG_ACK, 0)) probeSent(context, c, payload)
 }
 
 /**
@@ -192,7 +224,7 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
   const whole = gather.bytes === payload
   const push = whole && scoreboard.isPushed(segment)
   const flags = FLAG_ACK | (push ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
-  if (!writeAndPush(context, c, start, flags, false)) return false
+  if (!writeAndPush(context, c, start, flags, false, 0)) return false
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
   countRetransmission(context, c, gather.bytes)
@@ -234,7 +266,7 @@ function sendProbe(context: TcpContext, c: Connection): void {
   if (c.sendEnd === sequence) flags |= FLAG_FIN
   else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
   if (c.sendEnd === sequence) clearGather(gather)
-  if (!writeAndPush(context, c, sequence, flags, false)) return
+  if (!writeAndPush(context, c, sequence, flags, false, 0)) return
   // The byte counts as sent, for its ACK, but not as in flight: it is the timer's business.
   if (c.sndMax === sequence) c.progressMs = context.nowMs
   else countRetransmission(context, c, gather.bytes)
@@ -245,28 +277,29 @@ function sendProbe(context: TcpContext, c: Connection): void {
 /** A segment that makes a live peer answer: a number left of its window (RFC 9293 3.8.4). */
 export function sendKeepAlive(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false)
+  writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false, 0)
   context.counters.keepAliveProbes++
 }
 
 /** An ACK of its own, with all that there is to say. */
 export function sendAck(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, acceptableSequence(c), FLAG_ACK, false)
+  writeAndPush(context, c, acceptableSequence(c), FLAG_ACK, false, 0)
 }
 
 /**
  * Sends the gathered payload, or nothing but the FIN, at sndNxt and moves sndNxt behind it.
+ * @param segmentBytes the payload is a run of segments of so many bytes; 0: it is one segment
  * @returns false if there was no buffer for the header
  */
-function emit(context: TcpContext, c: Connection, flags: number): boolean {
+function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: number): boolean {
   const sequence = c.sndNxt
   const meta = c.sendNextMeta
   const offset = c.sendNextOffset
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
   const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
-  if (!writeAndPush(context, c, sequence, flags, withData && !repeated)) return false
+  if (!writeAndPush(context, c, sequence, flags, withData && !repeated, segmentBytes)) return false
   if (withData) {
     c.sendNextMeta = gather.nextMeta
     c.sendNextOffset = gather.nextOffset
@@ -275,8 +308,9 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
   if (repeated) countRetransmission(context, c, 1)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
   const pushed = (flags & FLAG_PSH) !== 0
-  context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated, pushed)
-  noteSent(c, gather.bytes, end)
+  if (segmentBytes > 0) appendRun(context, c, sequence, meta, offset, gather.bytes, end, pushed)
+  else context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated, pushed)
+  noteSent(c, segmentBytes > 0 ? gather.bytes % segmentBytes || segmentBytes : gather.bytes, end)
   paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
@@ -288,8 +322,16 @@ function emit(context: TcpContext, c: Connection, flags: number): boolean {
 /**
  * Header, options and the gathered views. Every segment carries the ACK and the window (RFC 9293 3.8.6.3).
  * @param fresh data that was never sent before: what ECN may mark
+ * @param segmentBytes of each segment of a run, or 0
  */
-function writeAndPush(context: TcpContext, c: Connection, sequence: number, flags: number, fresh: boolean): boolean {
+function writeAndPush(
+  context: TcpContext,
+  c: Connection,
+  sequence: number,
+  flags: number,
+  fresh: boolean,
+  segmentBytes: number,
+): boolean {
   const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
   const withBlocks = hasSackBlocks(c)
   const blocks = withBlocks ? gatherBlocks(context, c, tsBytes) : 0
@@ -312,14 +354,17 @@ function writeAndPush(context: TcpContext, c: Connection, sequence: number, flag
     options,
     gather.bytes,
     gather.sum,
+    segmentBytes,
   )
   const last = gather.count - 1
   for (let index = 0; index <= last; index++)
     tx.push(gather.buffers[index]!, gather.offsets[index]!, gather.lengths[index]!, index < last)
   context.ip.end()
-  c.segmentsOut++
+  const segments = segmentBytes > 0 ? Math.ceil(gather.bytes / segmentBytes) : 1
+  if (segmentBytes > 0) context.counters.runsSent++
+  c.segmentsOut += segments
   if (gather.bytes > 0) {
-    c.dataSegmentsOut++
+    c.dataSegmentsOut += segments
     c.bytesSent += gather.bytes
   }
   c.lastAckSent = c.rcvNxt

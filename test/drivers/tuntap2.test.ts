@@ -123,7 +123,7 @@ test('no argument to the native side, however wrong, crashes it or throws', () =
     ...[new ArrayBuffer(8192), [new ArrayBuffer(8192)], [0], [-1], [2 ** 40], ['1'], new Array(65).fill(1)],
   ]
   const opened: number[] = []
-  const live = native.open!('pkfuzz', () => {}) as number
+  const live = native.open!('pkfuzz', () => {}, 0) as number
   assert.is(native.attach!(live, [new ArrayBuffer(8192)], [0], [4]), 0)
   const names = Object.keys(native).filter((name) => name !== 'release')
   for (let round = 0; round < 30_000; round++) {

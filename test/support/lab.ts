@@ -9,6 +9,8 @@
  *
  *                └── node:net, curl, wrk ──► kernel TCP 10.77.0.1 pr-a ── veth ── pr-b packrat serve 10.77.0.2
  *
+ * PACKRAT_TEST_OFFLOAD=none, checksum or all chooses the offloads of the TAP.
+ *
  * Invariants:
  *  1. Every process and every wait has a time limit.
  *  2. Daemons and files do not outlive the test process, however it ends short of SIGKILL (then the runner's
@@ -36,6 +38,8 @@ export const LAB_DEVICE = process.env.PACKRAT_TEST_DEVICE ?? 'tap'
 const LAB_QUEUES = Number(process.env.PACKRAT_TEST_QUEUES ?? 1)
 /** MTU of the link; for `xdp`. */
 export const LAB_MTU = process.env.PACKRAT_TEST_MTU ?? '1500'
+/** What the daemon's --offload is, where a test does not say it: on a TAP only. */
+const LAB_OFFLOAD = process.env.PACKRAT_TEST_OFFLOAD
 
 const READY_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 10_000
@@ -310,7 +314,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   if (LAB_DEVICE === 'xdp') makeVethPair()
   const started = performance.now()
   const device = LAB_DEVICE === 'xdp' ? ['--device', `xdp:pr-b:0-${LAB_QUEUES - 1}`, '--mtu', LAB_MTU] : []
-  const flags = ['--pm', options.region, ...device, ...(options.flags ?? [])]
+  const given = options.flags ?? []
+  const mayOffload = LAB_OFFLOAD !== undefined && LAB_DEVICE === 'tap' && !given.includes('--impair')
+  const flags = ['--pm', options.region, ...device, ...(mayOffload ? ['--offload', LAB_OFFLOAD] : []), ...given]
   const child = spawn(process.execPath, [...(options.nodeFlags ?? []), PACKRAT_PROGRAM, 'serve', ...flags], {
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -3,6 +3,7 @@
  * is here; each frame costs one read or write.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -13,12 +14,18 @@ static int lasting(int error) {
   return error == EBADFD ? ENODEV : error;
 }
 
-/* What one read may fill: its slots, as iovecs. Built as far as reads need them, and no slot twice. */
+/*
+ * What reads may fill: slots as iovecs, slot n in place n + 1. Built as far as reads need them, and no slot twice. The
+ * place in front of a frame's first slot, whose own frame is described by then, is for its virtio_net_hdr.
+ */
 struct slots {
-  struct iovec room[RECEIVE_SLOTS_MAX];
+  struct iovec place[RECEIVE_SLOTS_MAX + 1];
   uint32_t ready;
   uint64_t alive;
+  struct virtio_net_hdr header;
 };
+
+#define ROOM(slots, slot) (&(slots)->place[(slot) + 1])
 
 /* Makes slots [0, end) ready. False: a descriptor is bad. */
 static bool make_ready(struct tap *tap, struct slots *slots, const int32_t *descriptors, uint32_t end) {
@@ -26,14 +33,14 @@ static bool make_ready(struct tap *tap, struct slots *slots, const int32_t *desc
     const int32_t *d = descriptors + (size_t)slots->ready * DESCRIPTOR_WORDS;
     uint8_t *place = memory_view(tap, &slots->alive, d[D_BUFFER], d[D_OFFSET], d[D_LENGTH]);
     if (place == NULL) return false;
-    slots->room[slots->ready] = (struct iovec){.iov_base = place, .iov_len = (size_t)d[D_LENGTH]};
+    *ROOM(slots, slots->ready) = (struct iovec){.iov_base = place, .iov_len = (size_t)d[D_LENGTH]};
   }
   return true;
 }
 
 static size_t room_of(const struct slots *slots, uint32_t first, uint32_t end) {
   size_t room = 0;
-  for (uint32_t slot = first; slot < end; slot++) room += slots->room[slot].iov_len;
+  for (uint32_t slot = first; slot < end; slot++) room += ROOM(slots, slot)->iov_len;
   return room;
 }
 
@@ -46,7 +53,7 @@ static uint32_t describe(const struct slots *slots, int32_t *descriptors, uint32
   size_t header = ETHERNET_HEADER_BYTES;
   for (;;) {
     int32_t *d = descriptors + (size_t)slot * DESCRIPTOR_WORDS;
-    const struct iovec *room = &slots->room[slot++];
+    const struct iovec *room = ROOM(slots, slot++);
     size_t piece = length < room->iov_len ? length : room->iov_len;
     size_t skipped = header < piece ? header : piece;
     d[D_LENGTH] = (int32_t)piece;
@@ -56,6 +63,18 @@ static uint32_t describe(const struct slots *slots, int32_t *descriptors, uint32
     d[D_SUM] |= RX_MORE;
     header = 0;
   }
+}
+
+/* One frame into slots [first, end). Returns its length without the virtio_net_hdr, or -1. */
+static ssize_t read_frame(struct tap *tap, struct slots *slots, uint32_t first, uint32_t end) {
+  if (!tap->has_headers) {
+    struct iovec *room = ROOM(slots, first);
+    return end - first == 1 ? read(tap->fd, room->iov_base, room->iov_len) : readv(tap->fd, room, (int)(end - first));
+  }
+  struct iovec *place = &slots->place[first];
+  *place = (struct iovec){.iov_base = &slots->header, .iov_len = sizeof slots->header};
+  ssize_t length = readv(tap->fd, place, (int)(end - first + 1));
+  return length < 0 ? length : length - (ssize_t)sizeof slots->header;
 }
 
 /*
@@ -75,9 +94,7 @@ int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t count, uint32_
     /* What is left is less than a frame may need: the next call brings more, unless there are no more. */
     if (end - used < frame_slots && used > 0) break;
     if (!make_ready(tap, &slots, descriptors, end)) return used > 0 ? (int)used : -EINVAL;
-    struct iovec *room = &slots.room[used];
-    ssize_t length =
-        end - used == 1 ? read(tap->fd, room->iov_base, room->iov_len) : readv(tap->fd, room, (int)(end - used));
+    ssize_t length = read_frame(tap, &slots, used, end);
     if (length < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN || used > 0) break; /* an error that lasts comes back with the next call */
@@ -87,7 +104,14 @@ int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t count, uint32_
       tap->counters[C_RECEIVE_TRUNCATED]++;
       continue;
     }
-    used = describe(&slots, descriptors, used, (size_t)length);
+    int32_t *frame = descriptors + (size_t)used * DESCRIPTOR_WORDS;
+    uint32_t next = describe(&slots, descriptors, used, (size_t)length);
+    if (tap->has_headers) {
+      if (slots.header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+        offload_complete_sum(tap, &slots.header, ROOM(&slots, used)->iov_base, frame, next - used);
+      if (slots.header.gso_type != VIRTIO_NET_HDR_GSO_NONE) tap->counters[C_RECEIVED_LONG]++;
+    }
+    used = next;
     tap->counters[C_RECEIVED_FRAMES]++;
     tap->counters[C_RECEIVED_BYTES] += (uint64_t)length;
   }
@@ -119,23 +143,37 @@ static bool is_refusal(int error) {
 int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count) {
   if (!is_valid(tap, descriptors, count)) return -EINVAL;
   uint64_t alive = UINT64_MAX; /* just validated, and no JavaScript runs in between */
-  struct iovec views[TX_FRAME_DESCRIPTORS_MAX];
+  struct virtio_net_hdr header;
+  struct iovec places[1 + TX_FRAME_DESCRIPTORS_MAX] = {{.iov_base = &header, .iov_len = sizeof header}};
+  struct iovec *views = places + 1;
   int used = 0;
   int sent = 0;
+  uint32_t flags = 0; /* of the frame's first descriptor */
+  size_t bytes = 0;
   for (const int32_t *d = descriptors; d < descriptors + (size_t)count * DESCRIPTOR_WORDS; d += DESCRIPTOR_WORDS) {
     views[used].iov_base = memory_view(tap, &alive, d[D_BUFFER], d[D_OFFSET], d[D_LENGTH]);
     views[used].iov_len = (size_t)d[D_LENGTH];
+    if (used == 0) flags = (uint32_t)d[D_FLAGS];
+    bytes += (size_t)d[D_LENGTH];
     used++;
     if (d[D_FLAGS] & TX_MORE) continue;
 
+    if (tap->has_headers) {
+      if (flags & TX_TCP)
+        offload_describe(tap, &header, views[0].iov_base, views[0].iov_len, bytes, flags >> TX_SEGMENT_SHIFT);
+      else memset(&header, 0, sizeof header);
+    }
     ssize_t length;
     do {
-      length = used == 1 ? write(tap->fd, views[0].iov_base, views[0].iov_len) : writev(tap->fd, views, used);
+      if (tap->has_headers) length = writev(tap->fd, places, used + 1);
+      else length = used == 1 ? write(tap->fd, views[0].iov_base, views[0].iov_len) : writev(tap->fd, views, used);
     } while (length < 0 && errno == EINTR);
+    size_t frame_bytes = bytes;
     used = 0;
+    bytes = 0;
     if (length >= 0) {
       tap->counters[C_TRANSMITTED_FRAMES]++;
-      tap->counters[C_TRANSMITTED_BYTES] += (uint64_t)length;
+      tap->counters[C_TRANSMITTED_BYTES] += frame_bytes;
       sent++;
     } else if (is_refusal(errno)) {
       tap->counters[C_TRANSMIT_REFUSED]++;

@@ -26,7 +26,7 @@ struct in6_ifreq {
   int ifr6_ifindex;
 };
 
-/* Whole Ethernet frames and nothing before them. IFF_VNET_HDR belongs here once offloads are wanted. */
+/* Whole Ethernet frames, and nothing before them but with offloads a virtio_net_hdr. */
 #define OPEN_FLAGS (IFF_TAP | IFF_NO_PI)
 
 static int open_control(void) {
@@ -34,15 +34,23 @@ static int open_control(void) {
   return fd < 0 ? -errno : fd;
 }
 
-/* Creates the TAP, or takes over one of this name that nobody holds. Returns its descriptor. */
-int interface_open(const char *name) {
+static const unsigned long offload_flags[] = {
+    [OFFLOAD_NONE] = 0,
+    [OFFLOAD_CHECKSUM] = TUN_F_CSUM,
+    [OFFLOAD_ALL] = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+};
+
+/* Creates the TAP, or takes over one of this name that nobody holds, with what it was allowed then. Returns its descriptor. */
+int interface_open(const char *name, enum offload offload) {
   struct ifreq request = {0};
+  int header_bytes = sizeof(struct virtio_net_hdr);
   if (strlen(name) >= sizeof request.ifr_name) return -EINVAL;
   strcpy(request.ifr_name, name);
-  request.ifr_flags = OPEN_FLAGS;
+  request.ifr_flags = offload == OFFLOAD_NONE ? OPEN_FLAGS : OPEN_FLAGS | IFF_VNET_HDR;
   int fd = open_control();
   if (fd < 0) return fd;
-  if (ioctl(fd, TUNSETIFF, &request) < 0) {
+  if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOFFLOAD, offload_flags[offload]) < 0 ||
+      (offload != OFFLOAD_NONE && ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) < 0)) {
     int error = errno;
     close(fd);
     return -error;

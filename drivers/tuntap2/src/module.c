@@ -82,17 +82,18 @@ static int free_slot(struct module *module) {
   return id;
 }
 
-static int open_tap(struct module *module, const char *name, napi_value on_readable) {
+static int open_tap(struct module *module, const char *name, napi_value on_readable, enum offload offload) {
   if (module->ending) return -ECANCELED;
   int id = free_slot(module);
   if (id < 0) return id;
-  int fd = interface_open(name);
+  int fd = interface_open(name, offload);
   if (fd < 0) return fd;
   struct tap *tap = calloc(1, sizeof *tap);
   int status = -ENOMEM;
   if (tap != NULL) {
     tap->module = module;
     tap->fd = fd;
+    tap->has_headers = offload != OFFLOAD_NONE;
     status = readiness_open(tap, on_readable);
   }
   if (status < 0) {
@@ -104,15 +105,17 @@ static int open_tap(struct module *module, const char *name, napi_value on_reada
   return id;
 }
 
-/* open(name, onReadable) -> id. An empty name lets the kernel choose. */
+/* open(name, onReadable, offload) -> id. An empty name lets the kernel choose. */
 static napi_value js_open(napi_env env, napi_callback_info info) {
   napi_value arguments[ARGUMENTS_MAX];
   struct module *module = get_arguments(env, info, arguments);
   char name[IFNAMSIZ];
   napi_valuetype type;
+  uint32_t offload;
   if (module == NULL || !get_text(env, arguments[0], name, sizeof name)) return integer(env, -EINVAL);
+  if (!get_u32(env, arguments[2], &offload) || offload > OFFLOAD_ALL) return integer(env, -EINVAL);
   if (napi_typeof(env, arguments[1], &type) != napi_ok || type != napi_function) return integer(env, -EINVAL);
-  return integer(env, open_tap(module, name, arguments[1]));
+  return integer(env, open_tap(module, name, arguments[1], offload));
 }
 
 /* The TAP has left the table; libuv calls module_tap_closed when its memory is free. */

@@ -5,6 +5,7 @@
  *   interface.c  open and configure, by ioctl
  *   memory.c     the buffers of a region: index -> address, bounds-checked
  *   burst.c      receive and transmit bursts
+ *   offload.c    partial checksums, frames of several segments
  *   readiness.c  one-shot "a frame can be received", by uv_poll
  *   inet-sum.c   Internet sum
  *
@@ -14,6 +15,7 @@
 #ifndef TUNTAP2_TAP_H
 #define TUNTAP2_TAP_H
 
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <node_api.h>
 #include <stdbool.h>
@@ -34,7 +36,10 @@ enum { D_BUFFER, D_OFFSET, D_LENGTH, D_SUM, DESCRIPTOR_WORDS };
 #define D_FLAGS D_SUM
 /* Transmit: the frame goes on in the next descriptor. */
 #define TX_MORE 1
-/* The same in a received descriptor, above the sum. */
+/* Of a frame's first descriptor: TCP, its headers all in this one; and in the upper half how long a segment is, or 0. */
+#define TX_TCP 2
+#define TX_SEGMENT_SHIFT 16
+/* The same as TX_MORE in a received descriptor, above the sum. */
 #define RX_MORE (1 << 16)
 /* Descriptors of one receive call. */
 #define RECEIVE_SLOTS_MAX 1024
@@ -57,14 +62,21 @@ enum {
   C_TRANSMITTED_FRAMES,
   C_TRANSMITTED_BYTES,
   C_TRANSMIT_REFUSED,
+  C_RECEIVED_PARTIAL_SUMS,
+  C_RECEIVED_LONG,
+  C_TRANSMITTED_LONG,
   COUNTERS,
 };
+
+/* What the kernel may leave to the other side. */
+enum offload { OFFLOAD_NONE, OFFLOAD_CHECKSUM, OFFLOAD_ALL };
 
 struct module;
 
 struct tap {
   struct module *module;
   int fd;
+  bool has_headers; /* a virtio_net_hdr stands in front of each frame */
   uint64_t counters[COUNTERS];
 
   uint32_t extents;
@@ -91,7 +103,7 @@ struct module {
 void module_tap_closed(struct module *module);
 
 /* interface.c */
-int interface_open(const char *name);
+int interface_open(const char *name, enum offload offload);
 int interface_probe(void);
 int interface_name(int fd, char name[IFNAMSIZ]);
 int interface_set_persistent(int fd, bool persistent);
@@ -118,6 +130,12 @@ uint8_t *memory_view(struct tap *tap, uint64_t *alive, int32_t buffer, int32_t o
 /* burst.c */
 int burst_receive(struct tap *tap, int32_t *descriptors, uint32_t count, uint32_t frames_max, uint32_t frame_slots);
 int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count);
+
+/* offload.c */
+void offload_complete_sum(struct tap *tap, const struct virtio_net_hdr *header, uint8_t *frame, int32_t *descriptors,
+                          uint32_t pieces);
+void offload_describe(struct tap *tap, struct virtio_net_hdr *header, uint8_t *frame, size_t head, size_t length,
+                      uint32_t segment_bytes);
 
 /* readiness.c */
 int readiness_open(struct tap *tap, napi_value on_readable);
