@@ -85,7 +85,8 @@ export class ImpairDevice implements Device, DeviceTiming {
     this.heldBuffersMax = heldBuffersMax
     this.name = device.name
     this.mac = device.mac
-    this.capabilities = { ...device.capabilities, receiveTime: false } // frames are held back, or are others
+    // Frames are held back, or are others; and what happens, happens to single segments.
+    this.capabilities = { ...device.capabilities, receiveTime: false, segmentsTcp: false }
     this.counters = device.counters
     this.rx = new ImpairedPath(impairment.rx, createRandom(2 * impairment.seed), this.now, heldBuffersMax)
     this.tx = new ImpairedPath(impairment.tx, createRandom(2 * impairment.seed + 1), this.now, heldBuffersMax)

@@ -83,7 +83,8 @@ export class InterceptDevice implements Device, DeviceTiming {
     this.interceptor = interceptor
     this.name = device.name
     this.mac = device.mac
-    this.capabilities = { ...device.capabilities, receiveTime: false } // frames are held back, or are others
+    // Frames are held back, or are others; and what happens, happens to single segments.
+    this.capabilities = { ...device.capabilities, receiveTime: false, segmentsTcp: false }
     this.counters = device.counters
   }
 

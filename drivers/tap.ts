@@ -59,8 +59,11 @@ const FRAME_OVERHEAD_BYTES = 18 + 1
 const MTU_MAX = 65_521 // Linux tun: 65,535 less the Ethernet header
 /** The longest packet that comes in one frame with offloads (RFC 791). */
 const OFFLOADED_PACKET_BYTES = 65_535
-/** Slots are no more than this part of the pool, and never less than a burst of short frames, or a long one, needs. */
-const SLOTS_POOL_SHARE = 8
+/**
+ * Slots are no more than this part of the pool, half of what a full store leaves for the network, and never less than a
+ * burst of short frames, or a few long ones, needs.
+ */
+const SLOTS_POOL_SHARE = 32
 
 export interface TapOptions {
   /** Interface name, 1 to 15 bytes. A persistent TAP of this name that nobody holds is taken over. */

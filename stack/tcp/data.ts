@@ -8,6 +8,7 @@
  * Called by: input.ts. Calls: receive-queue.ts, reassembly.ts, acknowledge.ts, close.ts.
  */
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
+import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_FIN } from '../wire/tcp.ts'
 import { acknowledge, acknowledgeBefore, acknowledgeDisorder, acknowledgeInOrder } from './acknowledge.ts'
 import { enterTimeWait } from './close.ts'
@@ -19,6 +20,7 @@ import { drainReassembly, insertOutOfOrder } from './reassembly.ts'
 import { appendReceived, holdsTooMuch } from './receive-queue.ts'
 import { measureRoundTrip } from './receive-tuning.ts'
 import type { Segment } from './segment.ts'
+import { maximumSegmentSize, optionsBytes } from './segment-size.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 import { copyToShared, shallShare } from './shared-buffer.ts'
 import {
@@ -94,7 +96,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   context.pool.set(meta, W_ARRIVAL_LOW, context.arrivalLow)
   context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
   c.lastDataMs = context.nowMs
-  if (length > c.peerSegmentBytes) c.peerSegmentBytes = length
+  if (segment.wholeLength > c.peerSegmentBytes) notePeerSegment(context, c, segment.wholeLength)
   measureRoundTrip(context, c, segment)
   if (!inOrder) {
     context.counters.receivedOutOfOrder++
@@ -102,7 +104,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
     acknowledgeDisorder(context, c)
     return
   }
-  context.counters.receivedInOrder++
+  context.counters.receivedInOrder += 1 - segment.isPart
   appendReceived(context, c, meta, length)
   context.queueNews(c, NEWS_RECEIVE)
   c.ackBytes += length
@@ -110,6 +112,43 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
     drainReassembly(context, c)
     acknowledgeDisorder(context, c)
   } else acknowledgeInOrder(context, c)
+}
+
+/**
+ * The other lines of a segment whose first part was taken: if that was in order, and nothing waits behind, they go to
+ * the receive queue as they are.
+ * @returns false: they have to be looked at one by one
+ */
+export function receiveRest(
+  context: TcpContext,
+  c: Connection,
+  packet: ReceivedPacket,
+  sequence: number,
+  bytes: number,
+): boolean {
+  if (sequence !== c.rcvNxt || c.reassemblyRoot !== NO_META || c.receiveFinished !== 0) return false
+  if (seqDiff(c.rcvAdvertised, sequence) < bytes) return false
+  if (holdsTooMuch(context, c.receiveQueuedLines + packet.restLines)) return false
+  const { pool } = context
+  for (let line = packet.rest; line !== NO_META; ) {
+    const next = pool.next(line)
+    pool.setNext(line, NO_META)
+    pool.set(line, W_ARRIVAL_LOW, context.arrivalLow)
+    pool.set(line, W_ARRIVAL_HIGH, context.arrivalHigh)
+    appendReceived(context, c, line, pool.dataLength(line))
+    line = next
+  }
+  packet.rest = NO_META
+  packet.restLines = 0
+  c.ackBytes += bytes
+  acknowledgeInOrder(context, c)
+  return true
+}
+
+/** How long the peer's segments are: a frame may bring many, but none is longer than we have asked for. */
+function notePeerSegment(context: TcpContext, c: Connection, length: number): void {
+  const most = maximumSegmentSize(context, c) - optionsBytes(c)
+  c.peerSegmentBytes = Math.max(c.peerSegmentBytes, Math.min(length, most))
 }
 
 /** A line on the arrival buffer, or NO_META. */

@@ -19,7 +19,7 @@ import { challengeAck } from './challenge.ts'
 import { endConnection } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { receiveData } from './data.ts'
+import { receiveData, receiveRest } from './data.ts'
 import { reportDuplicate } from './dsack.ts'
 import { FAST_OPEN_NONE } from './fast-open.ts'
 import { endSynData } from './fast-open-client.ts'
@@ -48,7 +48,7 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
     counters.dropChecksum++
     return false
   }
-  if (packet.rest !== NO_META) return fragmentsInput(context, packet)
+  if (packet.rest !== NO_META) return partsInput(context, packet)
   if (!segment.read(packet)) {
     counters.dropShort++
     return false
@@ -58,28 +58,43 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
 }
 
 /**
- * A segment that came in fragments is worked off as several segments, one for each part of its payload: as if the peer
- * had sent smaller ones, of which the last has the FIN. The header must lie in the first part (RFC 1858 3).
+ * A segment that came in several buffers, because of fragments or in a long frame. Its first part is worked off as a
+ * segment of its own. If it was taken in order the rest follows as it lies; else part by part, as if the peer had sent
+ * smaller segments. The last one has the FIN. The header must lie in the first part (RFC 1858 3).
  */
-function fragmentsInput(context: TcpContext, packet: ReceivedPacket): boolean {
-  const { pool } = context
+function partsInput(context: TcpContext, packet: ReceivedPacket): boolean {
+  const restBytes = packet.length - packet.firstLength
   packet.length = packet.firstLength
   packet.sum = packet.firstSum
   if (!segment.read(packet)) {
     context.counters.dropShort++
     return false
   }
+  segment.wholeLength += restBytes
   const fin = segment.flags & FLAG_FIN
   const flags = segment.flags & ~(FLAG_FIN | FLAG_SYN)
-  let sequence = seqAdd(segment.sequence, segment.sequenceLength - fin)
+  const sequence = seqAdd(segment.sequence, segment.sequenceLength - fin)
   segment.flags &= ~FLAG_FIN
   dispatch(context)
   const firstTaken = segment.bufferTaken !== 0
+  const c = connectionOf(context)
+  if (firstTaken && c !== undefined && receiveRest(context, c, packet, sequence, restBytes)) {
+    if (fin === 0) return true
+    segment.readEnd(seqAdd(sequence, restBytes))
+    segment.flags = flags | fin
+    dispatch(context)
+  } else restInput(context, packet, sequence, flags, fin)
+  return firstTaken
+}
+
+/** The parts behind the first one, each as a segment. */
+function restInput(context: TcpContext, packet: ReceivedPacket, first: number, flags: number, fin: number): void {
+  const { pool } = context
+  let sequence = first
   while (packet.rest !== NO_META) {
-    const line = packet.rest
-    const slot = context.demux.lookup(segment)
     // The first part was refused, or has ended the connection: no other is worth an answer.
-    if (slot === NO_SLOT || slot >= context.connectionsMax) break
+    if (connectionOf(context) === undefined) return
+    const line = packet.rest
     segment.readPart(pool, line, sequence)
     packet.rest = pool.next(line)
     segment.flags = packet.rest === NO_META ? flags | fin : flags
@@ -89,7 +104,12 @@ function fragmentsInput(context: TcpContext, packet: ReceivedPacket): boolean {
     dispatch(context)
     if (segment.bufferTaken === 0) pool.releaseBuffer(segment.buffer)
   }
-  return firstTaken
+}
+
+/** Whose segment it is; undefined: nobody's, or of a connection in TIME-WAIT. */
+function connectionOf(context: TcpContext): Connection | undefined {
+  const slot = context.demux.lookup(segment)
+  return slot === NO_SLOT || slot >= context.connectionsMax ? undefined : context.connections[slot]
 }
 
 /** To whom it belongs. */
@@ -100,8 +120,8 @@ function dispatch(context: TcpContext): void {
   else if (slot >= context.connectionsMax) timeWaitInput(context, context.timeWaits.rowOfSlot(slot))
   else {
     const c = context.connections[slot]!
-    c.segmentsIn++
-    if (segment.payloadLength > 0) c.dataSegmentsIn++
+    c.segmentsIn += 1 - segment.isPart
+    if (segment.payloadLength > 0) c.dataSegmentsIn += 1 - segment.isPart
     if (c.state === STATE_SYN_SENT) synSentInput(context, c)
     else connectionInput(context, c)
   }

@@ -56,6 +56,8 @@ export class Segment implements SegmentOptions {
   bufferTaken = 0
   /** 1: a further part of a segment that came in several buffers, which is acknowledged as one. */
   isPart = 0
+  /** Payload of the whole segment, all of its parts. */
+  wholeLength = 0
 
   hasTimestamps = 0
   timestampValue = 0
@@ -106,6 +108,7 @@ export class Segment implements SegmentOptions {
     this.payloadSum = this.payloadLength === 0 ? 0 : subtractSums(packet.sum, sumBytes(view, at, headerLength))
     this.bufferTaken = 0
     this.isPart = 0
+    this.wholeLength = this.payloadLength
     clearOptions(this)
     if (headerLength > TCP_HEADER_BYTES) parseOptions(this, view, at + TCP_HEADER_BYTES, at + headerLength)
     return true
@@ -122,5 +125,13 @@ export class Segment implements SegmentOptions {
     this.bufferTaken = 0
     this.isPart = 1
     this.sackBlocks = 0 // were read with the first part
+  }
+
+  /** Turns to the FIN behind the last part. */
+  readEnd(sequence: number): void {
+    this.sequence = sequence
+    this.payloadLength = 0
+    this.bufferTaken = 0
+    this.isPart = 1
   }
 }

@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import { createSocket, type Socket } from 'node:dgram'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Tap } from 'tuntap2'
 import * as assert from 'uvu/assert'
@@ -21,7 +22,7 @@ import {
   TX_MORE,
 } from '../../drivers/device.ts'
 import { deriveMac, TapDevice, type TapOptions, tapAvailability } from '../../drivers/tap.ts'
-import { sumBytes } from '../../storage/checksum.ts'
+import { foldSum, sumBytes } from '../../storage/checksum.ts'
 import { BUFFER_BYTES, LINE_BYTES } from '../../storage/layout.ts'
 import { Pool } from '../../storage/pool.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
@@ -231,6 +232,51 @@ test('with an MTU of 9000 a datagram lies in several buffers, each with the sum 
     },
     { mtu: 9000 },
   ))
+
+/** Sum of pseudo-header and transport of an IPv4 frame: 0xffff if its checksum is right. */
+function transportSum(frame: Buffer): number {
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.length)
+  const sum = sumBytes(view, 26, 8) + frame[23]! + (frame.length - 34) + sumBytes(view, 34, frame.length - 34)
+  return foldSum(sum)
+}
+
+for (const offload of ['checksum', 'all'] as const)
+  test(`with offload ${offload} the checksums that the kernel leaves to us are right in the frames`, () =>
+    withDevice(
+      async (device, pool) => {
+        const socket = await boundSocket()
+        await resolve(device, pool, socket)
+        const before = device.readOffloads().receivedPartialSums
+        for (let length = 0; length < 40; length++) {
+          socket.send(Buffer.alloc(length, length * 7), 9, PEER)
+          const frame = await nextFrame(device, pool, isType(ETHERTYPE_IPV4)) // checks D_SUM, too
+          assert.is(transportSum(frame), 0xffff, `a datagram of ${frame.length - 42} bytes`)
+        }
+        const client = connect({ host: PEER, port: 80 })
+        client.on('error', () => {})
+        const syn = await nextFrame(device, pool, (frame) => isType(ETHERTYPE_IPV4)(frame) && frame[23] === 6)
+        client.destroy()
+        assert.is(transportSum(syn), 0xffff)
+        assert.ok(device.readOffloads().receivedPartialSums >= before + 41)
+        socket.close()
+      },
+      { offload },
+    ))
+
+test('a TAP that was left with offloads can be taken over without', async () => {
+  await withDevice(() => {}, { offload: 'all', persistent: true })
+  await withDevice(
+    async (device, pool) => {
+      const socket = await boundSocket()
+      await resolve(device, pool, socket)
+      socket.send(Buffer.alloc(100, 7), 9, PEER)
+      assert.is(transportSum(await nextFrame(device, pool, isType(ETHERTYPE_IPV4))), 0xffff, 'the kernel has done it')
+      assert.is(device.readOffloads().receivedPartialSums, 0)
+      socket.close()
+    },
+    { persistent: false },
+  )
+})
 
 test('readiness is called once per wait, when a frame is there', () =>
   withDevice(async (device, pool) => {

@@ -196,4 +196,18 @@ test('wrong usage is status 2, not 3', async () => {
   assert.match(stderr, /--no-such-flag/)
 })
 
+test('offloads that cannot be are refused with what to do', async () => {
+  const region = join(scratchDirectory(), 'refused.pm')
+  for (const [flags, reason] of [
+    [['--offload', 'some'], /auto, none, checksum, all/],
+    [['--offload', 'all', '--impair', 'loss=1%'], /leave one of them out/],
+    [['--offload', 'checksum', '--device', 'xdp:lo'], /is for TAP/],
+  ] as const) {
+    const { status, stderr } = await serve(region, ...flags)
+    assert.is(status, 2, stderr)
+    assert.match(stderr, reason)
+    assert.is(stderr.trim().split('\n').length, 1, 'one line')
+  }
+})
+
 test.run()

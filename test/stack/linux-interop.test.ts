@@ -7,7 +7,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
-import { TapDevice, tapAvailability } from '../../drivers/tap.ts'
+import { TapDevice, type TapOptions, tapAvailability } from '../../drivers/tap.ts'
 import { SystemClock, SystemWallClock } from '../../stack/clock.ts'
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
@@ -32,8 +32,8 @@ class Lab {
   private readonly clock = new SystemClock()
   private stopped = false
 
-  constructor(mtu: number) {
-    this.device = new TapDevice(this.pool, { name: 'pkstack0', hostAddress: `${KERNEL}/24`, mtu })
+  constructor(options: Partial<TapOptions>) {
+    this.device = new TapDevice(this.pool, { name: 'pkstack0', hostAddress: `${KERNEL}/24`, ...options })
     this.host = new Host(
       {
         device: this.device,
@@ -64,8 +64,8 @@ class Lab {
   }
 }
 
-async function withLab(body: (lab: Lab) => Promise<void>, mtu = 1500): Promise<void> {
-  const lab = new Lab(mtu)
+async function withLab(body: (lab: Lab) => Promise<void>, options: Partial<TapOptions> = {}): Promise<void> {
+  const lab = new Lab(options)
   try {
     await body(lab)
   } finally {
@@ -123,24 +123,57 @@ test('echoes bulk data of a kernel client, which half-closes', async () => {
 })
 
 test('with an MTU of 9000, frames of several buffers: answers ping and echoes bulk data', async () => {
-  await withLab(async (lab) => {
-    for (const size of ['8972', '20001']) {
-      const ping = spawn('ping', ['-c', '2', '-i', '0.2', '-W', '2', '-s', size, ADDRESS], { stdio: 'ignore' })
-      const [status] = await once(ping, 'exit')
-      assert.is(status, 0, `ping -s ${size}`)
-    }
-    lab.host.tcp.listen(7, new Echo())
-    const sent = pattern(BULK_BYTES)
-    const socket = connect({ host: ADDRESS, port: 7, allowHalfOpen: true })
-    socket.end(sent)
-    const got = await collect(socket)
-    assert.ok(got.equals(sent))
-    const { received, dropChecksum } = lab.host.counters.tcp
-    assert.is(dropChecksum, 0)
-    assert.ok(received < BULK_BYTES / 4000, `${received} segments of up to 8948 bytes, and ACKs`)
-    assert.is(lab.device.receiveTruncated, 0)
-  }, 9000)
+  await withLab(
+    async (lab) => {
+      for (const size of ['8972', '20001']) {
+        const ping = spawn('ping', ['-c', '2', '-i', '0.2', '-W', '2', '-s', size, ADDRESS], { stdio: 'ignore' })
+        const [status] = await once(ping, 'exit')
+        assert.is(status, 0, `ping -s ${size}`)
+      }
+      lab.host.tcp.listen(7, new Echo())
+      const sent = pattern(BULK_BYTES)
+      const socket = connect({ host: ADDRESS, port: 7, allowHalfOpen: true })
+      socket.end(sent)
+      const got = await collect(socket)
+      assert.ok(got.equals(sent))
+      const { received, dropChecksum } = lab.host.counters.tcp
+      assert.is(dropChecksum, 0)
+      assert.ok(received < BULK_BYTES / 4000, `${received} segments of up to 8948 bytes, and ACKs`)
+      assert.is(lab.device.receiveTruncated, 0)
+    },
+    { mtu: 9000 },
+  )
 })
+
+for (const offload of ['checksum', 'all'] as const) {
+  test(`with offload ${offload} everything is answered as without`, async () => {
+    await withLab(
+      async (lab) => {
+        const ping = spawn('ping', ['-c', '2', '-i', '0.2', '-W', '2', '-s', '3001', ADDRESS], { stdio: 'ignore' })
+        const [status] = await once(ping, 'exit')
+        assert.is(status, 0)
+        lab.host.tcp.listen(7, new Echo())
+        const sent = pattern(BULK_BYTES)
+        const socket = connect({ host: ADDRESS, port: 7, allowHalfOpen: true })
+        socket.end(sent)
+        const got = await collect(socket)
+        assert.ok(got.equals(sent))
+        const { dropChecksum, received, runsSent } = lab.host.counters.tcp
+        const { receivedPartialSums, receivedLongFrames, transmittedLongFrames } = lab.device.readOffloads()
+        assert.is(dropChecksum, 0)
+        assert.ok(receivedPartialSums > received / 2, `${receivedPartialSums} of ${received} sums were left to us`)
+        if (offload === 'all') {
+          assert.ok(received < BULK_BYTES / 5000, `${received} frames, and ACKs`)
+          assert.ok(receivedLongFrames > 0 && transmittedLongFrames > 0)
+          assert.is(transmittedLongFrames, runsSent)
+        } else assert.equal([receivedLongFrames, transmittedLongFrames, runsSent], [0, 0, 0])
+        assert.is(lab.device.receiveTruncated, 0)
+        assert.is(lab.device.counters.transmitDropped, 0)
+      },
+      { offload },
+    )
+  })
+}
 
 test('connects to a kernel server and sends it bulk data', async () => {
   await withLab(async (lab) => {

@@ -54,6 +54,7 @@ const SEEN_PER_THOUSAND = {
   duplicateSacks: 1000,
   dropChecksum: 300,
   keepAliveProbes: 50,
+  runsSent: 3000,
 }
 const seen = new Map<string, number>()
 
@@ -121,7 +122,8 @@ function run(each: RandomCase): void {
     const sinceStartUs = lab!.nowUs - each.startUs
     return sinceStartUs >= each.outageFromUs && sinceStartUs < each.outageToUs ? 'drop' : 'pass'
   }
-  lab = new ImpairedLab({ ...each, filter })
+  const { segmentsTcp, ...rest } = each
+  lab = new ImpairedLab({ ...rest, filter, ...(segmentsTcp !== undefined && { segmentsTcp }) })
   const pairs = each.connections.map((plan, index) => new Pair(lab, plan, 80 + index, each))
   let checkAt = CHECK_EVERY_TURNS
   const over = () => {

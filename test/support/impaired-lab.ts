@@ -11,6 +11,7 @@ import { Host } from '../../stack/host.ts'
 import type { HostOptions, TcpOptions } from '../../stack/host-options.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import type { Pool } from '../../storage/pool.ts'
+import { SegmentingDevice } from './segmenting-device.ts'
 import { createPool } from './virtual-link.ts'
 
 /** A host that turns so often is in a loop. */
@@ -41,6 +42,8 @@ export interface LabOptions {
   ipv6?: boolean
   a?: LabHostOptions
   b?: LabHostOptions
+  /** The link takes runs of segments from B, and cuts them, or passes them on whole (its MTU must allow for them). */
+  segmentsTcp?: 'cut' | 'whole'
   filter?: LinkFilter
   startUs?: number
   /** Buffer references that frames on their way may hold, of A's pool. */
@@ -59,6 +62,8 @@ export class ImpairedLab {
   readonly poolA: Pool
   readonly poolB: Pool
   readonly device: ImpairDevice
+  /** Undefined without `segmentsTcp`. */
+  readonly deviceB: SegmentingDevice | undefined
   readonly hostA: Host
   readonly hostB: Host
   private readonly pair: MemoryPair
@@ -88,7 +93,10 @@ export class ImpairedLab {
       heldBuffersMax: options.heldBuffersMax ?? 1024,
     })
     this.hostA = this.createHost(this.device, this.poolA, ADDRESSES[0], seed * 2 + 1, a, options.ipv6)
-    this.hostB = this.createHost(this.pair.b, this.poolB, ADDRESSES[1], seed * 2 + 2, b, options.ipv6)
+    const { segmentsTcp } = options
+    this.deviceB =
+      segmentsTcp === undefined ? undefined : new SegmentingDevice(this.pair.b, this.poolB, segmentsTcp === 'cut')
+    this.hostB = this.createHost(this.deviceB ?? this.pair.b, this.poolB, ADDRESSES[1], seed * 2 + 2, b, options.ipv6)
   }
 
   /** Calls back at a moment of virtual time, between two turns. */

@@ -38,6 +38,8 @@ export interface RandomCase {
   mtu: number
   /** Bytes of a frame that one buffer of a receiver takes. */
   pieceBytes: number
+  /** B sends runs of segments, which its end of the link cuts. */
+  segmentsTcp: 'cut' | undefined
   /** 4 or 6: what the connections use. */
   version: 4 | 6
   ipv6: boolean
@@ -144,6 +146,7 @@ export function drawCase(seed: number): RandomCase {
     impairment: items.join(','),
     mtu,
     pieceBytes: draw.chance(0.5) ? BUFFER_BYTES : draw.between(RX_PIECE_BYTES_MIN, BUFFER_BYTES),
+    segmentsTcp: draw.chance(0.5) ? 'cut' : undefined,
     version,
     ipv6: version === 6,
     startUs: draw.chance(0.3) ? draw.of(...WRAPS_US) - draw.spread(1, 20 * SECOND_US) : SECOND_US,
