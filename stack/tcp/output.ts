@@ -310,7 +310,7 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   const pushed = (flags & FLAG_PSH) !== 0
   if (segmentBytes > 0) appendRun(context, c, sequence, meta, offset, gather.bytes, end, pushed)
   else context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated, pushed)
-  noteSent(c, segmentBytes > 0 ? gather.bytes % segmentBytes || segmentBytes : gather.bytes, end)
+  noteSent(c, gather.bytes, end)
   paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs
