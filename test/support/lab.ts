@@ -40,6 +40,9 @@ const LAB_QUEUES = Number(process.env.PACKRAT_TEST_QUEUES ?? 1)
 export const LAB_MTU = process.env.PACKRAT_TEST_MTU ?? '1500'
 /** What the daemon's --offload is, where a test does not say it: on a TAP only. */
 const LAB_OFFLOAD = process.env.PACKRAT_TEST_OFFLOAD
+/** A received frame may lie in several buffers. */
+export const LAB_HAS_LONG_FRAMES =
+  LAB_MTU !== '1500' || (LAB_DEVICE === 'tap' && LAB_OFFLOAD !== 'none' && LAB_OFFLOAD !== 'checksum')
 
 const READY_TIMEOUT_MS = 20_000
 const STOP_TIMEOUT_MS = 10_000
