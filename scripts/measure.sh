@@ -6,13 +6,13 @@
 #   sudo scripts/measure.sh --without peers-put,figure2
 #
 # Each step writes docs/results/STEP.json, and its pictures beside it; one that fails leaves its old files, and the others go
-# on. Steps that need a network make a private one.
+# on. Steps that need a network make a private one. The peers: scripts/setup.sh --for-peers first.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 3
 
 RESULTS=docs/results
 STEP_TIMEOUT_S=900
-STEPS=(table1 figure2 sweep sweep-keys store-1m)
+STEPS=(table1 figure2 sweep sweep-keys store-1m peers-put peers-get xdp-frames)
 
 packrat() { node dist/tools/packrat.js "$@"; }
 
@@ -22,6 +22,9 @@ run_figure2() { packrat bench figure2 --seconds 1 --json --svg $RESULTS; }
 run_sweep() { packrat bench sweep --curves size,mix,connections,latency,classes --quick --tap --seconds 1 --rounds 7 --json --svg $RESULTS; }
 run_sweep-keys() { packrat bench sweep --curves keys --rounds 7 --json --svg $RESULTS; }
 run_store-1m() { node dist/tools/bench/store.js --records 1000000 --batch 256 --json; }
+run_peers-put() { bash scripts/peers.sh --seconds 1 --rounds 5 --json --svg $RESULTS; }
+run_peers-get() { bash scripts/peers.sh --method GET --connections 1,16,64 --seconds 1 --rounds 5 --json --svg $RESULTS; }
+run_xdp-frames() { bash scripts/xdp-frames/run.sh --rounds 5 --seconds 1 --json; }
 
 usage() { echo "usage: $0 [--without STEP,...] [STEP...]; steps: ${STEPS[*]}" >&2; exit 2; }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Compares Packrat with its peers: requests a second and latency of 1 KB PUTs, all measured in one run on this machine.
-# Flags, servers and what is measured: scripts/peers.mjs, or --help.
+# Compares Packrat with its peers: requests a second and latency of small PUTs or GETs, and iperf3, all in one run on this machine.
+# Flags: --help; what is measured, and how: scripts/peers.mjs; the servers: scripts/peers/servers.mjs.
 #
 # Everything happens in network, process and mount namespaces of its own: no interface, process or file is left behind,
 # and the machine's own network is not touched.

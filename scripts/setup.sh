@@ -4,7 +4,7 @@
 #
 #   scripts/setup.sh [--for-tests] [--for-peers]
 #     --for-tests   also the programs that the tests talk to Packrat with (curl, wrk, iperf3, ...)
-#     --for-peers   also the servers that scripts/peers.sh compares with (nginx)
+#     --for-peers   also the servers that scripts/peers.sh compares with (nginx, Redis; LMDB and LevelDB into .peers/)
 #
 # Called by: npm start, npm test, npm run setup|coverage|bench.
 # Missing system packages are installed with apt-get when that is possible (root, Debian or Ubuntu). Where it is not,
@@ -15,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 NODE_MINIMUM=20.19
 APT_TIMEOUT_S=600
 STAMP=.setup-done
+PEER_PACKAGES='lmdb@3 classic-level@3'
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 3; }
@@ -120,11 +121,19 @@ fi
 if [ "$for_tests" = yes ]; then
   programs='iperf3=iperf3 wrk=wrk curl=curl ethtool=ethtool tshark=tshark ip=iproute2 ping=iputils-ping nc=netcat-openbsd'
   programs="$programs nmap=nmap hping3=hping3"
-  [ "$for_peers" = no ] || programs="$programs nginx=nginx-light"
+  [ "$for_peers" = no ] || programs="$programs nginx=nginx-light redis-server=redis-server redis-benchmark=redis-tools"
   # shellcheck disable=SC2086
   programs=$(missing_packages $programs)
   if [ -n "$programs" ]; then
     # shellcheck disable=SC2086
     install_packages $programs || say "WARNING: without $programs some tests will be skipped"
   fi
+fi
+
+# Not among the project's dependencies: only the comparison needs them, and it goes on without them.
+if [ "$for_peers" = yes ] && [ ! -e .peers/node_modules/lmdb ]; then
+  say 'installing lmdb and classic-level into .peers'
+  # shellcheck disable=SC2086 # a list of words
+  npm install --prefix .peers --no-audit --no-fund --no-package-lock --loglevel=error $PEER_PACKAGES >&2 </dev/null ||
+    say 'WARNING: npm could not install them; the comparison goes on without'
 fi

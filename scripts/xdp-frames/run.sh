@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Frames a second over AF_XDP on a veth pair: Packrat's device beside a minimal loop in C (loop.c), in turns.
 #
-#   sudo scripts/xdp-frames/run.sh [--rounds N] [--seconds N]
+#   sudo scripts/xdp-frames/run.sh [--rounds N] [--seconds N] [--json]
 #
 # One core for what is measured, another for the sender; frames of 60 bytes. Everything in a private network.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 rounds=5
 seconds=2
+json=no
 while [ $# -gt 0 ]; do
   case "$1" in
     --rounds) rounds=$2; shift 2 ;;
     --seconds) seconds=$2; shift 2 ;;
-    *) echo "usage: $0 [--rounds N] [--seconds N]" >&2; exit 2 ;;
+    --json) json=yes; shift ;;
+    *) echo "usage: $0 [--rounds N] [--seconds N] [--json]" >&2; exit 2 ;;
   esac
 done
 [ "$(id -u)" = 0 ] || { echo 'xdp-frames: AF_XDP needs root; run it with sudo' >&2; exit 3; }
@@ -20,7 +22,9 @@ if [ "${PACKRAT_XDP_FRAMES:-}" != inside ]; then
   work=$(mktemp -d /dev/shm/packrat-xdp-frames-XXXXXX)
   trap 'rm -rf "$work"' EXIT
   gcc -O2 -o "$work/loop" "$here/loop.c"
-  PACKRAT_XDP_FRAMES=inside WORK=$work unshare -n bash "$here/run.sh" --rounds "$rounds" --seconds "$seconds"
+  PACKRAT_XDP_FRAMES=inside WORK=$work unshare -n bash "$here/run.sh" --rounds "$rounds" --seconds "$seconds" >"$work/table"
+  [ "$json" = yes ] || { cat "$work/table"; exit; }
+  node "$here/document.mjs" "$rounds" "$seconds" <"$work/table"
   exit
 fi
 

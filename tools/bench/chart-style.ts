@@ -14,6 +14,9 @@ path { fill: none; }
 .c2 { stroke: #c92a2a; } .f2 { fill: #c92a2a; }
 .c3 { stroke: #b7791f; } .f3 { fill: #b7791f; }
 .c4 { stroke: #2367b0; } .f4 { fill: #2367b0; }
+.c5 { stroke: #1098ad; } .f5 { fill: #1098ad; }
+.c6 { stroke: #e8590c; } .f6 { fill: #e8590c; }
+.c7 { stroke: #2b8a3e; } .f7 { fill: #2b8a3e; }
 .c4.line { stroke-width: 3.4; }
 @media (prefers-color-scheme: dark) {
 .ground { fill: #14181d; }
@@ -25,6 +28,9 @@ path { fill: none; }
 .c2 { stroke: #ff6b6b; } .f2 { fill: #ff6b6b; }
 .c3 { stroke: #f0b454; } .f3 { fill: #f0b454; }
 .c4 { stroke: #6aaaf0; } .f4 { fill: #6aaaf0; }
+.c5 { stroke: #3bc9db; } .f5 { fill: #3bc9db; }
+.c6 { stroke: #ff922b; } .f6 { fill: #ff922b; }
+.c7 { stroke: #69db7c; } .f7 { fill: #69db7c; }
 }`
 
 /** Opens an SVG document with its title; the caller closes it. */

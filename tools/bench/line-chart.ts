@@ -18,7 +18,7 @@ const ROUND_STEPS = [1, 2, 5, 10]
 
 export interface Series {
   readonly name: string
-  /** Number of the colour, 0 to 4. */
+  /** Number of the colour, 0 to 7. */
   readonly colour: number
   /** One a category; undefined: not measured there. */
   readonly values: readonly (number | undefined)[]

@@ -26,6 +26,8 @@ function bodyOf(document: object): string {
   if ('points' in document) return figure2Table(document as Figure2)
   if ('curves' in document) return curveTables((document as { curves: readonly Curve[] }).curves)
   if ('windows' in document) return storeTable(document as StoreBench)
+  if ('results' in document) return peersTables(document as Peers)
+  if ('frames' in document) return framesTable((document as { frames: readonly Frames[] }).frames)
   throw new PackratError('RESULTS', `a document with ${Object.keys(document).join(', ')} is of no known benchmark`)
 }
 
@@ -151,6 +153,95 @@ function storeTable({ windows, reopened }: StoreBench): string {
     ),
     `Opened again: ${grouped(records)} records in ${seconds.toFixed(2)} s, ${cpuSeconds.toFixed(2)} s of processor time; memory beside the region ${Math.round(rssBytes / 2 ** 20)} MiB.`,
   ].join('\n\n')
+}
+
+/** What scripts/peers.sh prints. */
+interface Peers {
+  readonly method: string
+  readonly bytes: number
+  readonly rounds: number
+  readonly seconds: number
+  readonly results: readonly { readonly connections: number; readonly servers: Readonly<Record<string, Peer>> }[]
+  readonly streams: readonly {
+    readonly name: string
+    readonly streams: number
+    readonly offloads: string
+    readonly gbits: number
+    readonly best: number
+    readonly worst: number
+    readonly linuxRatio?: number
+  }[]
+  readonly skipped: readonly string[]
+}
+
+interface Peer {
+  readonly requestsPerSecond: number
+  readonly bestRequestsPerSecond: number
+  readonly worstRequestsPerSecond: number
+  readonly p50Us: number
+  readonly p99Us: number
+  readonly cpuUsPerRequest: number
+  readonly errors: number
+  readonly packratRatios?: { readonly median: number; readonly best: number; readonly worst: number }
+}
+
+function peersTables({ method, bytes, rounds, seconds, results, streams, skipped }: Peers): string {
+  const requests = results.flatMap(({ connections, servers }) =>
+    Object.entries(servers).map(([name, peer]) => [
+      String(connections),
+      name,
+      grouped(peer.requestsPerSecond),
+      `${grouped(peer.worstRequestsPerSecond)}–${grouped(peer.bestRequestsPerSecond)}`,
+      peer.packratRatios === undefined ? '' : `**${peer.packratRatios.median.toFixed(2)} ×**`,
+      peer.packratRatios === undefined
+        ? ''
+        : `${peer.packratRatios.worst.toFixed(2)}–${peer.packratRatios.best.toFixed(2)}`,
+      grouped(peer.p50Us),
+      grouped(peer.p99Us),
+      peer.cpuUsPerRequest.toFixed(1),
+    ]),
+  )
+  const parts = [
+    `${method} of ${bytes} bytes, median of ${rounds} interleaved rounds of ${seconds} s; ratios are of the same round.`,
+  ]
+  if (requests.length > 0) {
+    const head = ['connections', 'server', 'requests/s', 'worst–best', 'Packrat is', 'worst–best', 'p50 µs', 'p99 µs']
+    parts.push(table([...head, 'CPU µs/request'], requests, true))
+  }
+  if (streams.length > 0) {
+    const rows = streams.map(({ streams: count, name, offloads, gbits, worst, best, linuxRatio }) => [
+      String(count),
+      name,
+      offloads,
+      gbits.toFixed(2),
+      `${worst.toFixed(2)}–${best.toFixed(2)}`,
+      linuxRatio === undefined ? '' : `**${linuxRatio.toFixed(2)} ×**`,
+    ])
+    parts.push(table(['streams', 'iperf3', 'offloads', 'Gbit/s', 'worst–best', 'of Linux'], rows, true))
+  }
+  return [...parts, ...skipped.map((reason) => `Left out: ${reason}.`)].join('\n\n')
+}
+
+/** Frames a second of one round of scripts/xdp-frames/run.sh. */
+interface Frames {
+  readonly cReceives: number
+  readonly deviceReceives: number
+  readonly cSends: number
+  readonly deviceSends: number
+}
+
+function framesTable(rounds: readonly Frames[]): string {
+  const rows = rounds.map(({ cReceives, deviceReceives, cSends, deviceSends }, index) => [
+    String(index + 1),
+    grouped(cReceives),
+    grouped(deviceReceives),
+    (deviceReceives / cReceives).toFixed(2),
+    grouped(cSends),
+    grouped(deviceSends),
+    (deviceSends / cSends).toFixed(2),
+  ])
+  const head = ['round', 'C receives', 'Packrat receives', 'ratio', 'C sends', 'Packrat sends', 'ratio']
+  return table(head, rows, true)
 }
 
 function grouped(value: number): string {
