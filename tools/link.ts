@@ -111,7 +111,7 @@ function ipv4Bytes(cidr: string): Uint8Array {
  * The configured address and its solicited-node group. The link-local address is the kernel's, too, for it follows from
  * the MAC that both have: it stays with the kernel.
  */
-function ipv6Addresses(cidr: string): Uint8Array[] {
+export function ipv6Addresses(cidr: string): Uint8Array[] {
   const { word0, word1, word2, word3 } = parseIpv6Cidr(cidr).address
   const own = [word0, word1, word2, word3]
   return [own, [GROUP_LINK, 0, SOLICITED_NODE_WORD_2, solicitedNodeWord3(word3)]].map((words) =>

@@ -27,10 +27,16 @@ test('exit statuses: 0 held, 1 did not, 2 no scenario, 3 no file', async () => {
   assert.is((await packrat('scenario', '/nonexistent/x.json')).status, 3)
 })
 
-for (const link of ['tap', 'xdp'])
-  test(`the same events, against Linux over ${link}`, async () => {
+for (const [link, ip] of [
+  ['tap', 'IPv4'],
+  ['tap', 'IPv6'],
+  ['xdp', 'IPv4'],
+  ['xdp', 'IPv6'],
+])
+  test(`the same events, against Linux over ${ip} and ${link}`, async () => {
     const file = fileWith({
       name: 'linux',
+      ip,
       peer: 'linux',
       link: { delay: '5ms' },
       traffic: [
@@ -40,7 +46,7 @@ for (const link of ['tap', 'xdp'])
       events: [{ drop: 'data 4' }, { drop: 'data 9 from peer' }, { drop: 'data 3 of connection 2' }],
       expect: { timeouts: 0, retransmissions: { min: 1 }, fastRetransmits: { min: 1 } },
     })
-    const { status, stdout, stderr } = await packrat('scenario', file, '--json', '--link', link)
+    const { status, stdout, stderr } = await packrat('scenario', file, '--json', '--link', link!)
     const { passed, scenarios } = JSON.parse(stdout.toString())
     if (scenarios[0].skipped !== undefined) {
       console.error(`SKIPPED scenario-linux: ${scenarios[0].skipped}`)

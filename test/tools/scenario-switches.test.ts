@@ -29,7 +29,7 @@ const SWITCHES: readonly (readonly [object, readonly string[]])[] = [
   [{ congestion: 'reno' }, ['cubic']],
   [{ congestion: 'cubic' }, ['reno']],
   [{ ecn: 0 }, ['ecn']],
-  [{ mtuProbing: 'off' }, ['mtu-black-hole', 'mtu-black-hole-from-start']],
+  [{ mtuProbing: 'off' }, ['ipv6-black-hole', 'mtu-black-hole', 'mtu-black-hole-from-start']],
   [{ noDelay: true }, ['nagle']],
   [{ keepAlive: false }, ['keep-alive']],
   [{ userTimeoutMs: QUARTER_HOUR_MS }, ['dead-peer']],

@@ -5,6 +5,7 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { IPV6_MTU_MIN } from '../../stack/limits.ts'
 import { PackratError } from '../../storage/errors.ts'
 import { choice, EXIT_OK, EXIT_PROBLEM, runCommand, text, toggle, UsageError } from '../arguments.ts'
 import { drawDiagram } from './diagram.ts'
@@ -26,13 +27,14 @@ const COMMAND = {
     peer: choice(['file', 'packrat', 'linux'], 'who plays the peer: what the file says, or always the same', {
       default: 'file',
     }),
+    ip: choice(['file', '4', '6'], 'the version of IP: what the file says, or always the same', { default: 'file' }),
     link: choice(['tap', 'xdp'], 'the link to a Linux peer: a TAP, or AF_XDP on a veth pair', { default: 'tap' }),
   },
 } as const
 
 export const scenario = (argv: string[]): number | Promise<number> =>
   runCommand(COMMAND, argv, async (flags, files) => {
-    const scenarios = files.map((file) => withPeer(readScenario(file), flags.peer))
+    const scenarios = files.map((file) => withIp(withPeer(readScenario(file), flags.peer), flags.ip))
     if (scenarios.some(({ peerKind }) => peerKind === 'linux') && !inPrivateNetwork()) {
       const status = runInPrivateNetwork()
       if (status !== undefined) return status
@@ -49,6 +51,15 @@ export const scenario = (argv: string[]): number | Promise<number> =>
 
 function withPeer(scenario: Scenario, peer: 'file' | Scenario['peerKind']): Scenario {
   return peer === 'file' ? scenario : { ...scenario, peerKind: peer }
+}
+
+/** @throws UsageError if IPv6 cannot be over such a link */
+function withIp(scenario: Scenario, ip: 'file' | '4' | '6'): Scenario {
+  const chosen: Scenario = ip === 'file' ? scenario : { ...scenario, ip: ip === '6' ? 6 : 4 }
+  const mtu = Math.min(scenario.host.mtu, scenario.peer.mtu)
+  if (chosen.ip === 6 && mtu < IPV6_MTU_MIN)
+    throw new UsageError(`${scenario.file}: an MTU of ${mtu} is too small for IPv6: it needs ${IPV6_MTU_MIN} or more`)
+  return chosen
 }
 
 function writeDiagram(directory: string, outcome: Outcome): void {

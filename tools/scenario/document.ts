@@ -7,12 +7,15 @@ import type { Selector } from './selector.ts'
 /** The host is the Packrat under test; the peer is a second one, or Linux. */
 export type Side = 'host' | 'peer'
 
+export type IpVersion = 4 | 6
+
 export interface Scenario {
   readonly file: string
   readonly name: string
   /** What it shows, in a sentence or two. */
   readonly about: string
   readonly seed: number
+  readonly ip: IpVersion
   readonly link: Impairment
   /** Smallest round trip of the link, µs. */
   readonly roundTripUs: number

@@ -5,8 +5,9 @@
  * Called by: flow.ts, observer in simulation.ts. Specifications: RFC 791, RFC 8200, RFC 9293 3.1, RFC 7323, RFC 2018.
  */
 
-import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ethernetType } from '../../stack/wire/ethernet.ts'
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethernetType } from '../../stack/wire/ethernet.ts'
 import { ipv4HeaderLength, ipv4IsFragment, ipv4Protocol, ipv4TotalLength, PROTOCOL_TCP } from '../../stack/wire/ipv4.ts'
+import { IPV6_HEADER_BYTES, ipv6Ecn, ipv6NextHeader, ipv6PayloadLength, setIpv6Ecn } from '../../stack/wire/ipv6.ts'
 import { FLAG_SYN, TCP_HEADER_BYTES, tcpFlags, tcpHeaderLength, tcpSequence } from '../../stack/wire/tcp.ts'
 import { foldSum } from '../../storage/checksum.ts'
 
@@ -14,6 +15,7 @@ const OPTION_END = 0
 const OPTION_NOP = 1
 const OPTION_SCALE = 3
 const OPTION_SACK = 5
+const IPV4_HEADER_BYTES = 20
 const IPV4_CHECKSUM = 10
 const TRAFFIC_CLASS = 1
 const ECN_MASK = 3
@@ -40,14 +42,37 @@ export interface TcpFrame {
   readonly ecn: number
 }
 
-/** Undefined if the frame holds no whole TCP segment over IPv4. */
+/** Where a TCP segment lies in a frame. */
+interface Place {
+  readonly tcp: number
+  readonly end: number
+  readonly ecn: number
+}
+
+function findInIpv4(view: DataView, ip: number): Place | undefined {
+  if (view.byteLength < ip + IPV4_HEADER_BYTES) return undefined
+  if (ipv4Protocol(view, ip) !== PROTOCOL_TCP || ipv4IsFragment(view, ip)) return undefined
+  const ecn = view.getUint8(ip + TRAFFIC_CLASS) & ECN_MASK
+  return { tcp: ip + ipv4HeaderLength(view, ip), end: ip + ipv4TotalLength(view, ip), ecn }
+}
+
+/** Nobody here sends TCP behind extension headers. */
+function findInIpv6(view: DataView, ip: number): Place | undefined {
+  if (view.byteLength < ip + IPV6_HEADER_BYTES || ipv6NextHeader(view, ip) !== PROTOCOL_TCP) return undefined
+  const tcp = ip + IPV6_HEADER_BYTES
+  return { tcp, end: tcp + ipv6PayloadLength(view, ip), ecn: ipv6Ecn(view, ip) }
+}
+
+/** Undefined if the frame holds no whole TCP segment. */
 export function decodeFrame(frame: Uint8Array): TcpFrame | undefined {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
-  if (frame.length < ETHERNET_HEADER_BYTES + 20 || ethernetType(view, 0) !== ETHERTYPE_IPV4) return undefined
+  if (frame.length < ETHERNET_HEADER_BYTES) return undefined
   const ip = ETHERNET_HEADER_BYTES
-  if (ipv4Protocol(view, ip) !== PROTOCOL_TCP || ipv4IsFragment(view, ip)) return undefined
-  const tcp = ip + ipv4HeaderLength(view, ip)
-  const end = ip + ipv4TotalLength(view, ip)
+  const type = ethernetType(view, 0)
+  const found =
+    type === ETHERTYPE_IPV4 ? findInIpv4(view, ip) : type === ETHERTYPE_IPV6 ? findInIpv6(view, ip) : undefined
+  if (found === undefined) return undefined
+  const { tcp, end, ecn } = found
   if (end > frame.length || tcp + TCP_HEADER_BYTES > end) return undefined
   const payloadAt = tcp + tcpHeaderLength(view, tcp)
   if (payloadAt > end) return undefined
@@ -64,7 +89,7 @@ export function decodeFrame(frame: Uint8Array): TcpFrame | undefined {
     sack: options.sack,
     scale: (tcpFlags(view, tcp) & FLAG_SYN) === 0 ? -1 : options.scale,
     packetBytes: end - ip,
-    ecn: view.getUint8(ip + TRAFFIC_CLASS) & ECN_MASK,
+    ecn,
   }
 }
 
@@ -100,6 +125,10 @@ export function markCongestion(frame: Uint8Array, { ecn }: TcpFrame): boolean {
   if (ecn === 0) return false
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength)
   const ip = ETHERNET_HEADER_BYTES
+  if (ethernetType(view, 0) === ETHERTYPE_IPV6) {
+    setIpv6Ecn(view, ip, CONGESTION_EXPERIENCED)
+    return true
+  }
   const before = view.getUint16(ip)
   frame[ip + TRAFFIC_CLASS]! |= CONGESTION_EXPERIENCED
   // RFC 1624 3: HC' = ~(~HC + ~m + m')

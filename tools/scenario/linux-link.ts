@@ -7,7 +7,7 @@
  * Called by: linux-run.ts.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Device } from '../../drivers/device.ts'
 import { TapDevice, tapAvailability } from '../../drivers/tap.ts'
@@ -17,9 +17,10 @@ import { extentBytes } from '../../storage/header.ts'
 import { EXTENT_BUFFERS_STEP, EXTENTS_START } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { DEFAULT_LINES_PER_BUFFER, REGION_BYTES_MIN, Region } from '../../storage/region.ts'
+import { ipv6Addresses } from '../link.ts'
 import type { Scenario } from './document.ts'
 import type { KvHost } from './kv-host.ts'
-import { HOST_ADDRESS, PEER_ADDRESS } from './packrat-endpoint.ts'
+import { addressOf, addressWithPrefix } from './packrat-endpoint.ts'
 import { createPool } from './pools.ts'
 
 export type LinkKind = 'tap' | 'xdp'
@@ -28,6 +29,8 @@ const TAP_NAME = 'packratscn0'
 /** Whose pages the kernel can pin. */
 const PINNABLE_DIRECTORY = '/dev/shm'
 const COMMAND_TIMEOUT_MS = 10_000
+/** Of interfaces that are yet to come, in this network namespace (RFC 4862 5.4). */
+const DUPLICATE_DETECTION = '/proc/sys/net/ipv6/conf/default/accept_dad'
 
 /** Why there is no such link here; undefined: there is one. */
 export function linkLacks(kind: LinkKind): string | undefined {
@@ -50,20 +53,28 @@ export function openLinuxLink(kind: LinkKind, scenario: Scenario, kv: KvHost | u
   return kind === 'tap' ? openTap(scenario, kv) : openXdp(scenario, kv)
 }
 
-function openTap({ host }: Scenario, kv: KvHost | undefined): LinuxLink {
+function openTap({ host, ip }: Scenario, kv: KvHost | undefined): LinuxLink {
   const pool = kv?.store.pool ?? createPool(host.buffers)
-  const device = new TapDevice(pool, { name: TAP_NAME, hostAddress: `${PEER_ADDRESS}/24`, mtu: host.mtu })
+  // Its address is to be usable at once: there is nobody else on this link to ask.
+  if (ip === 6) writeFileSync(DUPLICATE_DETECTION, '0')
+  const device = new TapDevice(pool, {
+    name: TAP_NAME,
+    hostAddress: addressWithPrefix('peer', 4),
+    ...(ip === 6 && { hostAddress6: addressWithPrefix('peer', 6) }),
+    mtu: host.mtu,
+  })
   return { device, pool, close: () => {} }
 }
 
-function openXdp({ host }: Scenario, kv: KvHost | undefined): LinuxLink {
+function openXdp({ host, ip }: Scenario, kv: KvHost | undefined): LinuxLink {
   makeVethPair(host.mtu)
   const scratch = kv === undefined ? new ScratchRegion(host.buffers) : undefined
   const region = kv?.region ?? scratch!.region
   const device = new XdpDevice(region.pool, {
     interface: 'pr-b',
     extentOffsets: region.extentOffsets,
-    ipv4: Uint8Array.from(HOST_ADDRESS.split('.'), Number),
+    ipv4: Uint8Array.from(addressOf('host', 4).split('.'), Number),
+    ipv6: ip === 6 ? ipv6Addresses(addressWithPrefix('host', 6)) : [],
     mtu: host.mtu,
   })
   return { device, pool: region.pool, close: () => scratch?.close() }
@@ -96,7 +107,8 @@ function makeVethPair(mtu: number): void {
     ? []
     : [
         'ip link add pr-a type veth peer name pr-b',
-        `ip address add ${PEER_ADDRESS}/24 dev pr-a`,
+        `ip address add ${addressWithPrefix('peer', 4)} dev pr-a`,
+        `ip -6 address add ${addressWithPrefix('peer', 6)} dev pr-a nodad`,
         'ip link set pr-a up',
         'ip link set pr-b up',
         'ethtool -K pr-a tx off tso off gso off',

@@ -5,7 +5,7 @@
  */
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import type { Scenario } from './document.ts'
-import { HOST_ADDRESS, PEER_ADDRESS } from './packrat-endpoint.ts'
+import { addressOf } from './packrat-endpoint.ts'
 import type { Plan } from './plan.ts'
 import { Player, type Stream } from './player.ts'
 import { FIRST_PORT } from './script.ts'
@@ -45,7 +45,7 @@ export class LinuxPeer {
       this.servers.push(server)
       await new Promise<void>((resolve, reject) => {
         server.on('error', reject)
-        server.listen(FIRST_PORT + index, PEER_ADDRESS, resolve)
+        server.listen(FIRST_PORT + index, addressOf('peer', this.scenario.ip), resolve)
       })
     }
   }
@@ -53,7 +53,7 @@ export class LinuxPeer {
   /** Opens connection `index`, if it is this side's to open. */
   open(index: number): void {
     if (this.scenario.traffic[index]!.opens === 'host') return
-    const socket = connect({ host: HOST_ADDRESS, port: FIRST_PORT + index, allowHalfOpen: true })
+    const socket = connect({ host: addressOf('host', this.scenario.ip), port: FIRST_PORT + index, allowHalfOpen: true })
     this.watch(index, socket)
     socket.on('connect', () => this.opened(index, socket))
   }

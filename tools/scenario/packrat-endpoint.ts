@@ -14,15 +14,30 @@ import type { Connection } from '../../stack/tcp/connection.ts'
 import { sumBytes } from '../../storage/checksum.ts'
 import { BUFFER_BYTES, NO_BUFFER, NO_META } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import { ENDINGS, type HostSettings, type Scenario, type Side } from './document.ts'
+import { ENDINGS, type HostSettings, type IpVersion, type Scenario, type Side } from './document.ts'
 import type { KvHost } from './kv-host.ts'
 import type { Plan } from './plan.ts'
 import { Player, type Stream } from './player.ts'
 import { FIRST_PORT } from './script.ts'
 import type { Trace } from './trace.ts'
 
-export const HOST_ADDRESS = '10.77.0.2'
-export const PEER_ADDRESS = '10.77.0.1'
+/** Of each end, by version of IP. */
+const ADDRESSES: Readonly<Record<Side, Readonly<Record<IpVersion, string>>>> = {
+  host: { 4: '10.77.0.2', 6: 'fd77::2' },
+  peer: { 4: '10.77.0.1', 6: 'fd77::1' },
+}
+const PREFIX_LENGTHS: Readonly<Record<IpVersion, number>> = { 4: 24, 6: 64 }
+
+/** The address that an end of a scenario has. */
+export function addressOf(side: Side, ip: IpVersion): string {
+  return ADDRESSES[side][ip]
+}
+
+/** The same with its prefix, `10.77.0.1/24`. */
+export function addressWithPrefix(side: Side, ip: IpVersion): string {
+  return `${addressOf(side, ip)}/${PREFIX_LENGTHS[ip]}`
+}
+
 const CONNECTIONS_MAX = 256
 const DISCARD_PORT = 9
 /** Buffers that stay free of payload: headers and ACKs need some. */
@@ -64,7 +79,8 @@ export class PackratEndpoint {
       {
         device,
         pool,
-        address: `${side === 'host' ? HOST_ADDRESS : PEER_ADDRESS}/24`,
+        address: addressWithPrefix(side, 4),
+        ...(scenario.ip === 6 && { address6: addressWithPrefix(side, 6), dadTransmits: 0 }),
         mtu: this.settings.mtu,
         random: new SeededRandom(scenario.seed * 2 + number),
         secret: new Uint8Array(16).fill(number),
@@ -111,7 +127,7 @@ export class PackratEndpoint {
   }
 
   private get otherAddress(): string {
-    return this.side === 'host' ? PEER_ADDRESS : HOST_ADDRESS
+    return addressOf(this.side === 'host' ? 'peer' : 'host', this.scenario.ip)
   }
 
   /** Takes what arrived, or stops to. */

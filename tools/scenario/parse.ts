@@ -26,7 +26,9 @@ const COUNT_MAX = 100_000
 const WRITE_BYTES_DEFAULT = 64 << 10
 const TRAFFIC_MAX = 100
 
-const SCENARIO_KEYS = ['name', 'about', 'seed', 'link', 'host', 'peer', 'traffic', 'events', 'expect', 'limit']
+const IP_VERSIONS = ['IPv4', 'IPv6'] as const
+
+const SCENARIO_KEYS = ['name', 'about', 'seed', 'ip', 'link', 'host', 'peer', 'traffic', 'events', 'expect', 'limit']
 const TRAFFIC_KEYS = ['send', 'receive', 'exchange', 'put', 'get', 'opens', 'at', 'write', 'every', 'reset']
 const SIDES: readonly Side[] = ['host', 'peer']
 
@@ -70,6 +72,7 @@ export function parseScenario(text: string, file: string): Scenario {
     name: root.key('name').text('a short name'),
     about: optional(root.key('about'), '', (about) => about.text('a sentence that says what the scenario shows')),
     seed,
+    ip: optional(root.key('ip'), 4, (ip) => (ip.word(IP_VERSIONS) === 'IPv6' ? 6 : 4)),
     link,
     roundTripUs: link.rx.delayUs + link.tx.delayUs,
     host: parseHost(root.key('host')),
