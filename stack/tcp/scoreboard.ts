@@ -1,14 +1,6 @@
 /**
- * The scoreboard: what is known of every segment in flight (RFC 6675 3, RFC 8985 5.2). Segments of all connections live
- * in one table of eight int32 words each, linked twice: by sequence number, and by the time of the last transmission.
- *
- *   by sequence   c.segmentHead ─► [sndUna ‥) ─► [ ‥ ) ─► … ─► [ ‥ sndNxt) ◄─ c.segmentTail
- *   by time       c.timeHead ─► sent first ─► … ─► sent last ◄─ c.timeTail      only what may still arrive
- *
- *   next │ start │ end │ sent µs │ meta │ offset + flags │ time next │ time previous
- *
- * Of a SACKed segment, which is in no list by time, `time next` is a shortcut: a segment up to which everything is
- * SACKed. So an ACK that repeats a long block costs a step or two, and not the block's length.
+ * The scoreboard: what is known of every segment in flight (RFC 6675 3, RFC 8985 5.2). How segments lie and are linked
+ * stands in segment-table.ts; here is what happens to them, and the sums over a connection's:
  *
  *   pipe = flight - sackedBytes - lostBytes + retransmittedBytes       (RFC 6675 4, SetPipe)
  *
@@ -23,41 +15,29 @@
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
 import { rackDelivered } from './rack-state.ts'
+import {
+  LOST,
+  NO_SEGMENT,
+  OFFSET_MASK,
+  PUSHED,
+  REPEATED,
+  RETRANSMITTED,
+  S_END,
+  S_META,
+  S_NEXT,
+  S_OFFSET_FLAGS,
+  S_SENT_US,
+  S_START,
+  S_TIME_NEXT,
+  SACKED,
+  SegmentTable,
+  WORDS_SHIFT,
+} from './segment-table.ts'
 import { seqDiff, seqLess, seqLessEqual } from './seq.ts'
 
-export const NO_SEGMENT = -1
+export { NO_SEGMENT }
 
-const WORDS_SHIFT = 3
-const S_NEXT = 0
-const S_START = 1
-const S_END = 2
-const S_SENT_US = 3
-const S_META = 4
-/** Offset in the line u16 | flags << 16. */
-const S_OFFSET_FLAGS = 5
-const S_TIME_NEXT = 6
-const S_TIME_PREVIOUS = 7
-
-const OFFSET_MASK = 0xffff
-const SACKED = 1 << 16
-const LOST = 1 << 17
-/** Sent again, and that copy is on its way. */
-const RETRANSMITTED = 1 << 18
-/** Sent more than once. */
-const REPEATED = 1 << 19
-/** Its last byte was pushed (PSH). */
-const PUSHED = 1 << 20
-
-const SEGMENTS_START = 1024
-
-export class Scoreboard {
-  private words = new Int32Array(SEGMENTS_START << WORDS_SHIFT)
-  private free = NO_SEGMENT
-
-  constructor() {
-    this.addFree(0, SEGMENTS_START)
-  }
-
+export class Scoreboard extends SegmentTable {
   /* --- sending --- */
 
   /** A segment [start, end) with new data leaves; its first byte lies at `offset` of line `meta`. @param repeated a part of it was sent before; @param pushed with PSH */
@@ -264,59 +244,6 @@ export class Scoreboard {
     return segment
   }
 
-  /* --- reading --- */
-
-  next(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_NEXT]!
-  }
-
-  timeNext(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_TIME_NEXT]!
-  }
-
-  start(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_START]!
-  }
-
-  end(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_END]!
-  }
-
-  length(segment: number): number {
-    const at = segment << WORDS_SHIFT
-    return (this.words[at + S_END]! - this.words[at + S_START]!) | 0
-  }
-
-  sentUs(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_SENT_US]!
-  }
-
-  meta(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_META]!
-  }
-
-  offset(segment: number): number {
-    return this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & OFFSET_MASK
-  }
-
-  isPushed(segment: number): boolean {
-    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & PUSHED) !== 0
-  }
-
-  isSacked(segment: number): boolean {
-    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & SACKED) !== 0
-  }
-
-  /** Counts as lost, sent again or not. */
-  isLost(segment: number): boolean {
-    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & LOST) !== 0
-  }
-
-  /** Sent again, and not known to be lost again. */
-  isRepairing(segment: number): boolean {
-    return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & RETRANSMITTED) !== 0
-  }
-
   /** The connection ends. */
   release(c: Connection): void {
     let segment = c.segmentHead
@@ -339,13 +266,6 @@ export class Scoreboard {
   }
 
   /* --- inside --- */
-
-  /** The segment behind this one, or behind the SACKed run that begins here. */
-  private step(segment: number): number {
-    const at = segment << WORDS_SHIFT
-    const sacked = (this.words[at + S_OFFSET_FLAGS]! & SACKED) !== 0
-    return sacked ? this.next(this.words[at + S_TIME_NEXT]!) : this.words[at + S_NEXT]!
-  }
 
   /** A segment that was not SACKed before has arrived: out of all accounts. */
   private arrived(c: Connection, segment: number, delivery: Delivery): void {
@@ -381,72 +301,6 @@ export class Scoreboard {
     words[at + S_START] = ack
     words[at + S_META] = c.sendHead
     words[at + S_OFFSET_FLAGS] = (flags & ~OFFSET_MASK) | c.sendHeadOffset
-  }
-
-  private linkTime(c: Connection, segment: number): void {
-    this.linkTimeAfter(c, segment, c.timeTail)
-  }
-
-  /** Back to its place by time. @param from where to search from: sequence order is nearly time order */
-  private linkByTime(c: Connection, segment: number, from: number): void {
-    const sentUs = this.sentUs(segment)
-    let before = from !== NO_SEGMENT && seqLess(sentUs, this.sentUs(from)) ? NO_SEGMENT : from
-    let after = before === NO_SEGMENT ? c.timeHead : this.timeNext(before)
-    while (after !== NO_SEGMENT && seqLessEqual(this.sentUs(after), sentUs)) {
-      before = after
-      after = this.timeNext(after)
-    }
-    this.linkTimeAfter(c, segment, before)
-  }
-
-  /** @param before NO_SEGMENT: to the head */
-  private linkTimeAfter(c: Connection, segment: number, before: number): void {
-    const words = this.words
-    const at = segment << WORDS_SHIFT
-    const next = before === NO_SEGMENT ? c.timeHead : words[(before << WORDS_SHIFT) + S_TIME_NEXT]!
-    words[at + S_TIME_NEXT] = next
-    words[at + S_TIME_PREVIOUS] = before
-    if (before === NO_SEGMENT) c.timeHead = segment
-    else words[(before << WORDS_SHIFT) + S_TIME_NEXT] = segment
-    if (next === NO_SEGMENT) c.timeTail = segment
-    else words[(next << WORDS_SHIFT) + S_TIME_PREVIOUS] = segment
-  }
-
-  private unlinkTime(c: Connection, segment: number): void {
-    const words = this.words
-    const next = words[(segment << WORDS_SHIFT) + S_TIME_NEXT]!
-    const previous = words[(segment << WORDS_SHIFT) + S_TIME_PREVIOUS]!
-    if (previous === NO_SEGMENT) c.timeHead = next
-    else words[(previous << WORDS_SHIFT) + S_TIME_NEXT] = next
-    if (next === NO_SEGMENT) c.timeTail = previous
-    else words[(next << WORDS_SHIFT) + S_TIME_PREVIOUS] = previous
-  }
-
-  private allocate(): number {
-    if (this.free === NO_SEGMENT) this.grow()
-    const segment = this.free
-    this.free = this.words[(segment << WORDS_SHIFT) + S_NEXT]!
-    return segment
-  }
-
-  private give(segment: number): void {
-    this.words[(segment << WORDS_SHIFT) + S_NEXT] = this.free
-    this.free = segment
-  }
-
-  /** Twice the table; what it may become follows from SEGMENTS_IN_FLIGHT_MAX a connection. */
-  private grow(): void {
-    const before = this.words
-    const count = before.length >> WORDS_SHIFT
-    this.words = new Int32Array(before.length * 2)
-    this.words.set(before)
-    this.addFree(count, count)
-  }
-
-  private addFree(first: number, count: number): void {
-    for (let segment = first; segment < first + count; segment++)
-      this.words[(segment << WORDS_SHIFT) + S_NEXT] = segment + 1 < first + count ? segment + 1 : this.free
-    this.free = first
   }
 }
 
