@@ -11,6 +11,9 @@
  * connection is watchful while its peer's window opens (quickAcks), and for WATCHFUL_SEGMENTS behind each sign of loss
  * or reordering: a segment out of order, or one that came twice.
  *
+ * A connection that answers its peer within the time that an ACK may be delayed is a conversation (Linux ping-pong mode):
+ * the ACK of what comes next can ride on the answer to it, and waits for it (converse, output.ts).
+ *
  * The last ACK of a burst waits for its end in any case: it may ride on data, and knows what the application has read.
  *
  * Called by: data.ts, input.ts. Calls: output.ts.

@@ -36,12 +36,19 @@ export class FastOpenCookies {
   /** The cookie of the last `compute`. */
   readonly cookie = new Uint8Array(FAST_OPEN_COOKIE_BYTES)
   private readonly cookieView = new DataView(this.cookie.buffer)
-  private readonly hash: SipHash
+  private readonly own: SipHash
+  private hash: SipHash
   private readonly words = new Int32Array(WORDS_MAX)
 
   /** @param key 16 bytes that several hosts of one address share; absent: of this host alone */
   constructor(secret: Uint8Array, key: Uint8Array | undefined) {
-    this.hash = new SipHash(key ?? deriveKey(secret, 'Fast Open cookies'))
+    this.own = new SipHash(key ?? deriveKey(secret, 'Fast Open cookies'))
+    this.hash = this.own
+  }
+
+  /** Which key counts for what follows: that of the listener, or the host's. */
+  useKey(listener: Listener | undefined): void {
+    this.hash = listener?.fastOpenHash ?? this.own
   }
 
   /**
@@ -81,6 +88,11 @@ export class FastOpenCookies {
   }
 }
 
+function isRight(context: TcpContext, listener: Listener, segment: Segment): boolean {
+  context.fastOpen.useKey(listener)
+  return context.fastOpen.isRight(segment)
+}
+
 /** A SYN has made a connection: takes its data now, or gives a cookie for the next time, if it asks for either. */
 export function openFast(context: TcpContext, c: Connection, listener: Listener, segment: Segment): void {
   const withoutCookie = context.tuning.fastOpenWithoutCookie && segment.payloadLength > 0
@@ -89,7 +101,7 @@ export function openFast(context: TcpContext, c: Connection, listener: Listener,
     context.counters.fastOpenOverflows++
     return
   }
-  if (!context.tuning.fastOpenWithoutCookie && !context.fastOpen.isRight(segment)) {
+  if (!context.tuning.fastOpenWithoutCookie && !isRight(context, listener, segment)) {
     c.fastOpenOption = segment.fastOpenExperimental !== 0 ? FAST_OPEN_EXPERIMENTAL : FAST_OPEN_STANDARD
     return
   }

@@ -21,7 +21,7 @@ import { beginReceiveTuning, initializeReceiveWindow } from './receive-tuning.ts
 import { initializeRtt } from './rtt.ts'
 import type { Segment } from './segment.ts'
 import { initializeSendLimit } from './send-tuning.ts'
-import { seqAdd } from './seq.ts'
+import { seqAdd, seqDiff } from './seq.ts'
 import { STATE_ESTABLISHED } from './states.ts'
 import { armKeepAlive, disarmLossTimer } from './timer-arming.ts'
 
@@ -100,6 +100,8 @@ export function establish(context: TcpContext, c: Connection): void {
   c.state = STATE_ESTABLISHED
   c.lastDataMs = context.nowMs
   c.deliveredSegments = 1 // the SYN, as Linux counts
+  // What is queued and did not go with the SYN goes now: a conversation, whose ACKs ride on data (acknowledge.ts).
+  if (seqDiff(c.sendEnd, c.sndMax) > 0) c.quickAcks = 0
   if (c.sendScale < 0) c.sendScale = 0
   if (c.backoff > 0 && c.srttUs === 0) c.rtoMs = RTO_AFTER_SYN_LOSS_MS // RFC 6298 (5.7)
   c.backoff = 0

@@ -9,6 +9,7 @@
  *
  * Called by: input.ts, tcp.ts. Calls: handshake.ts, cookie-handshake.ts.
  */
+import { SipHash } from '../siphash.ts'
 import { FLAG_ACK, FLAG_RST, FLAG_SYN } from '../wire/tcp.ts'
 import type { Application, ListenOptions } from './application.ts'
 import { Connection } from './connection.ts'
@@ -40,6 +41,8 @@ export class Listener {
   /** Accepted by Fast Open, their handshakes in progress; and how many there may be. */
   fastOpenPending = 0
   fastOpenMax: number
+  /** Makes its cookies; undefined: as the host does. */
+  fastOpenHash: SipHash | undefined = undefined
 
   /**
    * @param backlog handshakes in progress, unless the options say otherwise
@@ -52,6 +55,11 @@ export class Listener {
     this.backlog = options.backlog ?? backlog
     this.connectionsMax = options.connectionsMax ?? 0x7fffffff
     this.fastOpenMax = options.fastOpenMax ?? fastOpenMax
+  }
+
+  /** Cookies of this listener's own (Linux TCP_FASTOPEN_KEY). @param key 16 bytes */
+  setFastOpenKey(key: Uint8Array): void {
+    this.fastOpenHash = new SipHash(key)
   }
 }
 

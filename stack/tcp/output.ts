@@ -13,7 +13,7 @@
  *
  * Calls: send-queue.ts (gather), scoreboard.ts, frame.ts, timer-arming.ts. Does not know recovery.ts.
  */
-import { SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
+import { DELAYED_ACK_MS, SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
@@ -303,6 +303,7 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   if (withData) {
     c.sendNextMeta = gather.nextMeta
     c.sendNextOffset = gather.nextOffset
+    if (c.quickAcks > 0) converse(context, c)
   }
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
   if (repeated) countRetransmission(context, c, 1)
@@ -393,6 +394,11 @@ function countRetransmission(context: TcpContext, c: Connection, bytes: number):
   context.counters.retransmitted++
   c.totalRetransmitted++
   c.bytesRetransmitted += bytes
+}
+
+/** Data is sent: an answer to what the peer has sent says that ACKs can wait for the next one. */
+function converse(context: TcpContext, c: Connection): void {
+  if (c.dataSegmentsIn > 0 && ((context.nowMs - c.lastDataMs) | 0) < DELAYED_ACK_MS) c.quickAcks = 0
 }
 
 /** The segment just written has carried the ACK. */

@@ -84,6 +84,7 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
 /** @returns its bytes; 0 asks for one */
 function loadCookie(context: TcpContext, c: Connection, passive: boolean): number {
   if (passive) {
+    context.fastOpen.useKey(c.listener)
     context.fastOpen.compute(c)
     cookie.set(context.fastOpen.cookie)
     return FAST_OPEN_COOKIE_BYTES

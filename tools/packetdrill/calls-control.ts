@@ -10,6 +10,7 @@ import type { ScriptProcess } from './process.ts'
 
 const O_RDWR = CONSTANTS.get('O_RDWR')!
 const O_NONBLOCK = CONSTANTS.get('O_NONBLOCK')!
+const KEY_BYTES = 16
 const CONGESTION_CONTROLS = ['cubic', 'reno']
 
 /** setsockopt(fd, level, name, [value], length) */
@@ -18,6 +19,7 @@ export function setsockopt(process: ScriptProcess, call: Call): Attempt {
   const value = call.argument(3)
   if (name === 'TCP_CONGESTION') return setCongestion(process, call)
   if (name === 'SO_LINGER') return setLinger(process, call)
+  if (name === 'TCP_FASTOPEN_KEY') return setFastOpenKey(process, call)
   if (!isSocketOption(name)) call.unsupported(`the socket option ${name}`)
   const number = value.kind === 'list' ? call.numberOf(call.boxed(3)) : call.numberOf(value)
   return withSocket(process, call, (socket) => {
@@ -34,6 +36,17 @@ function setCongestion(process: ScriptProcess, call: Call): Attempt {
   if (!CONGESTION_CONTROLS.includes(name) || name !== congestionOf(process))
     call.unsupported(`the congestion control '${name}' for one socket`)
   return withSocket(process, call, () => done(0))
+}
+
+/** 16 bytes as a text. */
+function setFastOpenKey(process: ScriptProcess, call: Call): Attempt {
+  const value = call.argument(3)
+  const text = value.kind === 'text' ? value.value : call.unsupported('a key that is no text')
+  return withSocket(process, call, (socket) => {
+    if (call.number(4) !== KEY_BYTES || text.length !== KEY_BYTES) return failed('EINVAL')
+    socket.setFastOpenKey(Buffer.from(text, 'latin1'))
+    return done(0)
+  })
 }
 
 /** {onoff=1, linger=0} */

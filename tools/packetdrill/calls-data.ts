@@ -133,7 +133,9 @@ function reading(process: ScriptProcess, call: Call, bytes: number, flags: numbe
 function writing(process: ScriptProcess, call: Call, bytes: number, flags: number): Attempt {
   if ((flags & ~WRITE_FLAGS) !== 0) call.unsupported(`these flags of ${call.action.name}`)
   if (call.isNull(1) && bytes > 0) return () => failed('EFAULT')
-  const place = (flags & MSG_FASTOPEN) !== 0 ? destination(call) : undefined
+  const opensFast = (flags & MSG_FASTOPEN) !== 0
+  const place = opensFast ? destination(call) : undefined
+  if (opensFast && place === undefined) return () => failed('EOPNOTSUPP')
   let left = bytes
   let opening = false
   return withSocket(process, call, (socket) => {
@@ -160,12 +162,13 @@ function writing(process: ScriptProcess, call: Call, bytes: number, flags: numbe
   })
 }
 
-/** Where MSG_FASTOPEN connects to: an argument of sendto, a field of a message. */
-function destination(call: Call): { readonly address: string; readonly port: number } {
+/** Where MSG_FASTOPEN connects to: an argument of sendto, a field of a message; undefined: AF_UNSPEC. */
+function destination(call: Call): { readonly address: string; readonly port: number } | undefined {
   const value =
     call.action.name === 'sendmsg'
       ? (call.structOf(call.argument(1)).get('msg_name') ?? { kind: 'ellipsis' as const })
       : call.argument(4)
+  if (value.kind === 'symbol' && value.name === 'AF_UNSPEC') return undefined
   const { host, port } = addressOf(call, value)
   return { address: host, port }
 }

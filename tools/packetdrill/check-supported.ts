@@ -12,7 +12,7 @@ import { isSocketOption } from './options.ts'
 import type { CallAction, Script, Value } from './script.ts'
 
 /** Options that have their own form (calls-control.ts). */
-const SPECIAL_OPTIONS = new Set(['TCP_CONGESTION', 'SO_LINGER', 'TCP_INFO'])
+const SPECIAL_OPTIONS = new Set(['TCP_CONGESTION', 'SO_LINGER', 'TCP_INFO', 'TCP_FASTOPEN_KEY'])
 /** AE, the third bit of Accurate ECN. */
 const FLAG_AE = 256
 

@@ -76,6 +76,7 @@ export class ScriptSocket implements Application {
   private closed = false
   /** connect has returned, and waits for data (TCP_FASTOPEN_CONNECT). */
   private deferred: { readonly address: string; readonly port: number } | undefined
+  private fastOpenKey: Uint8Array | undefined
   private corked = false
   /** A write or a poll found no room: it is told when there is some. */
   private wantsRoom = false
@@ -154,6 +155,7 @@ export class ScriptSocket implements Application {
       backlog: this.acceptedMax,
       fastOpenMax: this.options.get('TCP_FASTOPEN') ?? (this.network.fastOpenUnasked ? backlog : 0),
     })
+    if (this.fastOpenKey !== undefined) this.listener.setFastOpenKey(this.fastOpenKey)
     this.role = 'listening'
     return done(0)
   }
@@ -161,6 +163,12 @@ export class ScriptSocket implements Application {
   /** What an option of a listener says is for the connections to come. */
   updateListener(): void {
     if (this.listener !== undefined) Object.assign(this.listener.options, this.connectionOptions)
+  }
+
+  /** TCP_FASTOPEN_KEY: of this listener, now or once it listens. */
+  setFastOpenKey(key: Uint8Array): void {
+    this.fastOpenKey = key
+    this.listener?.setFastOpenKey(key)
   }
 
   /** TCP_FASTOPEN: how many connections may live before their handshakes are over. */
