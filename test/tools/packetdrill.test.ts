@@ -1,6 +1,6 @@
 /**
  * `packrat packetdrill`: the scripts that are shipped pass, and fail as soon as one thing that they expect is changed.
- * @timeout 60
+ * @timeout 120
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'uvu'
