@@ -6,7 +6,7 @@
  *
  *   scanLines ─► unpublished                                       free
  *             ─► whole: an entry by itself                         HEAD
- *             ─► invalid  ─► readable key: a corrupt head, else reported
+ *             ─► invalid  ─► half of its commit word 0: was free ─► readable key: a corrupt head, else reported
  *             ─► valid    ─► head of a chain, member: `pending` ─► checkChain, judgeMember
  *                         ─► fragment: until a head takes it ─► group
  *
@@ -32,6 +32,7 @@ import {
   W_ARRIVAL_LOW,
   W_BUFFER,
   W_DATA,
+  W_META_CRC,
   W_NEXT,
   W_STATE,
   W_VALUE,
@@ -107,6 +108,11 @@ class LineScan {
   private classifyOther(meta: number): void {
     const { pool, state } = this
     if (this.states[meta] === LINE_INVALID) {
+      if (this.wasFree(meta)) {
+        state.reportCorrupt(meta, 'the commit word of a free line is damaged')
+        return
+      }
+      state.damaged.add(meta)
       // A fragment is reported with the entry that it breaks, if it still says that it is one.
       if (readableKey(pool, meta) !== undefined) this.pending.push(meta)
       else {
@@ -128,6 +134,11 @@ class LineScan {
     }
   }
 
+  /** A sealed line has neither half of its commit word 0: the CRC is 0 once in 2^32, and the other half has its kind. */
+  private wasFree(meta: number): boolean {
+    return this.pool.get(meta, W_STATE) === 0 || this.pool.get(meta, W_META_CRC) === 0
+  }
+
   private checkAnchor(): void {
     const { pool, state } = this
     if (this.states[ANCHOR_META] === LINE_VALID && stateKind(pool.get(ANCHOR_META, W_STATE)) === KIND_ANCHOR) return
@@ -140,7 +151,6 @@ class LineScan {
   private checkChain(head: number): void {
     const { pool, states, state } = this
     if (states[head] === LINE_INVALID) {
-      state.damaged.add(head)
       state.keepCorruptHead(head, [], 'metadata line fails its CRC')
       return
     }

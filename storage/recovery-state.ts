@@ -69,8 +69,10 @@ export class RecoveryState implements LineScan {
   readonly tally = new Int32Array(TALLY_WORDS)
   /** Corrupt heads that keep their place in the index, so that their keys answer "corrupt", not "not found". */
   readonly corruptHeads: Set<number>
-  /** Heads that fail their CRC but read as if they had a key. */
+  /** Lines that fail their CRC; heads among them that read as if they had a key may be in the list. */
   readonly damaged = new Set<number>()
+  /** Of these, the ones that may have replaced a sound entry, and that entry. */
+  readonly doubted = new Map<number, number>()
   /** Older versions of a key, and members of batches that never were. */
   readonly losers: number[] = []
   /** Members of committed groups: entries, and tombstones. */

@@ -7,6 +7,7 @@
  *                  members of an atomic batch count only if a committed group covers them    recovery-lines.ts
  *   2. walk        the level-0 links from the anchor, passing through lines that are not committed (any more)
  *   3. insert      committed heads that the walk did not meet (their predecessor's link was lost)    recovery-links.ts
+ *                  an entry that a damaged line may have replaced is refused                         recovery-doubt.ts
  *   4. reclaim     older versions of a key, fragments that no head reaches
  *   5. account     references to buffers, free lists
  *   6. persist     cleared lines and mended links, in one program
@@ -19,12 +20,14 @@
  *  2. A line whose commit word is neither 0 nor valid is never reused or served: it is reported, and stays.
  *  3. recover(recover(x)) = recover(x): step 6 changes only what step 2 to 4 would find again.
  *  4. Of an atomic batch either every member counts or none does, also after a crash in this recovery.
- *  5. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong.
+ *  5. A head that fails its CRC never displaces one that does not: its version, and even its key, may be wrong. If it may be
+ *     newer, the sound one is not served either.
  */
 import { NO_META, W_VERSION_LOW } from './layout.ts'
 import { LINE_VALID, type Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import type { Reclamation } from './reclamation.ts'
+import { doubtReplaced } from './recovery-doubt.ts'
 import { scanLines } from './recovery-lines.ts'
 import { linkHeads } from './recovery-links.ts'
 import { CORRUPT, IN_LIST, type RecoveryReport, RecoveryState, TAKEN } from './recovery-state.ts'
@@ -50,7 +53,8 @@ function reclaimOrphans(state: RecoveryState): void {
   const { pool, states, reclamation } = state
   // There are few, if any: `indexOf` passes over the others faster than a loop that is run once.
   for (let meta = states.indexOf(LINE_VALID, 1); meta >= 0; meta = states.indexOf(LINE_VALID, meta + 1)) {
-    const owner = pool.get(meta, W_VERSION_LOW)
+    const head = pool.get(meta, W_VERSION_LOW)
+    const owner = state.doubted.get(head) ?? head
     if (state.corruptHeads.has(owner)) {
       // What is left of a damaged entry stays until the key is written or deleted.
       reclamation.brokenChains.get(owner)!.push(meta)
@@ -108,6 +112,7 @@ export function recover(
   const state = new RecoveryState(persistence, reclamation, corruptHeads)
   scanLines(state)
   linkHeads(state, list)
+  doubtReplaced(state, list)
   settleMembers(state, list)
   reclaimOrphans(state)
   account(state)
