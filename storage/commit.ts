@@ -6,7 +6,7 @@
  *             program   clear superseded, flush links      FENCE 1     DRAM         program made
  *                       seal heads, clear deleted          FENCE 2                  reusable
  *
- * Called by: store.ts. Calls: persistence (the program), skip-list (places), reclamation (what is released).
+ * Called by: store.ts. Calls: persistence (the program), skip-list (places), publication, reclamation (what is released).
  *
  * Invariants:
  *  1. A head is sealed only behind a fence that made its payload and its fragments durable. (Its own fields, the
@@ -19,7 +19,8 @@
  *     with that error, never left waiting.
  */
 import { Batch, CHANGE_DELETE, CHANGE_PUT } from './batch.ts'
-import { compareVersions, durableEnd, durableStart, stateToSeal } from './entry.ts'
+import { CommitCounters } from './commit-counters.ts'
+import { durableEnd, durableStart, stateToSeal } from './entry.ts'
 import { openGroup, sealGroup, sealMembers, toTombstone } from './group.ts'
 import { hashKey } from './key.ts'
 import {
@@ -35,13 +36,13 @@ import {
   W_BUFFER,
   W_KEY,
   W_NEXT,
-  W_NEXT_FRAGMENT,
   W_STATE,
   W_VERSION_LOW,
 } from './layout.ts'
 import type { PersistProgram } from './persist-program.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
+import { Publication } from './publication.ts'
 import { Reclamation } from './reclamation.ts'
 import type { SkipList } from './skip-list.ts'
 import { Versions } from './versions.ts'
@@ -56,28 +57,8 @@ const NEVER = -1
 
 export type IntegrityMode = 'tcp' | 'crc32c'
 
-/** Counters that `/stats` shows under `commit`. */
-export class CommitCounters {
-  /** Programs that published at least one change. */
-  batches = 0
-  /** Fences that these executed. */
-  fences = 0
-  /** Cache lines flushed, in programs of any sort. */
-  flushedLines = 0
-  /** Changes published: puts and deletes that took effect. */
-  changes = 0
-  /** Programs that published atomic batches, with a third fence each. */
-  groups = 0
-  /** Entries published anew in another place, and the buffers that this emptied, less those that it took. */
-  moves = 0
-  movesVacatedBuffers = 0
-  /** Programs that only cleaned up behind earlier batches, and their fences. */
-  settles = 0
-  settleFences = 0
-}
-
 export class Commit {
-  readonly counters = new CommitCounters()
+  readonly counters: CommitCounters
   /** Number of the batch that changes are staged into now. */
   stagingNumber = 1
   /** Number of the last batch whose changes are durable. */
@@ -87,10 +68,7 @@ export class Commit {
   readonly versions: Versions
   /** What is out of use, on its way back to the pool. */
   readonly reclamation: Reclamation
-  /** 1: the payload of this head is known to be right since it was last written. By line index, DRAM only. */
-  readonly verified: Uint8Array
-  /** Called before a published change takes an entry out of use; `moved`: the same entry lives on in another place. */
-  onRetire: (head: number, moved: boolean) => void = () => {}
+  readonly publication: Publication
   /** The greatest version that is published, or was when the store was opened. */
   publishedVersion = 0
   /** Called when the changes of a batch are durable (error 0), or will never be. */
@@ -106,18 +84,18 @@ export class Commit {
   /** What is staged now is part of an atomic batch. */
   private grouping = false
   private readonly executed: (error: number) => void
-
   /** Fences of the persistence when they were last counted. */
-  private countedFences = 0
+  private countedFences: number
 
   constructor(persistence: Persistence, list: SkipList, integrity: IntegrityMode) {
     this.persistence = persistence
     this.pool = persistence.pool
     this.list = list
     this.integrity = integrity
+    this.counters = new CommitCounters()
     this.versions = new Versions(persistence)
     this.reclamation = new Reclamation(this.pool, list)
-    this.verified = new Uint8Array(this.pool.metaIndexEnd)
+    this.publication = new Publication(this.pool, list, this.reclamation, this.counters)
     this.countedFences = persistence.counters.fences
     this.executed = (error) => this.finish(error)
   }
@@ -394,7 +372,9 @@ export class Commit {
   private finish(error: number): void {
     const batch = this.inFlight!
     const changed = batch.count > 0
-    this.countFences(changed)
+    const { fences, flushedLines } = this.persistence.counters
+    this.counters.countProgram(fences - this.countedFences, flushedLines, changed)
+    this.countedFences = fences
     if (error !== 0) {
       this.poisoned = error
       // What the medium holds is unknown now: nothing is published, released or overwritten any more.
@@ -402,11 +382,7 @@ export class Commit {
       this.onComplete(batch.number, error)
       return
     }
-    for (let change = 0; change < batch.count; change++) this.publishChange(batch, change)
-    if (batch.group !== NO_META) {
-      this.counters.groups++
-      this.reclamation.defer(batch.group)
-    }
+    this.publication.publish(batch)
     this.publishedVersion = batch.lastVersion
     this.reclamation.finish(batch)
     batch.reset()
@@ -416,63 +392,5 @@ export class Commit {
     if (changed) this.onComplete(batch.number, 0)
     // Group commit: what was staged while this batch was on its way follows at once.
     if (this.persistence.asynchronous && this.staging.count > 0 && !this.busy) this.run()
-  }
-
-  private publishChange(batch: Batch, change: number): void {
-    const { list, counters } = this
-    const existing = batch.existing[change]!
-    const hash = batch.hash[change]!
-    const atomic = batch.atomic[change] === 1
-    counters.changes++
-    if (batch.kind[change] === CHANGE_PUT) {
-      const storedBuffers = this.pool.storedBuffers
-      const head = batch.head[change]!
-      for (let meta = head; meta !== NO_META; meta = this.pool.get(meta, W_NEXT_FRAGMENT)) {
-        this.pool.markStored(meta)
-      }
-      this.verified[head] = 1 // its TCP checksum held, or it was written from memory
-      if (existing === NO_META) {
-        list.insert(head, hash)
-      } else {
-        const order = compareVersions(this.pool, existing, head)
-        // What a damaged line says of its version means nothing.
-        if (order > 0 && !this.reclamation.isDamaged(existing)) throw new Error('a newer version is already published')
-        list.replace(existing, head, hash)
-        this.retire(existing, false, order === 0)
-        if (order === 0) {
-          counters.changes--
-          counters.moves++
-          counters.movesVacatedBuffers += storedBuffers - this.pool.storedBuffers
-        }
-      }
-      if (atomic) this.reclamation.settleMember(head)
-    } else {
-      if (existing !== NO_META) {
-        list.remove(existing, hash)
-        this.retire(existing, !atomic, false)
-      }
-      if (atomic) this.reclamation.defer(batch.head[change]!)
-      this.pool.releaseBuffer(batch.keyBuffer[change]!)
-    }
-  }
-
-  private retire(head: number, cleared: boolean, moved: boolean): void {
-    this.onRetire(head, moved)
-    this.verified[head] = 0
-    this.reclamation.retire(head, cleared)
-  }
-
-  private countFences(publishes: boolean): void {
-    const { fences, flushedLines } = this.persistence.counters
-    const executed = fences - this.countedFences
-    this.countedFences = fences
-    this.counters.flushedLines = flushedLines
-    if (publishes) {
-      this.counters.batches++
-      this.counters.fences += executed
-    } else if (executed > 0) {
-      this.counters.settles++
-      this.counters.settleFences += executed
-    }
   }
 }

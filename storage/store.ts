@@ -22,7 +22,8 @@ import {
   stageBatch,
 } from './atomic-batch.ts'
 import { sumsEqual } from './checksum.ts'
-import { Commit, type CommitCounters, type IntegrityMode } from './commit.ts'
+import { Commit, type IntegrityMode } from './commit.ts'
+import type { CommitCounters } from './commit-counters.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
@@ -89,7 +90,7 @@ export class Store {
     this.commitment.versions.start(Math.max(this.report.nextVersion, persistence.versionFloor))
     this.commitment.publishedVersion = this.nextVersion - 1
     this.snapshots = new Snapshots(this, this.commitment.reclamation)
-    this.commitment.onRetire = (head, moved) => this.retiring(head, moved)
+    this.commitment.publication.onRetire = (head, moved) => this.retiring(head, moved)
     this.commitment.onComplete = (batch, error) => this.completed(batch, error)
     const { totalBuffers } = this.pool
     const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
@@ -270,13 +271,13 @@ export class Store {
    * @returns NO_META if every byte may be served, else the line whose check fails
    */
   verify(head: number): number {
-    if (this.commitment.verified[head] === 1) return NO_META
+    if (this.commitment.publication.verified[head] === 1) return NO_META
     if (this.isMarkedCorrupt(head)) return this.refuse(head)
     for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
       this.payloadBytesVerified += this.pool.dataLength(meta)
       if (!this.verifyLine(meta)) return this.refuse(meta)
     }
-    this.commitment.verified[head] = 1
+    this.commitment.publication.verified[head] = 1
     return NO_META
   }
 
@@ -299,13 +300,13 @@ export class Store {
    */
   markCorrupt(head: number, lines: boolean): void {
     this.corruptHeads.add(head)
-    this.commitment.verified[head] = 0
+    this.commitment.publication.verified[head] = 0
     if (lines) this.commitment.reclamation.quarantineEntry(head)
   }
 
   /** Whether reads of a published entry are refused without looking; a line that was reused since counts as verified. */
   isMarkedCorrupt(head: number): boolean {
-    return this.commitment.verified[head] === 0 && this.corruptHeads.has(head)
+    return this.commitment.publication.verified[head] === 0 && this.corruptHeads.has(head)
   }
 
   private retiring(head: number, moved: boolean): void {
