@@ -63,7 +63,7 @@ export function attachProgram(choice: XdpProgramChoice, link: NetworkInterface, 
     else {
       try {
         const program = open(true, timestampFunction)
-        return { program, native: true, stamped: true, clock: 'hardware arrival times' }
+        return { program, native: true, stamped: true, clock: 'hardware arrival times where the driver has them' }
       } catch (error) {
         if (!(error instanceof XdpError) || (error.code !== 'EINVAL' && error.code !== 'ENOTSUP')) throw error
         reason = `the driver hands over none: ${error.code}`

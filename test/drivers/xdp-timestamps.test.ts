@@ -93,7 +93,7 @@ test('the ready line says whose times there are', async () => {
   await pair.withDevice(
     (device) => {
       assert.is(device.capabilities.receiveTime, true)
-      assert.match(device.mode, /, hardware arrival times, /)
+      assert.match(device.mode, /, hardware arrival times where the driver has them, /)
     },
     { timestamps: 'hardware' },
   )
