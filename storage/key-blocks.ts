@@ -35,9 +35,14 @@ const B_NEXT_FREE = 1
 const B_REFERENCES = 4
 const B_KEYS = B_REFERENCES + BLOCK_ENTRIES
 const BLOCK_WORDS = B_KEYS + BLOCK_ENTRIES * KEY_WORDS
-/** Blocks are allocated 256 at a time, so that growing copies nothing. */
+/**
+ * Blocks are allocated in chunks, so that growing copies nothing: of 300 KiB, in large regions of 5 MB, which is enough for
+ * huge pages (large-array.ts); a search that misses the table of pages at each level takes a tenth longer at a million keys.
+ */
 const CHUNK_SHIFT = 8
-const CHUNK_MASK = (1 << CHUNK_SHIFT) - 1
+const CHUNK_SHIFT_LARGE = 12
+/** Lines of a region that counts as large. */
+const LARGE_LINES = 1 << 19
 /** Blocks are half full at least but for removals: 30^8 entries. */
 const LEVELS_MAX = 8
 const NO_BLOCK = 0
@@ -50,6 +55,8 @@ export class KeyBlocks {
   private readonly pool: Pool
   private readonly random: () => number
   private readonly chunks: Int32Array[] = []
+  private readonly chunkShift: number
+  private readonly chunkMask: number
   /** One more than the highest block number in use. */
   private end = NO_BLOCK + 1
   private freeBlock = NO_BLOCK
@@ -72,6 +79,8 @@ export class KeyBlocks {
   constructor(pool: Pool, random: () => number) {
     this.pool = pool
     this.random = random
+    this.chunkShift = pool.metaIndexEnd < LARGE_LINES ? CHUNK_SHIFT : CHUNK_SHIFT_LARGE
+    this.chunkMask = (1 << this.chunkShift) - 1
     this.blockOf = largeInt32Array(pool.metaIndexEnd)
     this.clear()
   }
@@ -126,8 +135,8 @@ export class KeyBlocks {
   /** Puts `meta` where `old` is, which has the same key. Needs no search. */
   replace(old: number, meta: number): void {
     const block = this.blockOf[old]!
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    let at = (block & CHUNK_MASK) * BLOCK_WORDS + B_REFERENCES
+    const words = this.chunks[block >>> this.chunkShift]!
+    let at = (block & this.chunkMask) * BLOCK_WORDS + B_REFERENCES
     while (words[at] !== old) at++
     words[at] = meta
     this.blockOf[meta] = block
@@ -151,8 +160,8 @@ export class KeyBlocks {
     for (let next = 1; next < metas.length; ) {
       if (this.room === 0) this.beginBlock()
       const block = this.filled[this.filled.length - 1]!
-      const words = this.chunks[block >>> CHUNK_SHIFT]!
-      const base = (block & CHUNK_MASK) * BLOCK_WORDS
+      const words = this.chunks[block >>> this.chunkShift]!
+      const base = (block & this.chunkMask) * BLOCK_WORDS
       const count = words[base + B_COUNT]!
       const end = Math.min(next + this.room, metas.length)
       words.set(metas.subarray(next, end), base + B_REFERENCES + count)
@@ -190,13 +199,13 @@ export class KeyBlocks {
 
   /** Puts a block behind the others below a block of the next level. */
   private addReference(block: number, reference: number): void {
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     const count = words[base + B_COUNT]++
-    const from = (reference & CHUNK_MASK) * BLOCK_WORDS + B_KEYS
+    const from = (reference & this.chunkMask) * BLOCK_WORDS + B_KEYS
     words[base + B_REFERENCES + count] = reference
     words.set(
-      this.chunks[reference >>> CHUNK_SHIFT]!.subarray(from, from + KEY_WORDS),
+      this.chunks[reference >>> this.chunkShift]!.subarray(from, from + KEY_WORDS),
       base + B_KEYS + count * KEY_WORDS,
     )
   }
@@ -204,35 +213,36 @@ export class KeyBlocks {
   /* --- blocks --- */
 
   private count(block: number): number {
-    return this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_COUNT]!
+    return this.chunks[block >>> this.chunkShift]![(block & this.chunkMask) * BLOCK_WORDS + B_COUNT]!
   }
 
   private reference(block: number, index: number): number {
-    return this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_REFERENCES + index]!
+    return this.chunks[block >>> this.chunkShift]![(block & this.chunkMask) * BLOCK_WORDS + B_REFERENCES + index]!
   }
 
   private allocate(): number {
     let block = this.freeBlock
     if (block === NO_BLOCK) {
       block = this.end++
-      if (block >>> CHUNK_SHIFT === this.chunks.length) this.chunks.push(new Int32Array(BLOCK_WORDS << CHUNK_SHIFT))
+      if (block >>> this.chunkShift === this.chunks.length)
+        this.chunks.push(largeInt32Array(BLOCK_WORDS << this.chunkShift))
     }
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     if (block === this.freeBlock) this.freeBlock = words[base + B_NEXT_FREE]!
     words[base + B_COUNT] = 0
     return block
   }
 
   private release(block: number): void {
-    this.chunks[block >>> CHUNK_SHIFT]![(block & CHUNK_MASK) * BLOCK_WORDS + B_NEXT_FREE] = this.freeBlock
+    this.chunks[block >>> this.chunkShift]![(block & this.chunkMask) * BLOCK_WORDS + B_NEXT_FREE] = this.freeBlock
     this.freeBlock = block
   }
 
   /** Asks for all cache lines of a block at once; the search would ask for one behind the other. */
   private touch(block: number): void {
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     let seen = 0
     for (let at = base; at < base + BLOCK_WORDS; at += CACHE_LINE_WORDS) seen |= words[at]!
     this.touched = seen
@@ -244,8 +254,8 @@ export class KeyBlocks {
 
   /** Level 0: the first index whose key is not less than the sought one. Above: the first from 1 on whose key is greater. */
   private bound(block: number, level: number, first: 0 | 1, bytes: Uint8Array, start: number, length: number): number {
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     const { sought } = this
     let low: number = first
     let high = words[base + B_COUNT]!
@@ -285,8 +295,8 @@ export class KeyBlocks {
         index -= cut
       }
     }
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     const count = words[base + B_COUNT]!
     const references = base + B_REFERENCES
     const keys = base + B_KEYS
@@ -313,19 +323,24 @@ export class KeyBlocks {
   private split(level: number, block: number, cut: number): number {
     const right = this.allocate()
     this.move(level, block, cut, right)
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    words[(block & CHUNK_MASK) * BLOCK_WORDS + B_COUNT] = cut
+    const words = this.chunks[block >>> this.chunkShift]!
+    words[(block & this.chunkMask) * BLOCK_WORDS + B_COUNT] = cut
     if (level + 1 === this.levels) this.raise(block)
     this.pathIndex[level + 1]!++
-    this.place(level + 1, right, this.chunks[right >>> CHUNK_SHIFT]!, (right & CHUNK_MASK) * BLOCK_WORDS + B_KEYS)
+    this.place(
+      level + 1,
+      right,
+      this.chunks[right >>> this.chunkShift]!,
+      (right & this.chunkMask) * BLOCK_WORDS + B_KEYS,
+    )
     return right
   }
 
   /** A new root above the old one. */
   private raise(block: number): void {
     this.root = this.allocate()
-    const words = this.chunks[this.root >>> CHUNK_SHIFT]!
-    const base = (this.root & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[this.root >>> this.chunkShift]!
+    const base = (this.root & this.chunkMask) * BLOCK_WORDS
     words[base + B_COUNT] = 1
     words[base + B_REFERENCES] = block
     this.path[this.levels] = this.root
@@ -335,10 +350,10 @@ export class KeyBlocks {
 
   /** Moves the entries of one block, from `first` on, to the end of another. */
   private move(level: number, from: number, first: number, to: number): void {
-    const source = this.chunks[from >>> CHUNK_SHIFT]!
-    const sourceBase = (from & CHUNK_MASK) * BLOCK_WORDS
-    const target = this.chunks[to >>> CHUNK_SHIFT]!
-    const targetBase = (to & CHUNK_MASK) * BLOCK_WORDS
+    const source = this.chunks[from >>> this.chunkShift]!
+    const sourceBase = (from & this.chunkMask) * BLOCK_WORDS
+    const target = this.chunks[to >>> this.chunkShift]!
+    const targetBase = (to & this.chunkMask) * BLOCK_WORDS
     const end = source[sourceBase + B_COUNT]!
     let count = target[targetBase + B_COUNT]!
     for (let index = first; index < end; index++, count++) {
@@ -356,8 +371,8 @@ export class KeyBlocks {
   private take(level: number): void {
     const block = this.path[level]!
     const index = this.pathIndex[level]!
-    const words = this.chunks[block >>> CHUNK_SHIFT]!
-    const base = (block & CHUNK_MASK) * BLOCK_WORDS
+    const words = this.chunks[block >>> this.chunkShift]!
+    const base = (block & this.chunkMask) * BLOCK_WORDS
     const count = words[base + B_COUNT]! - 1
     const references = base + B_REFERENCES
     const keys = base + B_KEYS

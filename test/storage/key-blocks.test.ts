@@ -22,12 +22,13 @@ interface Node {
 const compare = (a: Node, b: Node): number => Buffer.compare(a.key, b.key)
 
 class Harness {
-  readonly pool: Pool = poolOf(2, BUFFERS)
+  readonly pool: Pool
   readonly blocks: KeyBlocks
   readonly random: () => number
   model: Node[] = []
 
-  constructor(seed: number) {
+  constructor(seed: number, linesPerBuffer = 2, buffers = BUFFERS) {
+    this.pool = poolOf(linesPerBuffer, buffers)
     this.random = seededRandom(seed)
     this.blocks = new KeyBlocks(this.pool, this.random)
   }
@@ -128,6 +129,16 @@ for (const [name, arrange] of ORDERS) {
     harness.insert(harness.node(Buffer.from('one more')))
   })
 }
+
+test('a region of half a million lines has its blocks in larger chunks', () => {
+  const harness = new Harness(SEED + 3, 8, 1 << 16)
+  const nodes = [...Array(COUNT).keys()].map((i) => harness.node(harness.key(i)))
+  for (const node of nodes) harness.insert(node)
+  harness.model = nodes.sort(compare)
+  harness.check('in a large region')
+  for (const node of harness.model.splice(0, COUNT / 2)) harness.remove(node)
+  harness.check('half of them removed')
+})
 
 test('blocks that have emptied are used again', () => {
   const harness = new Harness(SEED + 1)
