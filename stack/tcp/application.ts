@@ -69,6 +69,11 @@ export interface ConnectionOptions {
   sendLowMarkBytes?: number
   /** Sends small segments at once (no Nagle, RFC 9293 3.7.4). Default false. */
   noDelay?: boolean
+  /**
+   * Splits views wherever a segment is full, as if all that is sent were one run of bytes; default: views that fit into a
+   * segment stay whole, because a whole view brings its sum along (send-queue.ts).
+   */
+  fullSegments?: boolean
   /** Probes a silent peer (RFC 9293 3.8.4). Default off. */
   keepAlive?: boolean
   keepAliveIdleMs?: number

@@ -105,6 +105,8 @@ export class ConnectionState {
   /** Sequence numbers behind records that were not sent yet (records.ts). */
   readonly recordEnds: number[] = []
   noDelay = 0
+  /** 1: views are split where a segment is full. */
+  fullSegments = 0
   /* send-policy.ts: held back by the application; its ceiling has been reached; behind the last small segment sent. */
   corked = 0
   corkDue = 0

@@ -33,6 +33,7 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.receiveLimitBytes = options.receiveLimitBytes ?? RECEIVE_LIMIT_BYTES
   initializeSendLimit(c, options)
   c.noDelay = options.noDelay === true ? 1 : 0
+  c.fullSegments = options.fullSegments === true ? 1 : 0
   c.keepAliveOn = options.keepAlive === true ? 1 : 0
   c.keepAliveIdleMs = options.keepAliveIdleMs ?? context.tuning.keepAliveIdleMs
   c.keepAliveIntervalMs = options.keepAliveIntervalMs ?? context.tuning.keepAliveIntervalMs

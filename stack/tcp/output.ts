@@ -138,11 +138,12 @@ function sendData(context: TcpContext, c: Connection): void {
     }
     const full = Math.min(c.sendMss, unsent, record)
     // Behind a cork full segments are wanted, views split or not.
-    gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, c.corked !== 0 ? 0 : c.sendMss)
+    const whole = c.corked !== 0 || c.fullSegments !== 0 ? 0 : c.sendMss
+    gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, whole)
     if (gather.bytes > usable) {
       if (usable === congestionLeft) c.congestionLimited = 1
       if (!mayFill(c, usable, peerLeft)) return
-      gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, c.sendMss)
+      gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, whole)
     } else if (!maySendSmall(c, gather.bytes, unsent)) return
     if (!emitData(context, c, unsent, record, peerLeft, 0)) return
   }

@@ -31,7 +31,11 @@ export function socket(process: ScriptProcess, call: Call): Attempt {
   return () => {
     const { receiveMaxBytes, sendMaxBytes } = process.settings
     const Socket = datagrams ? DatagramSocket : ScriptSocket
-    const created = new Socket(process.network, { receiveLimitBytes: receiveMaxBytes, sendLimitBytes: sendMaxBytes })
+    const created = new Socket(process.network, {
+      receiveLimitBytes: receiveMaxBytes,
+      sendLimitBytes: sendMaxBytes,
+      fullSegments: true, // the kernel's sockets copy: writes leave no seams
+    })
     const { sendStartBytes } = process.settings
     if (sendStartBytes > 0) created.sendBuffer.setGrowth(sendStartBytes, sendMaxBytes)
     if (created instanceof DatagramSocket) process.datagrams = created

@@ -135,6 +135,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
     set(socket, value) {
       if (value < 1 || value > SYN_COUNT_MAX) return 'EINVAL'
       options(socket).synRetries = value
+      if (socket.connection !== undefined) socket.connection.synRetriesMax = value
       return undefined
     },
     initial: 6,
