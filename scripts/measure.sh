@@ -19,7 +19,7 @@ packrat() { node dist/tools/packrat.js "$@"; }
 # run_STEP: its document on standard output
 run_table1() { packrat bench table1 --tap --json --svg $RESULTS; }
 run_figure2() { packrat bench figure2 --seconds 1 --json --svg $RESULTS; }
-run_sweep() { packrat bench sweep --curves size,mix,connections,latency,classes --quick --tap --seconds 1 --rounds 7 --json --svg $RESULTS; }
+run_sweep() { packrat bench sweep --curves size,mix,connections,latency,classes --quick --tap --seconds 1 --rounds 5 --json --svg $RESULTS; }
 run_sweep-keys() { packrat bench sweep --curves keys --rounds 7 --json --svg $RESULTS; }
 run_store-1m() { node dist/tools/bench/store.js --records 1000000 --batch 256 --json; }
 run_peers-put() { bash scripts/peers.sh --seconds 1 --rounds 5 --json --svg $RESULTS; }

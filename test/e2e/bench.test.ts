@@ -1,8 +1,8 @@
 /**
- * `packrat bench figure2` and `table1 --tap` at their smallest size: daemons on TAPs, loaded by wrk, in the private network that the command
+ * `packrat bench figure2`, `table1 --tap` and `sweep --tap` at their smallest size: daemons on TAPs, loaded by wrk, in the private network that the command
  * makes for itself.
  *
- * @timeout 100
+ * @timeout 110
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -77,6 +77,33 @@ orSkip('table1 --tap adds the round trips of each store', async () => {
       `${store}: ${fastRoundUs} ${medianUs} ${p99Us}`,
     )
   }
+})
+
+interface SweepDocument {
+  readonly curves: readonly {
+    readonly name: string
+    readonly points: readonly { series: string; x: number; best: number; median: number; worst: number }[]
+    readonly skipped: readonly string[]
+  }[]
+}
+
+orSkip('sweep --tap adds the connections over TAP', async () => {
+  const size = ['--rounds', '1', '--seconds', '1', '--quick', '--curves', 'mix', '--connections', '1,40']
+  const command = [PACKRAT_PROGRAM, 'bench', 'sweep', '--tap', '--json', ...size]
+  const { status, stdout, stderr } = await run(process.execPath, command, { timeoutMs: TIMEOUT_MS })
+  assert.is(status, 0, stderr)
+  const { curves } = JSON.parse(stdout.toString()) as SweepDocument
+  assert.equal(
+    curves.map(({ name }) => name),
+    ['mix', 'tap-connections'],
+  )
+  const { points, skipped } = curves[1]!
+  assert.equal(skipped, [])
+  assert.equal(
+    points.map(({ series, x }) => `${series} ${x}`),
+    ['discard 1', 'packet 1', 'discard 40', 'packet 40'],
+  )
+  for (const { median } of points) assert.ok(median > 1 && median < 1e6, `${median} µs`)
 })
 
 test.run()

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { PackratError } from '../../storage/errors.ts'
 import { count, EXIT_CANNOT, EXIT_OK, runCommand, text, toggle, UsageError } from '../arguments.ts'
 import { inPrivateNetwork, runInPrivateNetwork } from '../scenario/private-network.ts'
-import { CURVES, planCurve } from './curves.ts'
+import { CURVES, connectionCounts, planCurve } from './curves.ts'
 import { describeEnvironment } from './environment.ts'
 import { availableStores, type Figure2, measureFigure2, STORES, tapBenchLacks } from './figure2.ts'
 import { drawCurves, drawFigure2, drawTable1 } from './pictures.ts'
@@ -19,7 +19,8 @@ import { type Curve, measureCurve } from './sweep.ts'
 import { measureTapConnections } from './sweep-tap.ts'
 import { measureTable1 } from './table1.ts'
 
-const CONNECTIONS_MAX = 1024
+const CONNECTIONS_MAX = 16_000
+const FIGURE2_CONNECTIONS = '1,4,16,64,256'
 /** A request fits one segment. */
 const VALUE_BYTES_MAX = 1200
 /** The client of table1 keeps the request of every key. */
@@ -44,7 +45,7 @@ const COMMAND = {
     requests: count('N', 'table1: requests of one round and variant', { default: 600, minimum: 1 }),
     tap: toggle('table1: measure round trips over TAP, too; sweep: connections over TAP, too'),
     seconds: count('N', 'figure2, sweep --tap: length of one measurement', { default: 2, minimum: 1, maximum: 3600 }),
-    connections: text('LIST', 'figure2: numbers of connections', { default: '1,4,16,64,256' }),
+    connections: text('LIST', `figure2 (${FIGURE2_CONNECTIONS}), sweep --tap (1 to 10,000): numbers of connections`),
     stores: text('LIST', 'figure2: of discard, copy, conventional, leveldb, packet', { default: STORES.join(',') }),
     curves: text('LIST', `sweep: of ${CURVES.join(', ')}`, { default: CURVES.join(',') }),
     quick: toggle('sweep: fewer places on each curve, at most a million keys'),
@@ -99,7 +100,7 @@ function enterPrivateNetwork(what: string, programs?: string[]): number | undefi
 }
 
 async function runFigure2(flags: Flags): Promise<number> {
-  const connections = readConnections(flags.connections)
+  const connections = readConnections(flags.connections ?? FIGURE2_CONNECTIONS)
   const wanted = readWords('--stores', flags.stores, STORES)
   const status = enterPrivateNetwork('figure2')
   if (status !== undefined) return status
@@ -128,6 +129,7 @@ async function runFigure2(flags: Flags): Promise<number> {
 
 async function runSweep(flags: Flags): Promise<number> {
   const { quick, seconds, tap } = flags
+  const connections = flags.connections === undefined ? connectionCounts(quick) : readConnections(flags.connections)
   const names = readWords('--curves', flags.curves, CURVES)
   if (tap) {
     const status = enterPrivateNetwork('sweep --tap')
@@ -143,7 +145,7 @@ async function runSweep(flags: Flags): Promise<number> {
     }
     if (names.includes('classes')) await inScratchDirectory(measure, flags.disk)
     else await measure(undefined)
-    if (tap) curves.push(await measureTapConnections({ ...common, directory, seconds, quick }))
+    if (tap) curves.push(await measureTapConnections({ ...common, directory, seconds, connections }))
   })
   writePictures(flags.svg, drawCurves(curves))
   console.log(flags.json ? JSON.stringify({ environment, curves }, undefined, 2) : formatCurves(curves, environment))

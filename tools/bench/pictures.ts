@@ -94,7 +94,8 @@ const LINEAR_RATIO_MAX = 12
 
 /** File name → picture. */
 export function drawCurves(curves: readonly Curve[]): Record<string, string> {
-  return Object.fromEntries(curves.map((curve) => [`sweep-${curve.name}.svg`, drawCurve(curve)]))
+  const measured = curves.filter(({ points }) => points.length > 0)
+  return Object.fromEntries(measured.map((curve) => [`sweep-${curve.name}.svg`, drawCurve(curve)]))
 }
 
 function drawCurve({ title, about, xTitle, unit, points }: Curve): string {

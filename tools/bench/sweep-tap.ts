@@ -5,8 +5,7 @@
  * Called by: command.ts, inside a private network. Calls: loaded-daemon.ts.
  */
 import { readFileSync } from 'node:fs'
-import { connectionCounts } from './curves.ts'
-import { LoadedDaemon } from './loaded-daemon.ts'
+import { type Load, LoadedDaemon } from './loaded-daemon.ts'
 import { hundredths, quantile } from './statistics.ts'
 import type { Curve, CurvePoint } from './sweep.ts'
 
@@ -16,6 +15,9 @@ const REGION_SIZE = '1G'
 const VALUE_BYTES = 1024
 const KEYS = 1000
 const WARM_UP = { connections: 64, seconds: 1, valueBytes: VALUE_BYTES, keys: KEYS }
+/** From so many connections on a measurement is longer: they are opened on its time. */
+const MANY_CONNECTIONS = 1000
+const MANY_SECONDS_FACTOR = 4
 /** Files that wrk opens beside its connections. */
 const SPARE_FILES = 64
 
@@ -24,16 +26,16 @@ export interface TapSweepOptions {
   readonly directory: string
   readonly rounds: number
   readonly seconds: number
-  readonly quick: boolean
+  readonly connections: readonly number[]
   readonly progress: (text: string) => void
 }
 
 /** @throws PackratError BENCH */
 export async function measureTapConnections(options: TapSweepOptions): Promise<Curve> {
-  const { directory, rounds, seconds, quick, progress } = options
+  const { directory, rounds, seconds, connections, progress } = options
   const filesMax = openFilesMax()
   const [counts, tooMany] = [[] as number[], [] as number[]]
-  for (const count of connectionCounts(quick)) (count + SPARE_FILES <= filesMax ? counts : tooMany).push(count)
+  for (const count of connections) (count + SPARE_FILES <= filesMax ? counts : tooMany).push(count)
   const daemons: LoadedDaemon<(typeof STORES)[number]>[] = []
   const samples = new Map<string, number[]>()
   const failed: string[] = []
@@ -45,13 +47,19 @@ export async function measureTapConnections(options: TapSweepOptions): Promise<C
       await daemon.load(WARM_UP)
     }
     for (let round = 1; round <= rounds; round++) {
-      for (const connections of counts) {
+      for (const count of counts) {
         for (const daemon of daemons) {
-          progress(`tap: round ${round} of ${rounds}, ${daemon.store}, ${connections} connections`)
-          const result = await daemon.load({ connections, seconds, valueBytes: VALUE_BYTES, keys: KEYS })
-          const key = `${daemon.store} ${connections}`
-          if (result.errors > 0) failed.push(`${key}: round ${round} had ${result.errors} errors and does not count`)
-          else samples.set(key, [...(samples.get(key) ?? []), 1e6 / result.requestsPerSecond])
+          progress(`tap: round ${round} of ${rounds}, ${daemon.store}, ${count} connections`)
+          const length = count >= MANY_CONNECTIONS ? MANY_SECONDS_FACTOR * seconds : seconds
+          const taken = await timeOf(daemon, {
+            connections: count,
+            seconds: length,
+            valueBytes: VALUE_BYTES,
+            keys: KEYS,
+          })
+          const key = `${daemon.store} ${count}`
+          if (typeof taken === 'string') failed.push(`tap, ${key}: round ${round} does not count: ${taken}`)
+          else samples.set(key, [...(samples.get(key) ?? []), taken])
         }
       }
     }
@@ -78,6 +86,17 @@ export async function measureTapConnections(options: TapSweepOptions): Promise<C
       ...failed,
       ...tooMany.map((count) => `${count} connections: a process may have ${filesMax} files open (ulimit -n)`),
     ],
+  }
+}
+
+/** Microseconds of a request, or why there is no telling. */
+async function timeOf(daemon: LoadedDaemon, load: Load): Promise<number | string> {
+  try {
+    const { errors, requestsPerSecond } = await daemon.load(load)
+    if (errors > 0) return `${errors} errors`
+    return requestsPerSecond > 0 ? 1e6 / requestsPerSecond : 'no request was answered in time'
+  } catch (error) {
+    return (error as Error).message
   }
 }
 
