@@ -75,7 +75,7 @@ async function compareRequests(servers) {
   }))
 }
 
-/** iperf3 between two kernels over veth, with and without offloads, and between a kernel and Packrat on its TAP. */
+/** iperf3 between two kernels over veth, with and without offloads, and between a kernel and Packrat on its TAP, which uses them where it can. */
 async function compareStreams(enter, packrat) {
   const lack = lacksStreams()
   if (lack !== undefined) {
@@ -93,7 +93,7 @@ async function compareStreams(enter, packrat) {
       ]
       rows.push(...kernels.map((row, index) => ({ ...row, linux: kernels[index].samples })))
       if (packrat !== undefined)
-        rows.push({ ...kernels[1], name: arrow('Packrat'), server: packrat, samples: [], linux: kernels[1].samples })
+        rows.push({ ...kernels[0], name: arrow('Packrat'), server: packrat, samples: [], linux: kernels[0].samples })
     }
   }
   for (let round = 1; round <= options.rounds; round++) {
