@@ -206,19 +206,18 @@ function connectionInput(context: TcpContext, c: Connection): void {
     segment.sequence = c.rcvNxt
     segment.flags = flags & ~FLAG_SYN
   }
-  if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0) {
-    if (isOldByTimestamp(context, c)) {
-      context.counters.dropPaws++
-      acknowledgeInvalid(context, c)
-      return
-    }
-    recordTimestamp(context, c)
+  const timed = segment.hasTimestamps !== 0 && c.timestampsOn !== 0
+  if (timed && isOldByTimestamp(context, c)) {
+    context.counters.dropPaws++
+    acknowledgeInvalid(context, c)
+    return
   }
   if (!isAcceptable(c)) {
     context.counters.dropSequence++
     if ((flags & FLAG_RST) === 0) acknowledgeInvalid(context, c)
     return
   }
+  if (timed) recordTimestamp(context, c)
   if ((flags & FLAG_RST) !== 0) {
     resetInput(context, c)
     return
@@ -244,9 +243,9 @@ function isOldByTimestamp(context: TcpContext, c: Connection): boolean {
 }
 
 /**
- * RFC 7323 4.3 and 5.3 (R3): the timestamp of the segment that spans the last ACK sent is the one to echo. Duplicates
- * count, for else the ACK of a needless retransmission would echo the first copy's time; but only with an ACK that the
- * peer can have sent (RFC 5961 5.2): a blind guess that moves tsRecent would have PAWS refuse the peer's own segments.
+ * RFC 7323 4.3 and 5.3 (R3): the timestamp of the segment that spans the last ACK sent is the one to echo. What lies left
+ * of the window does not count (R2): a needless retransmission would have PAWS refuse what was sent before it and comes
+ * behind it. And only with an ACK that the peer can have sent (RFC 5961 5.2), for a blind guess would have it refuse all.
  */
 function recordTimestamp(context: TcpContext, c: Connection): void {
   const left = seqDiff(c.lastAckSent, segment.sequence)

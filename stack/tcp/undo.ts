@@ -2,7 +2,8 @@
  * Taking back a reduction that proves needless: nothing was lost, it was late.
  *
  *   Eifel (RFC 3522, RFC 4015)   the ACK echoes a time from before the first retransmission
- *   D-SACK (RFC 3708)            every retransmission has arrived a second time
+ *   D-SACK (RFC 3708)            every retransmission has arrived a second time, or there was none (one burst brought both
+ *                                the sign of the loss and what was late)
  *   F-RTO (RFC 5682)             recovery.ts sees it, and calls undo
  *
  * Called by: recovery.ts. c.repairSegments, repairsSent and repairMs are counted by output.ts.
@@ -10,7 +11,7 @@
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
 import { seqLess } from './seq.ts'
-import { RECOVERY_NONE } from './states.ts'
+import { RECOVERY_FAST, RECOVERY_NONE } from './states.ts'
 
 /** A reduction is about to be made: keeps what it changes. @param state the recovery that begins */
 export function rememberWindow(c: Connection, state: number): void {
@@ -30,9 +31,10 @@ export function countDuplicate(c: Connection, delivery: Delivery): void {
   c.repairSegments = Math.max(c.repairSegments - Math.max(segments, 1), 0)
 }
 
-/** All that was sent again was needless. */
+/** All that was sent again was needless; or what counted as lost has come before it was sent again. */
 export function allWasDuplicate(c: Connection): boolean {
-  return c.undoOn !== RECOVERY_NONE && c.repairsSent !== 0 && c.repairSegments === 0
+  if (c.undoOn === RECOVERY_NONE || c.repairSegments !== 0) return false
+  return c.repairsSent !== 0 || (c.recoveryState === RECOVERY_FAST && c.lostBytes === 0)
 }
 
 /** This ACK was caused by something sent before the first retransmission (RFC 3522 3.2 step 5). */

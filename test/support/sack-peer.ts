@@ -51,6 +51,12 @@ export class SackPeer {
 
   /** The peer has everything below segment `upTo`, and the blocks [left, right) beyond. */
   ack(upTo: number, blocks: [number, number][] = [], more: { echo?: number; window?: number } = {}): void {
+    this.queueAck(upTo, blocks, more)
+    this.peer.poll()
+  }
+
+  /** As `ack`, but it comes in with the next one, in one burst. */
+  queueAck(upTo: number, blocks: [number, number][] = [], more: { echo?: number; window?: number } = {}): void {
     const options: number[] = []
     if (blocks.length > 0) {
       options.push(1, 1, 5, 2 + blocks.length * 8)
@@ -61,7 +67,7 @@ export class SackPeer {
     }
     const segment: RawSegment = { seq: 1, ack: 1 + upTo * MSS, window: more.window ?? 4000, options }
     if (this.timestamps) segment.timestamps = [PEER_TIME + 1, more.echo ?? this.hostTime()]
-    this.peer.send('A', segment)
+    this.peer.queue('A', segment)
   }
 
   /** The host's clock in timestamps. */

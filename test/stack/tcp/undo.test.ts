@@ -60,6 +60,22 @@ test('D-SACK: when every retransmission has arrived twice the window comes back,
   assert.ok(late.c.congestionWindow >= before)
 })
 
+test('what comes in the burst that made it count as lost was not lost: nothing is sent again, and the window comes back', () => {
+  const late = lab()
+  late.write(10)
+  late.take()
+  late.pass(RTT_MS)
+  const before = late.c.congestionWindow
+  late.queueAck(2, [[3, 8]])
+  late.queueAck(12)
+  late.peer.poll()
+  assert.equal(late.take(), [])
+  assert.is(late.counters.fastRetransmits, 1)
+  assert.is(late.counters.spuriousRecoveries, 1)
+  assert.is(late.c.recoveryState, RECOVERY_NONE)
+  assert.ok(late.c.congestionWindow >= before, `${late.c.congestionWindow} of ${before}`)
+})
+
 test('reordering that was taken for loss once is waited for the next time', () => {
   const late = reordered()
   late.ack(12)
