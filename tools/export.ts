@@ -100,11 +100,11 @@ function writeCapture(descriptor: number, file: string, pool: Pool, stored: Stor
   writer.writeSection({ application: 'packrat export', comment: `stored packets of ${file}` })
   const wire = writer.writeInterface({ name: 'packrat', description: `${pool.storedBuffers} stored buffers` })
   let frames = 0
-  for (const { low, high, prefix, bytes, start, length, comment } of stored.frames()) {
+  for (const { low, high, prefix, pieces, length, comment } of stored.frames()) {
     const direction = prefix.length === 0 ? DIRECTION_INBOUND : DIRECTION_UNKNOWN
-    writer.beginPacket(wire, low, high, prefix.length + length, direction, comment)
+    writer.beginPacket(wire, low, high, length, direction, comment)
     writer.append(prefix, 0, prefix.length)
-    writer.append(bytes, start, length)
+    for (const piece of pieces) writer.append(piece.bytes, piece.start, piece.length)
     writer.endPacket()
     frames++
   }

@@ -4,15 +4,20 @@
  *
  *   entries ──► add(head) ──► lines by frame ──► frames sorted by arrival ──► frames()
  *
+ * A frame that is longer than a buffer begins in one and goes on in others. Its payload is a piece of a stream, and so is
+ * the value that runs over the end of the first buffer: the value's next lines are the rest of the frame.
+ *
  * A buffer without a frame holds copied bytes: a key that was percent-encoded or came in pieces, small pieces of a value
- * that were gathered, a value from the library, small values that were packed. The bytes of each line are exported as a
+ * that were gathered, a value from the library, small values that were packed; or a later buffer of a long frame of which
+ * the value has nothing else. The bytes of each line are exported as a
  * frame of EtherType 0x88b5 (IEEE 802 local experimental), from and to the address 0, at the time of their own arrival:
  * so the capture holds every value whole, and nothing in it passes for a packet that never was.
  *
  * Called by: tools/export.ts.
  */
-import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ethernetType } from '../stack/wire/ethernet.ts'
+import { ETHERNET_HEADER_BYTES, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ethernetType } from '../stack/wire/ethernet.ts'
 import { ipv4TotalLength } from '../stack/wire/ipv4.ts'
+import { IPV6_HEADER_BYTES, ipv6PayloadLength } from '../stack/wire/ipv6.ts'
 import { copyKey, durableEnd, durableStart, valueLength, versionOf } from '../storage/entry.ts'
 import {
   BUFFER_BYTES,
@@ -33,14 +38,20 @@ import {
 import type { Pool } from '../storage/pool.ts'
 import { percentEncode } from './kv/key-codec.ts'
 
+export interface FramePiece {
+  readonly bytes: Uint8Array
+  readonly start: number
+  readonly length: number
+}
+
 export interface StoredFrame {
   /** Arrival, ns since the epoch: lower and upper 32 bits. */
   readonly low: number
   readonly high: number
-  /** The bytes lie at `start` of `bytes`; a synthesised frame has the header `prefix` in front of them. */
+  /** The header of a synthesised frame, and the pieces in which the bytes lie. */
   readonly prefix: Uint8Array
-  readonly bytes: Uint8Array
-  readonly start: number
+  readonly pieces: readonly FramePiece[]
+  /** Of all of it. */
   readonly length: number
   /** What lies where, a line for each view. */
   readonly comment: string
@@ -57,6 +68,8 @@ export class StoredFrames {
   /** Further lines on the same frame: the first line by buffer index, the others by line index. */
   private readonly firstLine: Int32Array
   private readonly nextLine: Int32Array
+  /** The rest of a long frame: lines by the buffer in which it begins. */
+  private readonly rests = new Map<number, number[]>()
 
   constructor(pool: Pool) {
     this.pool = pool
@@ -67,17 +80,31 @@ export class StoredFrames {
   /** Adds the lines of an entry. */
   add(head: number): void {
     const { pool, firstLine, nextLine } = this
+    let rest: number[] = []
+    let restBytes = 0
     for (let meta = head; meta !== NO_META; meta = pool.next(meta)) {
       const buffer = pool.buffer(meta)
       const before = firstLine[buffer]!
-      if (!this.arrived(meta)) this.leaders.push(meta)
-      else if (before === NO_META) {
+      if (!this.arrived(meta)) {
+        if (restBytes > 0 && pool.dataLength(meta) <= restBytes) {
+          rest.push(meta)
+          restBytes -= pool.dataLength(meta)
+        } else {
+          restBytes = 0
+          this.leaders.push(meta)
+        }
+        continue
+      }
+      if (before === NO_META) {
         firstLine[buffer] = meta
         this.leaders.push(meta)
       } else {
         nextLine[meta] = nextLine[before]!
         nextLine[before] = meta
       }
+      restBytes = this.bytesBehind(meta)
+      rest = []
+      if (restBytes > 0) this.rests.set(buffer, rest)
     }
   }
 
@@ -121,43 +148,63 @@ export class StoredFrames {
       to = Math.max(to, durableEnd(pool, meta))
     }
     const arrived = this.arrived(first)
-    if (arrived) to = Math.max(to, from + this.frameLength(buffer, from))
+    const rest = arrived ? (this.rests.get(buffer) ?? []) : []
+    const wireLength = arrived ? this.frameLength(buffer, from) : 0
+    if (from + wireLength <= BUFFER_BYTES) to = Math.max(to, from + wireLength)
     const prefix = arrived ? NO_PREFIX : NO_FRAME_HEADER
+    const pieces = [{ bytes: pool.bufferBytes(buffer), start: pool.bufferStart(buffer) + from, length: to - from }]
+    let length = to - from
+    const comments = [this.describe(first, from - prefix.length, arrived)]
+    for (const meta of rest) {
+      const piece = { bytes: pool.dataBytes(meta), start: pool.dataStartOf(meta), length: pool.dataLength(meta) }
+      comments.push(this.describeView(meta, pool.dataOffset(meta) - length))
+      pieces.push(piece)
+      length += piece.length
+    }
     return {
       low: pool.get(first, W_ARRIVAL_LOW),
       high: pool.get(first, W_ARRIVAL_HIGH),
       prefix,
-      bytes: pool.bufferBytes(buffer),
-      start: pool.bufferStart(buffer) + from,
-      length: to - from,
-      comment: this.describe(first, from - prefix.length, arrived),
+      pieces,
+      length: prefix.length + length,
+      comment: comments.join('\n'),
     }
   }
 
-  /** What the frame's own headers say; 0 if that is not plausible. Views may end before the frame does. */
+  /** Bytes of a frame that lie behind the view with which it runs over the end of its first buffer; 0: it does not. */
+  private bytesBehind(meta: number): number {
+    const { pool } = this
+    const from = durableStart(pool, meta)
+    const wireLength = this.frameLength(pool.buffer(meta), from)
+    return from + wireLength <= BUFFER_BYTES ? 0 : from + wireLength - pool.dataOffset(meta) - pool.dataLength(meta)
+  }
+
+  /** What the frame's own headers say. Views may end before the frame does. */
   private frameLength(buffer: number, offset: number): number {
     const view = this.pool.bufferView(buffer)
     const at = this.pool.bufferStart(buffer) + offset
-    if (ethernetType(view, at) !== ETHERTYPE_IPV4) return 0
-    const length = ETHERNET_HEADER_BYTES + ipv4TotalLength(view, at + ETHERNET_HEADER_BYTES)
-    return offset + length <= BUFFER_BYTES ? length : 0
+    const packet = at + ETHERNET_HEADER_BYTES
+    const type = ethernetType(view, at)
+    if (type === ETHERTYPE_IPV4) return ETHERNET_HEADER_BYTES + ipv4TotalLength(view, packet)
+    if (type === ETHERTYPE_IPV6) return ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES + ipv6PayloadLength(view, packet)
+    return 0
   }
 
-  /** `packrat key=K version=V value=FROM+LENGTH at=OFFSET` for each view; offsets count from the frame's first byte. */
+  /** The comment's lines of the views in one buffer; offsets count from the frame's first byte. */
   private describe(first: number, origin: number, arrived: boolean): string {
-    const { pool } = this
-    const parts = arrived ? [] : ['packrat no-frame: bytes that were copied into the store']
-    for (let meta = first; meta !== NO_META; meta = this.nextLine[meta]!) {
-      const head = this.headOf(meta)
-      const name = `packrat key=${percentEncode(copyKey(pool, head))} version=${versionOf(pool, head)}`
-      const value = `value=${this.valueOffset(meta)}+${pool.dataLength(meta)} at=${pool.dataOffset(meta) - origin}`
-      const key = pool.get(meta, W_KEY)
-      parts.push(
-        head === meta
-          ? `${name} size=${valueLength(pool, head)} key-at=${viewOffset(key) - origin}+${viewLength(key)} ${value}`
-          : `${name} ${value}`,
-      )
-    }
+    const parts = arrived ? [] : ['packrat no-frame: bytes of which the store has no frame']
+    for (let meta = first; meta !== NO_META; meta = this.nextLine[meta]!) parts.push(this.describeView(meta, origin))
     return parts.join('\n')
+  }
+
+  /** `packrat key=K version=V value=FROM+LENGTH at=OFFSET`. @param origin where the frame would begin in the buffer */
+  private describeView(meta: number, origin: number): string {
+    const { pool } = this
+    const head = this.headOf(meta)
+    const name = `packrat key=${percentEncode(copyKey(pool, head))} version=${versionOf(pool, head)}`
+    const value = `value=${this.valueOffset(meta)}+${pool.dataLength(meta)} at=${pool.dataOffset(meta) - origin}`
+    if (head !== meta) return `${name} ${value}`
+    const key = pool.get(meta, W_KEY)
+    return `${name} size=${valueLength(pool, head)} key-at=${viewOffset(key) - origin}+${viewLength(key)} ${value}`
   }
 }

@@ -37,7 +37,7 @@ export const LAB_DEVICE = process.env.PACKRAT_TEST_DEVICE ?? 'tap'
 /** Queues of the link, all of them Packrat's; for `xdp`. */
 const LAB_QUEUES = Number(process.env.PACKRAT_TEST_QUEUES ?? 1)
 /** MTU of the link; for `xdp`. */
-export const LAB_MTU = process.env.PACKRAT_TEST_MTU ?? '1500'
+const LAB_MTU = process.env.PACKRAT_TEST_MTU ?? '1500'
 /** What the daemon's --offload is, where a test does not say it: on a TAP only. */
 const LAB_OFFLOAD = process.env.PACKRAT_TEST_OFFLOAD
 /** A received frame may lie in several buffers. */

@@ -14,6 +14,7 @@ import { ETHERNET_HEADER_BYTES } from '../../stack/wire/ethernet.ts'
 import { adoptHead, setArrival } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
 import { BUFFER_BYTES, KEY_LENGTH_MAX, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
+import type { Pool } from '../../storage/pool.ts'
 import type { Region } from '../../storage/region.ts'
 import type { Store } from '../../storage/store.ts'
 import { percentDecode } from '../kv/key-codec.ts'
@@ -30,6 +31,8 @@ interface Piece {
   readonly from: number
   readonly length: number
   readonly at: number
+  /** It lies behind the first buffer of a long frame: in one of its own. */
+  readonly isBehind: boolean
 }
 
 interface RecordPieces {
@@ -91,24 +94,29 @@ export class CaptureImport {
       const views = lines.filter((line) => !line.startsWith(NO_FRAME_REMARK))
       if (views.length === 0)
         throw this.fault(packet, "has no comment of packrat export's: only such captures are imported")
-      const bytes = packet.length - (views.length < lines.length ? ETHERNET_HEADER_BYTES : 0)
-      if (bytes > BUFFER_BYTES) throw this.fault(packet, `is longer than a buffer (${BUFFER_BYTES} bytes)`)
-      this.uses.set(packet.number, views.length)
-      for (const view of views) this.addView(records, packet, view)
+      const isCopy = views.length < lines.length
+      if (isCopy && packet.length > BUFFER_BYTES + ETHERNET_HEADER_BYTES)
+        throw this.fault(packet, `is longer than a buffer (${BUFFER_BYTES} bytes)`)
+      for (const view of views) this.addView(records, packet, view, isCopy)
     }
     const sorted = [...records.values()].sort((a, b) => (a.version < b.version ? -1 : a.version > b.version ? 1 : 0))
     for (const record of sorted) this.checkComplete(record)
     return sorted
   }
 
-  private addView(records: Map<string, RecordPieces>, packet: CapturedPacket, line: string): void {
+  private addView(records: Map<string, RecordPieces>, packet: CapturedPacket, line: string, isCopy: boolean): void {
     const found = VIEW.exec(line)
     const encoded = new Uint8Array(Buffer.from(found?.[1] ?? ''))
     const keyLength = percentDecode(encoded, 0, encoded.length, encoded, 0)
     if (found === null || keyLength < 1 || keyLength > KEY_LENGTH_MAX)
       throw this.fault(packet, `has a comment that is none of packrat export's: ${line.slice(0, 100)}`)
     const [, name, version, size, keyAt, keyBytes, from, length, at] = found
-    const piece = { packet, from: Number(from), length: Number(length), at: Number(at) }
+    const [start, bytes] = [Number(at), Number(length)]
+    const isBehind = !isCopy && start + bytes > BUFFER_BYTES
+    if (bytes > BUFFER_BYTES)
+      throw this.fault(packet, `has a piece that is longer than a buffer (${BUFFER_BYTES} bytes)`)
+    const piece = { packet, from: Number(from), length: bytes, at: start, isBehind }
+    if (!isBehind) this.uses.set(packet.number, (this.uses.get(packet.number) ?? 0) + 1)
     const end = Math.max(piece.at + piece.length, Number(keyAt ?? 0) + Number(keyBytes ?? 0))
     if (end > packet.length) throw this.fault(packet, 'is shorter than its comment says')
     const id = `${version} ${name}`
@@ -150,7 +158,7 @@ export class CaptureImport {
     let head = NO_META
     let tail = NO_META
     for (const piece of record.pieces) {
-      const frame = this.frameOf(store, piece.packet)
+      const frame = piece.isBehind ? this.placeBehind(store, piece) : this.frameOf(store, piece.packet)
       const offset = frame.origin + piece.at
       const sum = region.sumView(frame.buffer, offset, piece.length)
       pool.retainBuffer(frame.buffer) // the line's own
@@ -163,7 +171,7 @@ export class CaptureImport {
       } else store.appendFragment(head, tail, meta)
       tail = meta
       if (--frame.left === 0) {
-        this.placed.delete(piece.packet.number)
+        if (!piece.isBehind) this.placed.delete(piece.packet.number)
         pool.releaseBuffer(frame.buffer)
       }
     }
@@ -177,15 +185,27 @@ export class CaptureImport {
     const bytes = this.reader.read(packet)
     const isFrame = bytes.length < ETHERNET_HEADER_BYTES || ((bytes[12]! << 8) | bytes[13]!) !== NO_FRAME_TYPE
     const skipped = isFrame ? 0 : ETHERNET_HEADER_BYTES
-    const buffer = pool.allocateBuffer()
-    if (buffer === NO_BUFFER) throw new PackratError('FULL', 'no buffer left') // makeRoom comes first
-    pool.bufferBytes(buffer).set(bytes.subarray(skipped), pool.bufferStart(buffer))
+    const buffer = fillBuffer(pool, bytes.subarray(skipped, skipped + BUFFER_BYTES))
     const frame = { buffer, origin: -skipped, isFrame, left: this.uses.get(packet.number)! }
     this.placed.set(packet.number, frame)
     return frame
   }
 
+  /** A further buffer of a long frame: the piece, and nothing else. */
+  private placeBehind(store: Store, { packet, at, length }: Piece): PlacedFrame {
+    const bytes = this.reader.read(packet).subarray(at, at + length)
+    return { buffer: fillBuffer(store.pool, bytes), origin: -at, isFrame: false, left: 1 }
+  }
+
   private fault(packet: CapturedPacket, what: string): PackratError {
     return new PackratError('CAPTURE', `${this.path}: packet ${packet.number} ${what}`)
   }
+}
+
+/** A buffer of its own for bytes that fit it. */
+function fillBuffer(pool: Pool, bytes: Uint8Array): number {
+  const buffer = pool.allocateBuffer()
+  if (buffer === NO_BUFFER) throw new PackratError('FULL', 'no buffer left') // makeRoom comes first
+  pool.bufferBytes(buffer).set(bytes, pool.bufferStart(buffer))
+  return buffer
 }
