@@ -24,6 +24,7 @@ import {
 import { sumsEqual } from './checksum.ts'
 import { Commit, type IntegrityMode } from './commit.ts'
 import type { CommitCounters } from './commit-counters.ts'
+import { Completions } from './completions.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
@@ -32,21 +33,9 @@ import { NO_BUFFER, NO_META, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './l
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
+import { Room } from './room.ts'
 import { SkipList } from './skip-list.ts'
 import { type Snapshot, Snapshots } from './snapshot.ts'
-
-/**
- * Buffers that writes never take, so that the network keeps working when the store is full: 1/16 of all, within these
- * bounds, but never more than a quarter. The least is twice what a device keeps ready for reception, so that windows stay
- * open.
- */
-const RESERVE_SHARE = 16
-const RESERVE_MIN = 256
-const RESERVE_MAX = 4096
-const RESERVE_SHARE_MAX = 4
-
-/** Programs from a superseding change to the release of all that it superseded. */
-const SETTLES_MAX = 4
 
 export interface StoreOptions {
   readonly integrity?: IntegrityMode
@@ -73,9 +62,8 @@ export class Store {
   private readonly persistence: Persistence
   private readonly commitment: Commit
   private readonly clock: () => bigint
-  private readonly reserve: number
-  private readonly listeners: ((batch: number, error: number) => void)[] = []
-  private waiting: { batch: number; resolve: () => void; reject: (error: Error) => void }[] = []
+  private readonly space: Room
+  private readonly completions = new Completions()
   /** Buffers that count as free although a device holds them ready for reception. */
   idleBuffers: () => number = () => 0
 
@@ -91,10 +79,8 @@ export class Store {
     this.commitment.publishedVersion = this.nextVersion - 1
     this.snapshots = new Snapshots(this, this.commitment.reclamation)
     this.commitment.publication.onRetire = (head, moved) => this.retiring(head, moved)
-    this.commitment.onComplete = (batch, error) => this.completed(batch, error)
-    const { totalBuffers } = this.pool
-    const share = Math.min(Math.max(Math.floor(totalBuffers / RESERVE_SHARE), RESERVE_MIN), RESERVE_MAX)
-    this.reserve = Math.min(share, Math.floor(totalBuffers / RESERVE_SHARE_MAX))
+    this.commitment.onComplete = (batch, error) => this.completions.complete(batch, error, () => this.poisonError())
+    this.space = new Room(this.pool, this.commitment, this.snapshots, () => this.idleBuffers())
     // Superseded chains take two programs: heads first, then their fragments.
     while (this.commitment.hasDebts && !this.commitment.busy && this.commitment.poisoned === 0) this.commitment.settle()
   }
@@ -111,11 +97,11 @@ export class Store {
 
   /** Buffers and lines that writes may still take. */
   get room(): number {
-    return Math.min(this.pool.freeBuffers + this.idleBuffers(), this.pool.freeMetas) - this.reserve
+    return this.space.left
   }
 
   get reservedBuffers(): number {
-    return this.reserve
+    return this.space.reserve
   }
 
   /** Negative error number of the sync that failed, or 0. A poisoned store is read-only. */
@@ -163,31 +149,19 @@ export class Store {
 
   /** Registers a listener for completed batches: error 0 means durable. */
   onComplete(listener: (batch: number, error: number) => void): void {
-    this.listeners.push(listener)
+    this.completions.listen(listener)
   }
 
   /* --- in place --- */
 
   /** Whether a write that needs so many buffers may be taken; cleans up first if that may help, and ends snapshots if it does not. */
   hasRoom(buffers: number): boolean {
-    do {
-      this.makeRoom(buffers)
-    } while (this.room < buffers && !this.commitment.busy && this.snapshots.endForRoom(buffers - this.room))
-    return this.room >= buffers
-  }
-
-  private makeRoom(buffers: number): void {
-    // Publishing what is staged, clearing what it superseded, clearing that one's fragments, releasing all of it.
-    for (let programs = SETTLES_MAX; programs > 0 && this.room < buffers; programs--) {
-      if (this.commitment.busy || !this.owesRoom) break
-      this.commitment.settle()
-    }
+    return this.space.has(buffers)
   }
 
   /** Whether a program that is due or on its way may still make room: a write that finds none should wait for it. */
   get owesRoom(): boolean {
-    const { commitment } = this
-    return commitment.poisoned === 0 && (commitment.busy || commitment.hasDebts || commitment.hasStaged)
+    return this.space.isOwed
   }
 
   /** The published entry of a key, or NO_META. */
@@ -437,15 +411,6 @@ export class Store {
   private whenDurable(batch: number): Promise<void> {
     if (this.poisoned !== 0) return Promise.reject(this.poisonError())
     if (this.commitment.completedNumber >= batch) return Promise.resolve()
-    return new Promise((resolve, reject) => this.waiting.push({ batch, resolve, reject }))
-  }
-
-  private completed(batch: number, error: number): void {
-    for (const listener of this.listeners) listener(batch, error)
-    if (this.waiting.length > 0) {
-      const due = this.waiting.filter((wait) => error !== 0 || wait.batch <= batch)
-      this.waiting = this.waiting.filter((wait) => !due.includes(wait))
-      for (const wait of due) error === 0 ? wait.resolve() : wait.reject(this.poisonError())
-    }
+    return this.completions.wait(batch)
   }
 }
