@@ -51,6 +51,7 @@ import {
   RX_MORE,
   type TransmitBurst,
 } from './device.ts'
+import { type SteeringWish, steer } from './steering.ts'
 
 const MTU_DEFAULT = 1500
 const MTU_MIN = 68 // RFC 791: every internet module forwards 68 bytes unfragmented
@@ -77,6 +78,8 @@ export interface TapOptions {
   readonly mac?: Uint8Array
   /** What this side and the kernel leave to each other: docs/offloads.md. Default none. */
   readonly offload?: TapOffload
+  /** Which processors take in what is sent: steering.ts. Default none. */
+  readonly steer?: SteeringWish
   /** The interface outlives the process. Without it, what it was before holds. */
   readonly persistent?: boolean
 }
@@ -102,6 +105,8 @@ export function tapAvailability(): TapAvailability {
 export class TapDevice implements Device {
   readonly name: string
   readonly mac: Uint8Array
+  /** What came of options.steer, for people; undefined: nothing was to be done. */
+  readonly steered: string | undefined
   readonly capabilities: DeviceCapabilities
   readonly counters = new DeviceCounters()
 
@@ -132,6 +137,7 @@ export class TapDevice implements Device {
     this.vacant = this.slotCount
     this.tap = openTap(options, mtu, pool)
     this.name = `tap:${this.tap.name}`
+    this.steered = steerOrRelease(this.tap, options.steer ?? 'none')
     this.mac = options.mac ?? deriveMac(this.tap.name, this.tap.mac)
     this.capabilities = { mtu, receiveSum: true, segmentsTcp: options.offload === 'all' }
   }
@@ -270,6 +276,15 @@ function openTap(options: TapOptions, mtu: number, pool: Pool): Tap {
   } catch (error) {
     tap?.release()
     throw translate(error)
+  }
+}
+
+function steerOrRelease(tap: Tap, wish: SteeringWish): string | undefined {
+  try {
+    return steer(tap, wish)
+  } catch (error) {
+    tap.release()
+    throw error
   }
 }
 

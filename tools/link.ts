@@ -2,6 +2,7 @@
  * The link of `packrat serve`, from its flags: `--device tap:NAME` or `--device xdp:IFACE[:QUEUE]`. Called by serve.ts.
  */
 import type { Device } from '../drivers/device.ts'
+import { parseCpuList, type SteeringWish } from '../drivers/steering.ts'
 import { TapDevice, type TapOffloads } from '../drivers/tap.ts'
 import { type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.ts'
 import type { XdpAttachMode, XdpTimestamps } from '../drivers/xdp-program.ts'
@@ -9,12 +10,24 @@ import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
 import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
 import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
-import { UsageError } from './arguments.ts'
+import { type Flag, UsageError } from './arguments.ts'
 import { hostAddress6 } from './ipv6-flags.ts'
 
 /** What --offload takes; auto: `all` where it is possible. */
 export const OFFLOADS = ['auto', 'none', 'checksum', 'all'] as const
 type Offload = (typeof OFFLOADS)[number]
+
+/** The flag --steer. */
+export function steering(help: string): Flag<SteeringWish> {
+  return {
+    placeholder: 'auto|none|CPUS',
+    help,
+    shownDefault: 'auto',
+    absent: 'auto',
+    read: (text) => (text === 'auto' || text === 'none' ? text : parseCpuList(text)),
+    expects: 'auto, none, or a list of processors such as 0,2-3',
+  }
+}
 
 export interface LinkFlags {
   readonly device: string
@@ -26,6 +39,7 @@ export interface LinkFlags {
   readonly mac: string | undefined
   readonly mtu: number
   readonly offload: Offload
+  readonly steer: SteeringWish
   readonly impair: unknown
   readonly 'xdp-attach': XdpAttachMode
   readonly 'xdp-copy': XdpCopyMode
@@ -57,12 +71,18 @@ function openTap(flags: LinkFlags, name: string, store: Store): Link {
     name,
     mtu: flags.mtu,
     offload,
+    steer: flags.steer,
     ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
     ...(kernelAddress6 !== undefined && { hostAddress6: kernelAddress6 }),
     ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
   })
-  if (offload === 'none') return { device }
-  return { device, mode: `offload ${offload}`, offloads: () => device.readOffloads() }
+  const modes = offload === 'none' ? [] : [`offload ${offload}`]
+  if (device.steered !== undefined) modes.push(device.steered)
+  return {
+    device,
+    ...(modes.length > 0 && { mode: modes.join(', ') }),
+    ...(offload !== 'none' && { offloads: () => device.readOffloads() }),
+  }
 }
 
 /** An impaired link acts on segments one by one, as a wire would see them. */
@@ -77,6 +97,8 @@ function tapOffload(flags: LinkFlags): Exclude<Offload, 'auto'> {
 function openXdp(flags: LinkFlags, name: string, queue: string | undefined, region: Region, store: Store): Link {
   if (flags.offload === 'checksum' || flags.offload === 'all')
     throw new UsageError(`--offload ${flags.offload} is for TAP; an xdp device has none: leave it out`)
+  if (flags.steer !== 'auto')
+    throw new UsageError('--steer is for TAP; the other end of an xdp device is not ours: leave it out')
   if (flags.mac !== undefined) throw new UsageError('--mac is for TAP; an xdp device has the address of its interface')
   const device = new XdpDevice(store.pool, {
     interface: name,

@@ -20,7 +20,7 @@ import { IPERF_PORT } from './iperf3/protocol.ts'
 import { IperfServer } from './iperf3/server.ts'
 import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
 import { KvService } from './kv/service.ts'
-import { OFFLOADS, openLink } from './link.ts'
+import { OFFLOADS, openLink, steering } from './link.ts'
 import { Loop } from './loop.ts'
 import { Packing } from './packing.ts'
 import { checkRoutes, routes } from './route-flag.ts'
@@ -58,6 +58,9 @@ const command = {
     offload: choice(OFFLOADS, 'what Packrat and the kernel leave to each other on a TAP; docs/offloads.md', {
       default: 'auto',
     }),
+    steer: steering(
+      'processors that take in what Packrat sends on a TAP; auto: those it is kept off; docs/offloads.md',
+    ),
     pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
     'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
     'pm-lines': choice(

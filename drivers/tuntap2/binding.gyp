@@ -9,6 +9,7 @@
         "src/burst.c",
         "src/offload.c",
         "src/readiness.c",
+        "src/steering.c",
         "src/inet-sum.c"
       ],
       "defines": ["NAPI_VERSION=9"],

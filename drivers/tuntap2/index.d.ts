@@ -67,6 +67,13 @@ export declare class Tap {
   /** Whether the interface outlives this process. */
   set persistent(persistent: boolean)
 
+  /**
+   * Processors of this host that take in what is sent, as the kernel's mask: `00000003`, or `00000001,00000000` for number
+   * 32; all bits 0: the one that sends (receive packet steering). Needs CAP_SYS_ADMIN, and a kernel that has it (5.2).
+   */
+  get steering(): string
+  set steering(mask: string)
+
   /** The memory that descriptors point into. It is held until `release`; detaching it makes bursts fail, not crash. */
   attach(memory: TapMemory): void
 

@@ -60,6 +60,15 @@ function check(result, what) {
   throw new TapError(code, `cannot ${what}: the kernel says ${code}`)
 }
 
+/** Steering has permissions of its own, and kernels without it. */
+function checkSteering(status, what) {
+  const code = typeof status === 'number' && status < 0 ? getSystemErrorName(status) : ''
+  if (code === 'EPERM') throw new TapError(code, `cannot ${what}: it needs CAP_SYS_ADMIN; run it with sudo`)
+  if (code === 'ENOENT' || code === 'ENOSYS')
+    throw new TapError(code, `cannot ${what}: this kernel has no receive packet steering`)
+  return check(status, what)
+}
+
 function invalid(what, value, form) {
   return new TapError('EINVAL', `bad ${what} ${JSON.stringify(value)}: expected ${form}`)
 }
@@ -164,6 +173,16 @@ export class Tap {
 
   set persistent(persistent) {
     check(native.setPersistent(this.#id, Boolean(persistent)), 'make it persistent')
+  }
+
+  get steering() {
+    return checkSteering(native.getSteering(this.#id), 'read which processors take in what is sent')
+  }
+
+  set steering(mask) {
+    if (!/^[0-9a-f]{1,8}(,[0-9a-f]{8})*$/i.test(mask))
+      throw invalid('mask of processors', mask, 'hexadecimal words of 32 processors, the highest first, commas between')
+    checkSteering(native.setSteering(this.#id, mask), `have the processors ${mask} take in what is sent`)
   }
 
   attach({ extents, dataStart, buffers }) {

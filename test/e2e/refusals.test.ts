@@ -196,12 +196,14 @@ test('wrong usage is status 2, not 3', async () => {
   assert.match(stderr, /--no-such-flag/)
 })
 
-test('offloads that cannot be are refused with what to do', async () => {
+test('offloads and steering that cannot be are refused with what to do', async () => {
   const region = join(scratchDirectory(), 'refused.pm')
   for (const [flags, reason] of [
     [['--offload', 'some'], /auto, none, checksum, all/],
     [['--offload', 'all', '--impair', 'loss=1%'], /leave one of them out/],
     [['--offload', 'checksum', '--device', 'xdp:lo'], /is for TAP/],
+    [['--steer', '3-1'], /auto, none, or a list of processors/],
+    [['--steer', '0', '--device', 'xdp:lo'], /is for TAP/],
   ] as const) {
     const { status, stderr } = await serve(region, ...flags)
     assert.is(status, 2, stderr)

@@ -4,10 +4,31 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "tap.h"
+
+/*
+ * The C library's read and write are points where a thread can be cancelled, and in a process with several threads each
+ * pays two atomic operations for that, around every frame. Nobody cancels this thread: the bare system calls.
+ */
+static ssize_t bare_read(int fd, void *place, size_t length) {
+  return syscall(SYS_read, fd, place, length);
+}
+
+static ssize_t bare_readv(int fd, const struct iovec *places, size_t count) {
+  return syscall(SYS_readv, fd, places, count);
+}
+
+static ssize_t bare_write(int fd, const void *place, size_t length) {
+  return syscall(SYS_write, fd, place, length);
+}
+
+static ssize_t bare_writev(int fd, const struct iovec *places, size_t count) {
+  return syscall(SYS_writev, fd, places, count);
+}
 
 /* The kernel calls an interface that was deleted EBADFD, which few know by name. */
 static int lasting(int error) {
@@ -69,11 +90,11 @@ static uint32_t describe(const struct slots *slots, int32_t *descriptors, uint32
 static ssize_t read_frame(struct tap *tap, struct slots *slots, uint32_t first, uint32_t end) {
   if (!tap->has_headers) {
     struct iovec *room = ROOM(slots, first);
-    return end - first == 1 ? read(tap->fd, room->iov_base, room->iov_len) : readv(tap->fd, room, (int)(end - first));
+    return end - first == 1 ? bare_read(tap->fd, room->iov_base, room->iov_len) : bare_readv(tap->fd, room, end - first);
   }
   struct iovec *place = &slots->place[first];
   *place = (struct iovec){.iov_base = &slots->header, .iov_len = sizeof slots->header};
-  ssize_t length = readv(tap->fd, place, (int)(end - first + 1));
+  ssize_t length = bare_readv(tap->fd, place, end - first + 1);
   return length < 0 ? length : length - (ssize_t)sizeof slots->header;
 }
 
@@ -165,8 +186,9 @@ int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count) 
     }
     ssize_t length;
     do {
-      if (tap->has_headers) length = writev(tap->fd, places, used + 1);
-      else length = used == 1 ? write(tap->fd, views[0].iov_base, views[0].iov_len) : writev(tap->fd, views, used);
+      if (tap->has_headers) length = bare_writev(tap->fd, places, (size_t)used + 1);
+      else if (used == 1) length = bare_write(tap->fd, views[0].iov_base, views[0].iov_len);
+      else length = bare_writev(tap->fd, views, (size_t)used);
     } while (length < 0 && errno == EINTR);
     size_t frame_bytes = bytes;
     used = 0;

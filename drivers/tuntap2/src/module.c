@@ -239,6 +239,23 @@ static napi_value js_set_address(napi_env env, napi_callback_info info) {
   return integer(env, interface_set_address(tap->fd, family, address, prefix));
 }
 
+/* getSteering(id) -> mask */
+static napi_value js_get_steering(napi_env env, napi_callback_info info) {
+  napi_value arguments[ARGUMENTS_MAX];
+  struct tap *tap = get_tap(env, info, arguments);
+  char text[STEERING_TEXT_BYTES];
+  return text_or_status(env, tap == NULL ? -EBADF : steering_get(tap->fd, text), text);
+}
+
+/* setSteering(id, mask) */
+static napi_value js_set_steering(napi_env env, napi_callback_info info) {
+  napi_value arguments[ARGUMENTS_MAX];
+  struct tap *tap = get_tap(env, info, arguments);
+  char text[STEERING_TEXT_BYTES];
+  if (tap == NULL) return integer(env, -EBADF);
+  return integer(env, get_text(env, arguments[1], text, sizeof text) ? steering_set(tap->fd, text) : -EINVAL);
+}
+
 /* --- frames --- */
 
 /* attach(id, ArrayBuffer[], dataStart[], buffers[]) */
@@ -353,6 +370,8 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"setUp", js_set_up},
       {"getAddress", js_get_address},
       {"setAddress", js_set_address},
+      {"getSteering", js_get_steering},
+      {"setSteering", js_set_steering},
       {"attach", js_attach},
       {"receiveBurst", js_receive_burst},
       {"transmitBurst", js_transmit_burst},

@@ -143,6 +143,11 @@ int readiness_arm(struct tap *tap);
 /* Closes the poll handle and the descriptor; frees `tap` when libuv has let go of it. */
 void readiness_close(struct tap *tap);
 
+/* steering.c: the mask of processors as the kernel writes it, hexadecimal words of 32 with commas between. */
+#define STEERING_TEXT_BYTES 4096
+int steering_get(int fd, char text[STEERING_TEXT_BYTES]);
+int steering_set(int fd, const char *text);
+
 /* inet-sum.c */
 uint32_t inet_sum(const uint8_t *bytes, size_t length);
 
