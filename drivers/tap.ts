@@ -58,6 +58,13 @@ const MTU_MIN = 68 // RFC 791: every internet module forwards 68 bytes unfragmen
 /** Ethernet header and one VLAN tag around the packet, and tuntap2 wants a frame shorter than its room. */
 const FRAME_OVERHEAD_BYTES = 18 + 1
 const MTU_MAX = 65_521 // Linux tun: 65,535 less the Ethernet header
+/**
+ * Frames that wait for us in the kernel at most. Linux's 1000 is less than ten thousand clients send at once, and each frame
+ * dropped costs one of them a retransmission time-out.
+ */
+const QUEUE_FRAMES = 16_384
+/** What it is where nobody has chosen (Linux DEFAULT_TX_QUEUE_LEN). */
+const QUEUE_FRAMES_LINUX = 1000
 /** The longest packet that comes in one frame with offloads (RFC 791). */
 const OFFLOADED_PACKET_BYTES = 65_535
 /**
@@ -264,6 +271,7 @@ function openTap(options: TapOptions, mtu: number, pool: Pool): Tap {
     tap = new Tap(options.name, { offload: options.offload ?? 'none' })
     if (options.persistent !== undefined) tap.persistent = options.persistent
     if (tap.mtu !== mtu) tap.mtu = mtu
+    if (tap.queueLength === QUEUE_FRAMES_LINUX) lengthenQueue(tap)
     if (options.hostAddress !== undefined && tap.ipv4 !== options.hostAddress) tap.ipv4 = options.hostAddress
     if (options.hostAddress6 !== undefined && tap.ipv6 !== options.hostAddress6) tap.ipv6 = options.hostAddress6
     if (!tap.isUp) tap.isUp = true
@@ -276,6 +284,15 @@ function openTap(options: TapOptions, mtu: number, pool: Pool): Tap {
   } catch (error) {
     tap?.release()
     throw translate(error)
+  }
+}
+
+/** Not every user may; a prepared TAP works without, but for crowds. */
+function lengthenQueue(tap: Tap): void {
+  try {
+    tap.queueLength = QUEUE_FRAMES
+  } catch (error) {
+    if (!(error instanceof TapError) || error.code !== 'EPERM') throw error
   }
 }
 

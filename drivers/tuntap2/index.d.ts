@@ -56,6 +56,9 @@ export declare class Tap {
   /** Largest IP packet, bytes. */
   get mtu(): number
   set mtu(bytes: number)
+  /** How many frames wait in the kernel for receiveBurst at most; what comes then is dropped. The kernel's default is 1000. */
+  get queueLength(): number
+  set queueLength(frames: number)
   /** `10.0.0.1/24`; setting replaces it. */
   get ipv4(): string | null
   set ipv4(cidr: string)

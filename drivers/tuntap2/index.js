@@ -133,6 +133,14 @@ export class Tap {
     check(native.setMtu(this.#id, mtu), `set the MTU ${mtu}`)
   }
 
+  get queueLength() {
+    return check(native.getQueueLength(this.#id), 'read the length of its queue')
+  }
+
+  set queueLength(frames) {
+    check(native.setQueueLength(this.#id, frames), `set the length of its queue to ${frames} frames`)
+  }
+
   get ipv4() {
     return check(native.getAddress(this.#id, 4), 'read the IPv4 address') || null
   }

@@ -278,6 +278,14 @@ test('a TAP that was left with offloads can be taken over without', async () => 
   )
 })
 
+test('the queue in the kernel is lengthened for crowds, unless somebody has chosen a length', async () => {
+  const length = (): number =>
+    Number(/qlen (\d+)/.exec(spawnSync('ip', ['link', 'show', 'pktest0']).stdout.toString())?.[1])
+  await withDevice(() => assert.is(length(), 16_384), { persistent: true })
+  spawnSync('ip', ['link', 'set', 'pktest0', 'txqueuelen', '77'])
+  await withDevice(() => assert.is(length(), 77), { persistent: false })
+})
+
 test('readiness is called once per wait, when a frame is there', () =>
   withDevice(async (device, pool) => {
     const socket = await boundSocket()

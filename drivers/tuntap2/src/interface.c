@@ -121,6 +121,19 @@ int interface_set_mtu(int fd, uint32_t mtu) {
   return control(fd, SIOCSIFMTU, &request);
 }
 
+int interface_get_queue_length(int fd) {
+  struct ifreq request = {0};
+  int status = control(fd, SIOCGIFTXQLEN, &request);
+  return status < 0 ? status : request.ifr_qlen;
+}
+
+int interface_set_queue_length(int fd, uint32_t frames) {
+  struct ifreq request = {0};
+  if (frames > INT32_MAX) return -EINVAL;
+  request.ifr_qlen = (int)frames;
+  return control(fd, SIOCSIFTXQLEN, &request);
+}
+
 int interface_get_up(int fd) {
   struct ifreq request = {0};
   int status = control(fd, SIOCGIFFLAGS, &request);

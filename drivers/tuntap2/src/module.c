@@ -180,24 +180,39 @@ static napi_value js_set_mac(napi_env env, napi_callback_info info) {
   return integer(env, mac == NULL || length != 6 ? -EINVAL : interface_set_mac(tap->fd, mac));
 }
 
-static napi_value js_get_mtu(napi_env env, napi_callback_info info) {
+/* A number of the interface: get(id), set(id, number). */
+static napi_value get_number(napi_env env, napi_callback_info info, int (*get)(int fd)) {
   napi_value arguments[ARGUMENTS_MAX];
   struct tap *tap = get_tap(env, info, arguments);
-  return integer(env, tap == NULL ? -EBADF : interface_get_mtu(tap->fd));
+  return integer(env, tap == NULL ? -EBADF : get(tap->fd));
+}
+
+static napi_value set_number(napi_env env, napi_callback_info info, int (*set)(int fd, uint32_t number)) {
+  napi_value arguments[ARGUMENTS_MAX];
+  struct tap *tap = get_tap(env, info, arguments);
+  uint32_t number;
+  if (tap == NULL) return integer(env, -EBADF);
+  return integer(env, get_u32(env, arguments[1], &number) ? set(tap->fd, number) : -EINVAL);
+}
+
+static napi_value js_get_mtu(napi_env env, napi_callback_info info) {
+  return get_number(env, info, interface_get_mtu);
 }
 
 static napi_value js_set_mtu(napi_env env, napi_callback_info info) {
-  napi_value arguments[ARGUMENTS_MAX];
-  struct tap *tap = get_tap(env, info, arguments);
-  uint32_t mtu;
-  if (tap == NULL) return integer(env, -EBADF);
-  return integer(env, get_u32(env, arguments[1], &mtu) ? interface_set_mtu(tap->fd, mtu) : -EINVAL);
+  return set_number(env, info, interface_set_mtu);
+}
+
+static napi_value js_get_queue_length(napi_env env, napi_callback_info info) {
+  return get_number(env, info, interface_get_queue_length);
+}
+
+static napi_value js_set_queue_length(napi_env env, napi_callback_info info) {
+  return set_number(env, info, interface_set_queue_length);
 }
 
 static napi_value js_get_up(napi_env env, napi_callback_info info) {
-  napi_value arguments[ARGUMENTS_MAX];
-  struct tap *tap = get_tap(env, info, arguments);
-  return integer(env, tap == NULL ? -EBADF : interface_get_up(tap->fd));
+  return get_number(env, info, interface_get_up);
 }
 
 static napi_value js_set_up(napi_env env, napi_callback_info info) {
@@ -366,6 +381,8 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
       {"setMac", js_set_mac},
       {"getMtu", js_get_mtu},
       {"setMtu", js_set_mtu},
+      {"getQueueLength", js_get_queue_length},
+      {"setQueueLength", js_set_queue_length},
       {"getUp", js_get_up},
       {"setUp", js_set_up},
       {"getAddress", js_get_address},

@@ -111,6 +111,8 @@ int interface_get_mac(int fd, uint8_t mac[6]);
 int interface_set_mac(int fd, const uint8_t mac[6]);
 int interface_get_mtu(int fd);
 int interface_set_mtu(int fd, uint32_t mtu);
+int interface_get_queue_length(int fd);
+int interface_set_queue_length(int fd, uint32_t frames);
 int interface_get_up(int fd);
 int interface_set_up(int fd, bool up);
 /* Address and prefix length as text `address/prefix`; text is "" when the interface has none. */
