@@ -12,10 +12,10 @@
  */
 import { describeEnvironment } from '../dist/tools/bench/environment.js'
 import { isInstalled, makeServerNamespace, setOffloads, startServer, stopServers } from './peers/lab.mjs'
-import { measure, measureStreams, storeValues } from './peers/measure.mjs'
+import { measure, measureLargePut, measureStreams, storeValues } from './peers/measure.mjs'
 import { readOptions } from './peers/options.mjs'
 import { drawPictures, printTables, summarize, summarizeStreams } from './peers/report.mjs'
-import { lacksStreams, PEERS } from './peers/servers.mjs'
+import { lacksStreams, PEERS, startLarge, startPlain, writeLargeValue } from './peers/servers.mjs'
 
 const WARM_UP_SECONDS = 1
 const PROGRAMS = ['wrk', 'ip', 'taskset', 'nsenter']
@@ -75,7 +75,10 @@ async function compareRequests(servers) {
   }))
 }
 
-/** iperf3 between two kernels over veth, with and without offloads, and between a kernel and Packrat on its TAP, which uses them where it can. */
+/**
+ * iperf3 between two kernels over veth, and between a kernel and Packrat on its TAP, with and without offloads; and one PUT
+ * of a large value, beside what iperf3 reaches to the same daemon's kind.
+ */
 async function compareStreams(enter, packrat) {
   const lack = lacksStreams()
   if (lack !== undefined) {
@@ -83,32 +86,46 @@ async function compareStreams(enter, packrat) {
     return []
   }
   const linux = await startServer('iperf3', '10.88.0.2', 5201, [...enter, 'iperf3', '--server'])
+  const others = packrat === undefined ? [] : [await startPlain(options), await startLarge(options)]
+  const [plain, large] = others
   const rows = []
   for (const streams of options.streams) {
     for (const isReverse of [false, true]) {
-      const arrow = (other) => (isReverse ? `${other} to Linux` : `Linux to ${other}`)
-      const kernels = [
-        { name: arrow('Linux'), server: linux, offloads: 'all', isReverse, streams, samples: [] },
-        { name: arrow('Linux'), server: linux, offloads: 'none', isReverse, streams, samples: [] },
-      ]
-      rows.push(...kernels.map((row, index) => ({ ...row, linux: kernels[index].samples })))
-      if (packrat !== undefined)
-        rows.push({ ...kernels[0], name: arrow('Packrat'), server: packrat, samples: [], linux: kernels[0].samples })
+      const row = (server, offloads, other) => {
+        const name = isReverse
+          ? `${server === linux ? 'Linux' : 'Packrat'} to Linux`
+          : `Linux to ${server === linux ? 'Linux' : 'Packrat'}`
+        const prepare = server === linux ? () => setOffloads(enter, offloads === 'all') : () => {}
+        const run = () => measureStreams(server, streams, options.seconds, isReverse)
+        const added = { name, streams, offloads, samples: [], other, prepare, run }
+        rows.push(added)
+        return added
+      }
+      const kernels = row(linux, 'all')
+      const kernelsPlain = row(linux, 'none')
+      if (packrat === undefined) continue
+      const daemon = row(packrat, 'all', kernels)
+      row(plain, 'none', kernelsPlain)
+      if (streams > 1 || isReverse) continue
+      const file = writeLargeValue()
+      const run = () => measureLargePut(large, file)
+      rows.push({ name: 'PUT of 1 GiB', streams, offloads: 'all', samples: [], other: daemon, prepare() {}, run })
     }
   }
   for (let round = 1; round <= options.rounds; round++) {
-    for (const { name, server, offloads, isReverse, streams, samples } of rows) {
-      say(`round ${round} of ${options.rounds}: iperf3, ${name}, ${streams} streams, offloads ${offloads}`)
-      if (server === linux) setOffloads(enter, offloads === 'all')
-      samples.push(await measureStreams(server, streams, options.seconds, isReverse))
+    for (const { name, offloads, streams, samples, prepare, run } of rows) {
+      say(`round ${round} of ${options.rounds}: ${name}, ${streams} streams, offloads ${offloads}`)
+      prepare()
+      samples.push(await run())
     }
   }
-  await stopServers([linux])
-  return rows.map(({ name, streams, offloads, samples, linux: same }) => ({
+  await stopServers([linux, ...others])
+  return rows.map(({ name, streams, offloads, samples, other }) => ({
     name,
     streams,
     offloads,
-    ...summarizeStreams(samples, same),
+    ...summarizeStreams(samples, other?.samples),
+    beside: other?.name,
   }))
 }
 

@@ -73,6 +73,15 @@ export async function storeValues(server, options) {
   }
 }
 
+/** Gbit/s of one PUT of a file. */
+export async function measureLargePut({ address, port }, file) {
+  const format = ['--write-out', '%{http_code} %{speed_upload}', '--output', '/dev/null']
+  const flags = ['--silent', '--show-error', '--header', 'Expect:', '--upload-file', file, ...format]
+  const [status, speed] = (await runClient('curl', ...flags, `http://${address}:${port}/kv/large`)).split(' ')
+  if (status !== '201' && status !== '204') throw new Error(`a PUT of ${file} was answered by ${status}`)
+  return (Number(speed) * 8) / 1e9
+}
+
 /** Gbit/s of iperf3 that arrived. @param isReverse the server sends */
 export async function measureStreams({ address }, streams, seconds, isReverse) {
   const flags = ['--time', `${seconds}`, '--parallel', `${streams}`, '--json', ...(isReverse ? ['--reverse'] : [])]

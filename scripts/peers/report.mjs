@@ -35,13 +35,14 @@ export function summarize(samples, packrat, nginx) {
   }
 }
 
-export function summarizeStreams(samples, linux) {
-  const ratios = linux === samples ? undefined : samples.map((value, index) => value / linux[index])
+/** @param other the samples that these are compared with, round by round */
+export function summarizeStreams(samples, other) {
+  const ratios = other?.map((value, index) => samples[index] / value)
   return {
     gbits: round(quantile(samples, 0.5), 2),
     best: round(quantile(samples, 1), 2),
     worst: round(quantile(samples, 0), 2),
-    linuxRatio: ratios && round(quantile(ratios, 0.5), 3),
+    ratio: ratios && round(quantile(ratios, 0.5), 3),
   }
 }
 
@@ -69,14 +70,15 @@ export function printTables({ environment, method, bytes, rounds, seconds, resul
     ])
   if (streams.length > 0) {
     console.log()
-    const head = ['streams', 'iperf3', 'offloads', 'Gbit/s', 'worst-best', 'of Linux']
-    const cells = ({ streams: count, name, offloads, gbits, worst, best, linuxRatio }) => [
+    const head = ['streams', 'from and to', 'offloads', 'Gbit/s', 'worst-best', 'ratio', 'of']
+    const cells = ({ streams: count, name, offloads, gbits, worst, best, ratio, beside }) => [
       count,
       name,
       offloads,
       gbits,
       `${worst}-${best}`,
-      linuxRatio === undefined ? '' : `${linuxRatio.toFixed(2)} x`,
+      ratio === undefined ? '' : `${ratio.toFixed(2)} x`,
+      beside ?? '',
     ]
     print([head, ...streams.map(cells)])
   }

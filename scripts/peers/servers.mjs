@@ -10,12 +10,14 @@
  *
  * Called by: peers.mjs. Calls: lab.mjs.
  */
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { directory, isInstalled, makeXdpLink, startServer } from './lab.mjs'
 import { PEER_PACKAGES, ROOT } from './packages.mjs'
 
 export const KEYS = 1000
+/** Of the value that is measured beside iperf3. */
+const LARGE_VALUE_BYTES = 1 << 30
 /** Measured with iperf3 instead of requests (measure.mjs). */
 export const STREAM_PEERS = ['iperf3']
 const KERNEL_ADDRESS = '10.88.0.2'
@@ -98,6 +100,26 @@ export const PEERS = {
 
 /** Why iperf3 cannot be measured; undefined: it can. */
 export const lacksStreams = () => program('iperf3')() ?? program('ethtool')()
+
+/** More daemons, for streams: one without offloads, and one whose region holds a large value, twice while it is replaced. */
+export const startPlain = (options) => startOther('plain', 1, options, ['--offload', 'none'])
+export const startLarge = (options) =>
+  startOther('large', 2, options, ['--pm-size', '4G', '--max-value', String(LARGE_VALUE_BYTES)])
+
+function startOther(name, number, options, flags) {
+  const network = `10.${78 + number}.0`
+  const link = ['--device', `tap:packrat${number}`, '--address', `${network}.2/24`, '--host-address', `${network}.1/24`]
+  const command = packrat(name, options, [...link, '--admin', 'none', ...flags])
+  return startServer(name, `${network}.2`, 80, command)
+}
+
+/** A file of LARGE_VALUE_BYTES, on tmpfs. Returns its path. */
+export function writeLargeValue() {
+  const file = join(directory, 'large')
+  const chunk = Buffer.from('packrat '.repeat(1 << 17))
+  for (let bytes = 0; bytes < LARGE_VALUE_BYTES; bytes += chunk.length) appendFileSync(file, chunk)
+  return file
+}
 
 function packrat(name, options, flags = []) {
   const profile = options.profile ? ['--cpu-prof', `--cpu-prof-dir=${options.profile}`] : []

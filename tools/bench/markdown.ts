@@ -169,7 +169,9 @@ interface Peers {
     readonly gbits: number
     readonly best: number
     readonly worst: number
-    readonly linuxRatio?: number
+    /** Of the rate of `beside` in the same round; neither: what others are compared with. */
+    readonly ratio?: number
+    readonly beside?: string
   }[]
   readonly skipped: readonly string[]
 }
@@ -209,15 +211,15 @@ function peersTables({ method, bytes, rounds, seconds, results, streams, skipped
     parts.push(table([...head, 'CPU µs/request'], requests, true))
   }
   if (streams.length > 0) {
-    const rows = streams.map(({ streams: count, name, offloads, gbits, worst, best, linuxRatio }) => [
+    const rows = streams.map(({ streams: count, name, offloads, gbits, worst, best, ratio, beside }) => [
       String(count),
       name,
       offloads,
       gbits.toFixed(2),
       `${worst.toFixed(2)}–${best.toFixed(2)}`,
-      linuxRatio === undefined ? '' : `**${linuxRatio.toFixed(2)} ×**`,
+      ratio === undefined ? '' : `**${ratio.toFixed(2)} ×** ${beside}`,
     ])
-    parts.push(table(['streams', 'iperf3', 'offloads', 'Gbit/s', 'worst–best', 'of Linux'], rows, true))
+    parts.push(table(['streams', 'from and to', 'offloads', 'Gbit/s', 'worst–best', 'of'], rows, true))
   }
   return [...parts, ...skipped.map((reason) => `Left out: ${reason}.`)].join('\n\n')
 }
