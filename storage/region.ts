@@ -168,6 +168,16 @@ export class Region implements Persistence {
     return this.asynchronous ? 'msync' : this.durability.eadr ? 'none' : pmem.cpu().flush
   }
 
+  /** Length of the mapping. */
+  get bytes(): number {
+    return this.header.regionBytes
+  }
+
+  /** Brings pages of the mapping in, ahead of their first use. @returns false: this kernel cannot, or has no memory for it */
+  prefault(offset: number, length: number): boolean {
+    return pmem.prefaultRange(this.handle, offset, length)
+  }
+
   execute(program: Int32Array, words: number): number {
     return pmem.execute(this.handle, program, words)
   }

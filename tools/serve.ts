@@ -23,6 +23,7 @@ import { KvService } from './kv/service.ts'
 import { OFFLOADS, openLink, steering } from './link.ts'
 import { Loop } from './loop.ts'
 import { Packing } from './packing.ts'
+import { Prefaulting } from './prefaulting.ts'
 import { checkRoutes, routes } from './route-flag.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { readStats, type StatsSources } from './stats.ts'
@@ -227,6 +228,8 @@ class Daemon {
     this.closers.push(() => scrubbing?.close())
     const packing = flags.packing === 'on' ? new Packing(store, region, reportCorrupt) : undefined
     this.closers.push(() => packing?.close())
+    const prefaulting = new Prefaulting(region)
+    this.closers.push(() => prefaulting.close())
     const sources: StatsSources = {
       region,
       store,
@@ -258,7 +261,12 @@ class Daemon {
       device,
       clock,
       busyPollUs: flags['busy-poll-us'],
-      onIdle: () => settle(store) || retryStalled() || (packing?.idle() ?? false) || (scrubbing?.idle() ?? false),
+      onIdle: () =>
+        settle(store) ||
+        retryStalled() ||
+        prefaulting.idle() ||
+        (packing?.idle() ?? false) ||
+        (scrubbing?.idle() ?? false),
       onError: (error) => this.fail(error),
     })
     /** True while sessions wait for room: the loop must not sleep, nothing else may come to wake it. */
