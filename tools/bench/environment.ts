@@ -2,6 +2,9 @@
 import { spawnSync } from 'node:child_process'
 import { availableParallelism, cpus, loadavg, release, totalmem } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { describeGaps, measureGaps } from './gaps.ts'
+
+const GAPS_MS = 500
 
 export interface Environment {
   readonly at: string
@@ -14,6 +17,8 @@ export interface Environment {
   readonly durability: string
   /** Load averages of 1, 5 and 15 minutes when it began: other work makes figures worse. */
   readonly load: string
+  /** Gaps in a loop that only read the clock for half a second: what the machine takes away from whoever runs on it. */
+  readonly gaps: string
   readonly command: string
 }
 
@@ -34,6 +39,7 @@ export function describeEnvironment(
     load: loadavg()
       .map((load) => load.toFixed(1))
       .join(' '),
+    gaps: describeGaps(measureGaps(GAPS_MS)),
     command,
   }
 }

@@ -31,8 +31,13 @@ function bodyOf(document: object): string {
   throw new PackratError('RESULTS', `a document with ${Object.keys(document).join(', ')} is of no known benchmark`)
 }
 
-function provenance({ at, machine, kernel, node, commit, device, durability, load, command }: Environment): string {
-  return `\`${command}\` · ${at.slice(0, 16).replace('T', ' ')} UTC · ${machine} · Linux ${kernel} · Node.js ${node} · commit ${commit} · ${device} · class ${durability} · load ${load}`
+function provenance(environment: Environment): string {
+  const { at, machine, kernel, node, commit, device, durability, load, gaps, command } = environment
+  const time = `${at.slice(0, 16).replace('T', ' ')} UTC`
+  // Documents of before it was measured lack it.
+  const quiet = (gaps as string | undefined) === undefined ? '' : ` · gaps ${gaps}`
+  const software = `Linux ${kernel} · Node.js ${node} · commit ${commit}`
+  return `\`${command}\` · ${time} · ${machine} · ${software} · ${device} · class ${durability} · load ${load}${quiet}`
 }
 
 /** The first column to the left unless `numbers`, all others to the right. */
