@@ -34,12 +34,17 @@ const REGION_BYTES = 512 << 20
 const VALUE_BYTES = 16 << 20
 const CHUNK_BYTES = 256 << 10
 
-/** Windows of the kernel as large as Packrat offers (4 MiB); nothing is remembered of an earlier connection. */
+/**
+ * Windows of the kernel as large as Packrat offers, 4 MiB: it counts what segments take of memory, of which two thirds are
+ * payload over a TAP. Nothing is remembered of an earlier connection.
+ */
 const SYSCTLS = [
-  'net.ipv4.tcp_rmem=4096 131072 8388608',
+  'net.ipv4.tcp_rmem=4096 131072 6320000',
   'net.ipv4.tcp_wmem=4096 16384 8388608',
   'net.ipv4.tcp_no_metrics_save=1',
 ]
+/** Four windows of 4 MiB. */
+const QUEUE_FRAMES = 12_000
 const COUNTERS = ['RetransSegs', 'TCPTimeouts', 'TCPLossProbes', 'TCPFastRetrans', 'TCPSpuriousRTOs', 'TCPSACKReorder']
 
 const run = JSON.parse(process.argv[2])
@@ -83,8 +88,13 @@ function tune(enter = []) {
   call(...enter, 'ip', 'link', 'set', 'lo', 'up')
 }
 
-/** CUBIC for this path, whatever the kernel's default is: a namespace may not choose among all algorithms. */
-function pinCubic(device, address, enter = []) {
+/**
+ * CUBIC for this path, whatever the kernel's default is: a namespace may not choose among all algorithms. And a queue in
+ * front of the device that a window fits into: the kernel drops what finds its 500 frames full, and a link without loss
+ * would lose hundreds of frames whenever its reader was away for some milliseconds.
+ */
+function prepareDevice(device, address, enter = []) {
+  call(...enter, 'ip', 'link', 'set', device, 'txqueuelen', String(QUEUE_FRAMES))
   const route = ['10.77.0.0/24', 'dev', device, 'proto', 'kernel', 'scope', 'link', 'src', address]
   call(...enter, 'ip', 'route', 'change', ...route, 'congctl', 'cubic')
 }
@@ -111,12 +121,12 @@ async function packratEnd() {
       ...capture,
     ],
   )
-  pinCubic('packrat0', NEAR)
+  prepareDevice('packrat0', NEAR)
   const counters = async () => {
     const { tcp, impairment } = await (await fetch(`http://${ADMIN}/stats`)).json()
     return { tcp, impairment }
   }
-  return { counters, port: () => HTTP_PORT }
+  return { counters, port: () => HTTP_PORT, dropped: () => droppedBefore('packrat0') }
 }
 
 /** A second kernel behind the same impairment. */
@@ -142,8 +152,8 @@ async function linuxEnd() {
   call('ip', 'link', 'set', 'wire1', 'netns', String(holder.pid))
   call(...enter, 'ip', 'address', 'add', `${FAR}/24`, 'dev', 'wire1')
   call(...enter, 'ip', 'link', 'set', 'wire1', 'up')
-  pinCubic('wire0', NEAR)
-  pinCubic('wire1', FAR, enter)
+  prepareDevice('wire0', NEAR)
+  prepareDevice('wire1', FAR, enter)
   await start(
     /^ready$/m,
     ...enter,
@@ -155,7 +165,13 @@ async function linuxEnd() {
   return {
     counters: async () => kernelCounters(call(...enter, 'cat', '/proc/net/snmp', '/proc/net/netstat')),
     port: () => (run.direction === 'receives' ? SINK_PORT : SOURCE_PORT),
+    dropped: () => droppedBefore('wire0') + droppedBefore('wire1', enter),
   }
+}
+
+/** Frames that the kernel dropped in front of a device: losses that nobody asked for. */
+function droppedBefore(device, enter = []) {
+  return JSON.parse(call(...enter, 'ip', '-json', '-statistics', 'link', 'show', 'dev', device))[0].stats64.tx.dropped
 }
 
 /** Names and values stand in pairs of lines. */
@@ -238,5 +254,6 @@ const [bytes, seconds] =
 const far = await end.counters()
 const near = kernelCounters(readFileSync('/proc/net/snmp', 'utf8') + readFileSync('/proc/net/netstat', 'utf8'))
 for (const socket of sockets) socket.destroy()
-writeFileSync(1, `${JSON.stringify({ megabits: (bytes * 8) / seconds / 1e6, near, far, sockets: text })}\n`)
+const megabits = (bytes * 8) / seconds / 1e6
+writeFileSync(1, `${JSON.stringify({ megabits, dropped: end.dropped(), near, far, sockets: text })}\n`)
 process.exit(0)

@@ -5,6 +5,8 @@
  *               So does Linux behind GRO
  *   watchful    for every second full segment, and for each that is out of order, before the burst's next segment is
  *               worked off; the last one with the burst's end
+ *   behind a gap  the first three segments have ACKs of their own; of those that go on where the one before ended the
+ *               last one's says it all, so that the burst's rest has one (Linux SACK compression)
  *
  * One ACK a burst is cheap, and as long as nothing is lost it says all that there is to say. Where frames are lost ACKs
  * are, too, and with such a one the news of a whole window: the sender stands still until its timer fires. So a
@@ -18,7 +20,7 @@
  *
  * Called by: data.ts, input.ts. Calls: output.ts.
  */
-import { ACK_EVERY_SEGMENTS, WATCHFUL_SEGMENTS } from '../limits.ts'
+import { ACK_EVERY_SEGMENTS, DUPLICATE_ACKS, WATCHFUL_SEGMENTS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { sendAck } from './output.ts'
@@ -45,8 +47,22 @@ export function acknowledgeInOrder(context: TcpContext, c: Connection): void {
   else acknowledge(context, c, second ? ACK_NOW : ACK_DELAYED)
 }
 
-/** A segment came out of order, filled a gap (RFC 5681 4.2), or came twice (RFC 2883 4). */
+/** A segment filled a gap (RFC 5681 4.2), or came twice (RFC 2883 4). */
 export function acknowledgeDisorder(context: TcpContext, c: Connection): void {
   c.watchfulSegments = WATCHFUL_SEGMENTS
   acknowledge(context, c, ACK_OWN)
+}
+
+/** A segment came out of order. */
+export function acknowledgeBehindGap(context: TcpContext, c: Connection, sequence: number, end: number): void {
+  if (c.rcvNxt !== c.gapStart) {
+    c.gapStart = c.rcvNxt
+    c.gapAcks = 0
+  }
+  c.gapAcks++
+  // Where it begins another block, the burst may bring more blocks than an ACK has room for.
+  const joins = c.gapAcks > DUPLICATE_ACKS && sequence === c.gapEnd && c.sackOn !== 0 && c.dsackPending === 0
+  c.gapEnd = end
+  c.watchfulSegments = WATCHFUL_SEGMENTS
+  acknowledge(context, c, joins ? ACK_NOW : ACK_OWN)
 }

@@ -203,6 +203,10 @@ export class ConnectionState {
   quickAcks = 0
   /** Segments for which ACKs are not to wait for the end of the burst (acknowledge.ts). */
   watchfulSegments = 0
+  /** The first byte that is missing, segments that have come behind it since, and where the last one of them ended. */
+  gapStart = 0
+  gapAcks = 0
+  gapEnd = 0
   /** Largest payload seen from the peer: what a full segment is, for the ACK-every-second rule. */
   peerSegmentBytes = 0
   invalidAckMs = 0

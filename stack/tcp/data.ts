@@ -10,7 +10,13 @@
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_FIN } from '../wire/tcp.ts'
-import { acknowledge, acknowledgeBefore, acknowledgeDisorder, acknowledgeInOrder } from './acknowledge.ts'
+import {
+  acknowledge,
+  acknowledgeBefore,
+  acknowledgeBehindGap,
+  acknowledgeDisorder,
+  acknowledgeInOrder,
+} from './acknowledge.ts'
 import { enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -101,7 +107,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   if (!inOrder) {
     context.counters.receivedOutOfOrder++
     insertOutOfOrder(context, c, meta, segment.sequence)
-    acknowledgeDisorder(context, c)
+    acknowledgeBehindGap(context, c, segment.sequence, seqAdd(segment.sequence, length))
     return
   }
   context.counters.receivedInOrder += 1 - segment.isPart

@@ -197,6 +197,24 @@ test('behind a loss every second segment of a burst has an ACK of its own, for 2
   assert.equal(burst(lab, seq + 2000, upTo(11)), ['A 1 11000'], 'then one ACK a burst again')
 })
 
+test('behind a gap three segments have ACKs of their own, then one speaks for those that go on where the last one ended', () => {
+  const lab = established({}, { options: [1, 1, 4, 2] })
+  const seq = seasoned(lab)
+  const first = (count: number): string[] => Array.from({ length: count }, () => 'A 1 1000')
+  assert.equal(burst(lab, seq, [0, ...upTo(18, 2)]), first(4), 'of 18')
+  assert.equal(burst(lab, seq, upTo(10, 20)), first(1), 'the next burst')
+  const another = [30, 31, 33, 34, 35, 36, 32, 37, 38]
+  assert.equal(burst(lab, seq, another), first(4), 'another block, what fills it, and what comes behind')
+  const filled = burst(lab, seq, [1, ...upTo(5, 40)])
+  assert.equal(filled, Array(5).fill('A 1 39000'), 'the gap is filled; of five behind the next one three, and the last')
+})
+
+test('without SACK each segment behind a gap has an ACK of its own', () => {
+  const lab = established()
+  const seq = seasoned(lab)
+  assert.is(burst(lab, seq, [0, ...upTo(20, 2)]).length, 20)
+})
+
 test('behind a segment that comes twice, too, and each duplicate is reported', () => {
   const lab = established({}, { options: [1, 1, 4, 2] })
   const seq = seasoned(lab)
