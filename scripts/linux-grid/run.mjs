@@ -45,7 +45,12 @@ const SYSCTLS = [
 ]
 /** Four windows of 4 MiB. */
 const QUEUE_FRAMES = 12_000
-const COUNTERS = ['RetransSegs', 'TCPTimeouts', 'TCPLossProbes', 'TCPFastRetrans', 'TCPSpuriousRTOs', 'TCPSACKReorder']
+/** What became of the window, too: how slow start ended, and which reductions were taken back. */
+const COUNTERS = [
+  ...['RetransSegs', 'TCPTimeouts', 'TCPLossProbes', 'TCPFastRetrans', 'TCPSpuriousRTOs', 'TCPSACKReorder'],
+  ...['TCPHystartTrainDetect', 'TCPHystartTrainCwnd', 'TCPHystartDelayDetect', 'TCPHystartDelayCwnd'],
+  ...['TCPFullUndo', 'TCPPartialUndo', 'TCPDSACKUndo', 'TCPLossUndo', 'TCPSackRecovery'],
+]
 
 const run = JSON.parse(process.argv[2])
 const children = []
