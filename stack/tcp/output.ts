@@ -250,6 +250,7 @@ function sendTailProbe(context: TcpContext, c: Connection): void {
       return
     }
     if (!sendAgain(context, c, c.segmentTail)) return
+    if (c.repairsSent === 0) c.repairMs = context.nowMs
   }
   context.counters.tailProbes++
   c.tailProbeOn = 1

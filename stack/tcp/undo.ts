@@ -19,8 +19,10 @@ export function rememberWindow(c: Connection, state: number): void {
   c.undoSequence = c.sndUna
   c.undoWindow = c.congestionWindow
   c.undoThreshold = c.slowStartThreshold
-  c.repairSegments = 0
-  c.repairsSent = 0
+  // What was sent again before and is still on its way counts with this reduction's repairs, as in Linux: its ACK echoes a
+  // time from before them, and proves nothing.
+  c.repairSegments = Math.ceil(c.retransmittedBytes / c.sendMss)
+  c.repairsSent = c.repairSegments
 }
 
 /** A retransmission has arrived a second time. */

@@ -48,6 +48,27 @@ test('Eifel: an ACK that echoes the retransmission changes nothing', () => {
   assert.ok(late.c.congestionWindow < before)
 })
 
+test('what the recovery before had sent again, and arrives in the next one, does not prove that one needless', () => {
+  const late = lab({ timestamps: true })
+  late.write(40)
+  late.pass(RTT_MS)
+  late.take()
+  late.ack(2, [[3, 12]])
+  assert.equal(late.take(), [2, 12, 13, 14, 15, 16, 17])
+  const repaired = late.hostTime()
+  late.pass(RTT_MS)
+  late.ack(2, [[13, 16]], { echo: repaired })
+  assert.ok(late.take().includes(12), 'lost in the recovery, and behind its end')
+  const repairedAgain = late.hostTime()
+  late.ack(12, [[13, 16]], { echo: repaired })
+  assert.is(late.counters.fastRetransmits, 2, 'a window of its own')
+  const window = late.c.congestionWindow
+  late.pass(RTT_MS)
+  late.ack(16, [], { echo: repairedAgain })
+  assert.is(late.counters.spuriousRecoveries, 0)
+  assert.ok(late.c.congestionWindow <= window, `${late.c.congestionWindow} of ${window}`)
+})
+
 test('D-SACK: when every retransmission has arrived twice the window comes back, after the recovery, too', () => {
   const late = reordered()
   const before = late.c.undoWindow
