@@ -313,9 +313,7 @@ export class ConnectionState {
   rackRttUs = 0
   rackFackValid = 0
   rackFack = 0
-  /** Times that the path was seen to reorder. */
-  rackReorderSeen = 0
-  /** The same for info.ts, ACK by ACK; and how far apart at most, in segments. */
+  /** ACKs that showed that the path reorders; and by how much at most, in segments. */
   reorderingsSeen = 0
   reorderingSegments = DUPLICATE_ACKS
   rackWindowMultiplier = 1

@@ -23,9 +23,7 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
     if (isAcknowledged && delivery.hasEcho !== 0 && ((delivery.echoMs - sentMs) | 0) < 0) return
   } else {
     updateMinRtt(c, delivery.nowMs, rttUs)
-    // Step 3: something sent earlier arrives after something sent later; also where one ACK reports both and they may have
-    // come in order: to wait a quarter of a round trip costs less than a needless recovery (docs/tcp.md).
-    if (c.rackFackValid !== 0 && seqLess(end, c.rackFack)) c.rackReorderSeen++
+    // Step 3: left of what an ACK before this one has reported; what one ACK reports has no order.
     if (delivery.hasFack !== 0 && seqLess(end, delivery.fack)) noteReordering(c, delivery, end)
   }
   if (c.rackFackValid === 0 || seqLess(c.rackFack, end)) {
@@ -40,7 +38,7 @@ export function rackDelivered(c: Connection, delivery: Delivery, end: number, se
   c.rackEnd = end
 }
 
-/** For info.ts, where one ACK counts once: what it reports has no order. And how far apart they came (Linux tcp_check_sack_reordering). */
+/** One ACK counts once; and how far apart they came (Linux tcp_check_sack_reordering). */
 function noteReordering(c: Connection, delivery: Delivery, end: number): void {
   if (delivery.reordered === 0) c.reorderingsSeen++
   delivery.reordered = 1

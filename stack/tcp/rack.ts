@@ -71,6 +71,6 @@ export function rackMarkTimedOut(c: Connection, scoreboard: Scoreboard, nowUs32:
 
 /** RFC 8985 6.2 step 4. */
 function reorderWindowUs(c: Connection): number {
-  if (c.rackReorderSeen === 0 && (c.recoveryState !== RECOVERY_NONE || c.sackedSegments >= DUPLICATE_ACKS)) return 0
+  if (c.reorderingsSeen === 0 && (c.recoveryState !== RECOVERY_NONE || c.sackedSegments >= DUPLICATE_ACKS)) return 0
   return Math.min((c.rackWindowMultiplier * c.minRttUs) >> 2, c.srttUs)
 }

@@ -13,6 +13,7 @@
  * Called by: ack.ts, timers.ts. Calls: the congestion control.
  */
 import type { TcpCounters } from '../counters.ts'
+import { DUPLICATE_ACKS } from '../limits.ts'
 import type { CongestionControl } from './congestion/congestion.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
@@ -174,9 +175,10 @@ export class LossRecovery implements Recovery {
     if (c.lostBytes > 0) this.enterFast(c, delivery)
   }
 
+  /** In order, as RFC 5681 3.1 has it; where the path reorders, whatever has arrived counts (Linux tcp_may_raise_cwnd). */
   private grow(c: Connection, delivery: Delivery): void {
-    if (delivery.deliveredBytes > 0 && delivery.ackedBytes > 0)
-      this.congestion.onAck(c, delivery.deliveredBytes, delivery.rttNewestUs)
+    const progress = delivery.ackedBytes > 0 || c.reorderingSegments > DUPLICATE_ACKS
+    if (delivery.deliveredBytes > 0 && progress) this.congestion.onAck(c, delivery.deliveredBytes, delivery.rttNewestUs)
   }
 
   /** RFC 5682 3.1, the SACK-enhanced version, as Linux has it. @returns true at the end of the recovery */
@@ -211,7 +213,6 @@ export class LossRecovery implements Recovery {
     else {
       this.counters.spuriousRecoveries++
       // RFC 8985 6.2 step 3 sees reordering only where nothing was sent again: this is the other case.
-      c.rackReorderSeen++
       c.reorderingsSeen++
     }
     restoreWindow(c)

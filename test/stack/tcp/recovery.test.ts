@@ -4,6 +4,7 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DUPLICATE_ACKS } from '../../../stack/limits.ts'
 import { pipeBytes } from '../../../stack/tcp/scoreboard.ts'
 import { RECOVERY_FAST, RECOVERY_NONE, RECOVERY_TIMEOUT } from '../../../stack/tcp/states.ts'
 import { QuotedPacket } from '../../../stack/transport-errors.ts'
@@ -53,6 +54,52 @@ golden('one loss, two SACKs: sent again after a reordering window of a quarter r
   lab.pass(1)
   assert.equal(lab.take(), [2])
 })
+
+golden(
+  'an ACK that moves on and has blocks is no sign of reordering (RFC 8985 6.2 step 3): the loss is repaired at once',
+  (lab) => {
+    lab.write(10)
+    lab.take()
+    lab.pass(RTT_MS)
+    lab.ack(4, [[5, 8]])
+    assert.is(lab.c.reorderingsSeen, 0)
+    assert.is(lab.take()[0], 4)
+    lab.pass(RTT_MS)
+    lab.ack(12)
+    assert.is(lab.counters.retransmitted, 1)
+  },
+)
+
+golden('what arrives left of what an ACK before has reported is, and opens the reordering window', (lab) => {
+  lab.write(10)
+  lab.take()
+  lab.pass(RTT_MS)
+  lab.ack(2, [[3, 5]])
+  lab.ack(5)
+  assert.is(lab.c.reorderingsSeen, 1)
+  lab.ack(5, [[6, 12]])
+  assert.equal(
+    lab.take().filter((number) => number < 12),
+    [],
+  )
+  lab.pass(10)
+  assert.is(lab.take()[0], 5, 'min_RTT / 4 = 10 ms')
+})
+
+for (const late of [3, 5])
+  golden(
+    `slow start counts what arrives behind a gap only where the path reorders by more than three segments: by ${late}`,
+    (lab) => {
+      lab.write(60)
+      lab.pass(RTT_MS)
+      lab.ack(2, [[1 + late, 2 + late]])
+      lab.ack(2 + late)
+      lab.pass(RTT_MS)
+      const window = lab.c.congestionWindow
+      lab.ack(2 + late, [[3 + late, 6 + late]])
+      assert.is(lab.c.congestionWindow - window, late > DUPLICATE_ACKS ? 3 * MSS : 0)
+    },
+  )
 
 golden('a burst of losses is repaired in one recovery, without a time-out', (lab) => {
   lab.write(10)

@@ -120,7 +120,7 @@ test('reordering seen without a retransmission opens the window, too, and never 
   late.pass(RTT_MS)
   late.ack(2, [[3, 4]])
   late.ack(4) // segment 2 came late, before anything was sent again
-  assert.is(late.c.rackReorderSeen, 1)
+  assert.is(late.c.reorderingsSeen, 1)
   late.c.rackWindowMultiplier = 100
   late.take()
   late.ack(4, [[5, 12]])
