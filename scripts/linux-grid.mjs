@@ -20,7 +20,7 @@ import { parseArgs } from 'node:util'
 
 const RUN = join(import.meta.dirname, 'linux-grid/run.mjs')
 const RUN_SECONDS_EXTRA = 60
-const LOSSY_FLOWS = 4
+const LOSSY_FLOWS = 16
 /** A window opens in so many round trips that a run has to be longer for this one to reach it. */
 const LONG_RTT_MS = 100
 

@@ -30,7 +30,7 @@ const HTTP_PORT = 80
 const START_TIMEOUT_MS = 15_000
 const WARM_UP_MS = 500
 
-const REGION_BYTES = 512 << 20
+const REGION_BYTES = 1024 << 20
 /** Requests are pipelined on one connection, so that the stream never pauses between two values. */
 const VALUE_BYTES = 16 << 20
 const CHUNK_BYTES = 256 << 10
