@@ -71,6 +71,8 @@ export interface TcpOptions {
   keepAliveProbes?: number
   /** RFC 5961 10, the whole host's (default CHALLENGE_ACKS_PER_SECOND). */
   challengeAcksPerSecond?: number
+  /** Least time between two answers to empty segments outside of the window, of one connection (default INVALID_ACK_INTERVAL_MS). */
+  invalidAckIntervalMs?: number
   /** The window shrinks after a pause (RFC 2861); default true. */
   slowStartAfterIdle?: boolean
   /** RFC 4821 probing for the path's MTU: only where long segments vanish, the default, or always (Linux tcp_mtu_probing 1, 2; it is 0 there). */

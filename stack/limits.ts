@@ -168,8 +168,6 @@ export const ACK_EVERY_SEGMENTS = 2
 export const WATCHFUL_SEGMENTS = 2048
 /** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
 export const QUICK_ACKS = 16
-/** What waits behind a cork goes after this; Linux tcp(7), TCP_CORK. */
-export const CORK_MS_MAX = 200
 /** Of the window a round trip; Linux tcp_pacing_ss_ratio, tcp_pacing_ca_ratio. */
 export const PACING_SLOW_START_PERCENT = 200
 export const PACING_AVOIDANCE_PERCENT = 120

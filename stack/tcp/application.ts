@@ -60,6 +60,8 @@ export interface ConnectionOptions {
    * with what is read, up to RECEIVE_LIMIT_BYTES.
    */
   receiveLimitBytes?: number
+  /** The window starts small and grows with what is read, up to the limit; default: where there is no `receiveLimitBytes`. */
+  receiveTuning?: boolean
   /**
    * Send queue size that `sendSpace` counts against. Without it, and without a low mark, it starts small and grows with the
    * congestion window, up to SEND_LIMIT_BYTES.

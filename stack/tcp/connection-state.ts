@@ -7,8 +7,8 @@
  *
  *        sndUna      sndNxt      sndMax      sendEnd          rcvNxt         rcvAdvertised
  *   ───────┼───────────┼───────────┼───────────┼──── FIN      ────┼────────────────┼──────
- *    acked │ in flight │ window    │ not sent  │               in │ window offered │ refused
- *          │           │ probe     │ yet       │            order │                │
+ *    acked │ in flight │ went with │ not sent  │               in │ window offered │ refused
+ *          │           │ the SYN   │ yet       │            order │                │
  *
  * Invariants:
  *  1. sndUna <= sndNxt <= sndMax, and all are <= sendEnd + 1 (the FIN has the number sendEnd).
@@ -107,9 +107,10 @@ export class ConnectionState {
   noDelay = 0
   /** 1: views are split where a segment is full. */
   fullSegments = 0
-  /* send-policy.ts: held back by the application; its ceiling has been reached; behind the last small segment sent. */
+  /* send-policy.ts: CORK_, held back by the application, and let go after all; sndUna then; behind the last small segment sent. */
   corked = 0
   corkDue = 0
+  corkSequence = 0
   smallEnd = 0
   /** When the next segment may leave (pacing.ts). */
   paceUs32 = 0

@@ -9,7 +9,9 @@ import { abortConnection, shutdownConnection } from './close.ts'
 import { ConnectionState } from './connection-state.ts'
 import { takeReceived } from './receive-queue.ts'
 import { endRecord } from './records.ts'
+import { CORK_LIFTED, CORK_MORE, CORK_SET } from './send-policy.ts'
 import { enqueueSend } from './send-queue.ts'
+import { seqDiff } from './seq.ts'
 import { ACK_NONE, ACK_NOW, STATE_CLOSED } from './states.ts'
 import { setKeepAlive } from './timer-arming.ts'
 
@@ -45,9 +47,14 @@ export class Connection extends ConnectionState {
     return takeReceived(this.context, this, limitBytes)
   }
 
-  /** Queues a chain of lines; the stack owns it from now on. Sent with this burst, or with Host.flush. */
-  send(chain: number): void {
+  /**
+   * Queues a chain of lines; the stack owns it from now on. Sent with this burst, or with Host.flush.
+   * @param more is going to be sent at once: a small segment waits for it, or for an ACK, and is not pushed (Linux MSG_MORE)
+   */
+  send(chain: number, more = false): void {
     enqueueSend(this.context, this, chain)
+    this.corked = more ? this.corked | CORK_MORE : this.corked & CORK_SET
+    if (more) this.corkSequence = this.sndUna
   }
 
   /** What is queued so far ends a record: no segment holds bytes of it and of what is sent later (Linux MSG_EOR). */
@@ -63,16 +70,18 @@ export class Connection extends ConnectionState {
   /** Small segments leave at once (RFC 9293 3.7.4), those that wait now included. */
   setNoDelay(noDelay: boolean): void {
     this.noDelay = noDelay ? 1 : 0
-    if (noDelay && this.state !== STATE_CLOSED) this.context.queueOutput(this)
+    if (!noDelay || this.state === STATE_CLOSED) return
+    if (this.corked !== 0 && seqDiff(this.sendEnd, this.sndNxt) > 0) this.corkDue = CORK_LIFTED
+    this.context.queueOutput(this)
   }
 
-  /** Until uncork only full segments leave, but nothing waits longer than 200 ms (Linux TCP_CORK; cork, send, uncork is MSG_MORE). */
+  /** Until uncork only full segments leave, but nothing waits longer than for an ACK (Linux TCP_CORK). */
   cork(): void {
-    this.corked = 1
+    this.corked |= CORK_SET
   }
 
   uncork(): void {
-    this.corked = 0
+    this.corked &= CORK_MORE
     this.corkDue = 0
     if (this.state !== STATE_CLOSED) this.context.queueOutput(this)
   }

@@ -60,7 +60,10 @@ export function receiveData(context: TcpContext, c: Connection, segment: Segment
   }
 }
 
-/** Cuts off what was received before, and what lies beyond the window that was offered. */
+/**
+ * Cuts off what was received before, and what lies beyond the window that was offered. But if nothing waits to be read the
+ * segment is taken whole: it is one, and its sender would have to send the rest of it again (Linux tcp_sequence).
+ */
 function trimToWindow(context: TcpContext, c: Connection, segment: Segment): void {
   const old = seqDiff(c.rcvNxt, segment.sequence)
   const beyond = seqDiff(seqAdd(segment.sequence, segment.payloadLength), c.rcvAdvertised)
@@ -74,7 +77,9 @@ function trimToWindow(context: TcpContext, c: Connection, segment: Segment): voi
     segment.sequence = seqAdd(segment.sequence, old)
     acknowledgeDisorder(context, c)
   }
-  if (beyond > 0) {
+  if (beyond > 0 && c.receiveQueuedBytes === 0 && segment.sequence === c.rcvNxt)
+    c.rcvAdvertised = seqAdd(c.rcvAdvertised, beyond + (segment.flags & FLAG_FIN))
+  else if (beyond > 0) {
     segment.payloadLength = Math.max(segment.payloadLength - beyond, 0)
     segment.flags &= ~FLAG_FIN
     acknowledge(context, c, ACK_NOW)
@@ -123,18 +128,22 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
 /**
  * The other lines of a segment whose first part was taken: if that was in order, and nothing waits behind, they go to
  * the receive queue as they are.
+ * @param firstBytes of the first part; if no more waits to be read the segment may be larger than the window
  * @returns false: they have to be looked at one by one
  */
 export function receiveRest(
   context: TcpContext,
   c: Connection,
   packet: ReceivedPacket,
+  firstBytes: number,
   sequence: number,
   bytes: number,
 ): boolean {
   if (sequence !== c.rcvNxt || c.reassemblyRoot !== NO_META || c.receiveFinished !== 0) return false
-  if (seqDiff(c.rcvAdvertised, sequence) < bytes) return false
+  const beyond = bytes - seqDiff(c.rcvAdvertised, sequence)
+  if (beyond > 0 && c.receiveQueuedBytes > firstBytes) return false
   if (holdsTooMuch(context, c.receiveQueuedLines + packet.restLines)) return false
+  if (beyond > 0) c.rcvAdvertised = seqAdd(c.rcvAdvertised, beyond)
   const { pool } = context
   for (let line = packet.rest; line !== NO_META; ) {
     const next = pool.next(line)
@@ -168,10 +177,14 @@ function viewOf(context: TcpContext, segment: Segment): number {
 /** Everything before the FIN is there. */
 function receiveFin(context: TcpContext, c: Connection): void {
   c.rcvNxt = seqAdd(c.rcvNxt, 1)
+  const shut = seqDiff(c.rcvNxt, c.rcvAdvertised) > 0
+  if (shut) c.rcvAdvertised = c.rcvNxt
   c.receiveFinished = 1
+  // Nothing comes behind it that a sender could repair otherwise: no duplicate is worth telling of (Linux tcp_fin).
+  c.dsackPending = 0
   context.queueNews(c, NEWS_RECEIVE)
   // The application most likely closes too, now: the ACK may ride on our FIN (Linux tcp_fin). A peer that has sent nothing, but in its SYN, is answered at once.
-  const mayWait = c.state === STATE_ESTABLISHED && c.dataSegmentsIn > 0
+  const mayWait = c.state === STATE_ESTABLISHED && c.dataSegmentsIn > 0 && !shut
   acknowledge(context, c, mayWait ? ACK_DELAYED : ACK_NOW)
   switch (c.state) {
     case STATE_ESTABLISHED:

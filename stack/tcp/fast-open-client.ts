@@ -3,7 +3,7 @@
  * that has given a cookie before; else the SYN asks for one.
  *
  *   connect({fastOpen}) ─► beginFastOpen      cookie known: synDataLimit bytes may go with the SYN
- *   output: syn.ts      ─► SYN, cookie, data  the data counts as sent for its ACK only, like the byte of a window probe
+ *   output: syn.ts      ─► SYN, cookie, data  the data counts as sent for its ACK only
  *   SYN-ACK             ─► endSynData         acknowledges SYN and data: done
  *                                             less of it: the rest is sent again at once (4.2.1)
  *

@@ -20,7 +20,7 @@ import type { Endpoints } from './demux.ts'
 import type { Listener } from './listen.ts'
 import { FAST_OPEN_COOKIE_BYTES } from './options.ts'
 import type { Segment } from './segment.ts'
-import { seqAdd } from './seq.ts'
+import { seqAdd, seqDiff } from './seq.ts'
 import { STATE_SYN_RECEIVED } from './states.ts'
 
 /* Connection.fastOpenOption. */
@@ -119,7 +119,10 @@ export function openFast(context: TcpContext, c: Connection, listener: Listener,
   if (c.state !== STATE_SYN_RECEIVED || segment.payloadLength === 0) return
   segment.sequence = seqAdd(segment.sequence, 1)
   segment.flags &= ~(FLAG_SYN | FLAG_FIN)
+  // What came with the SYN takes nothing from the window that its answer offers (Linux tcp_openreq_init_rwin).
+  const offered = seqDiff(c.rcvAdvertised, c.rcvNxt)
   receiveData(context, c, segment)
+  c.rcvAdvertised = seqAdd(c.rcvNxt, offered)
 }
 
 /** A word as its bytes stand in a packet, read in little-endian order. */

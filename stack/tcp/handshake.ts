@@ -41,7 +41,8 @@ export function initializeConnection(context: TcpContext, c: Connection, options
   c.userTimeoutMs = options.userTimeoutMs ?? 0
   c.announcedMss = options.mss ?? 0
   c.synRetriesMax = options.synRetries ?? context.tuning.synRetries
-  initializeReceiveWindow(c, context.tuning.receiveTuning && options.receiveLimitBytes === undefined)
+  const tuned = options.receiveTuning ?? options.receiveLimitBytes === undefined
+  initializeReceiveWindow(c, tuned && context.tuning.receiveTuning)
   c.receiveScale = context.windowScaling ? scaleFor(c.receiveLimitBytes) : 0
   c.quickAcks = QUICK_ACKS
   c.progressMs = context.nowMs

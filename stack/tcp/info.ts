@@ -224,6 +224,6 @@ function countInFlight(c: Connection, into: TcpInfo): void {
   for (let segment = c.segmentHead; segment !== NO_SEGMENT; segment = scoreboard.next(segment)) {
     if (scoreboard.isSacked(segment)) into.sacked++
     if (scoreboard.isLost(segment)) into.lost++
-    if (scoreboard.isRepairing(segment)) into.retrans++
+    if (scoreboard.isRepeat(segment)) into.retrans++
   }
 }

@@ -9,7 +9,7 @@
  * Called by: tcp.ts, once per segment. Only marks what is to be sent or told; that happens at the end of the burst.
  */
 import { NO_META } from '../../storage/layout.ts'
-import { INVALID_ACK_INTERVAL_MS, PAWS_AGE_MS } from '../limits.ts'
+import { PAWS_AGE_MS } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FLAG_URG, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import { processAck } from './ack.ts'
@@ -78,7 +78,7 @@ function partsInput(context: TcpContext, packet: ReceivedPacket): boolean {
   dispatch(context)
   const firstTaken = segment.bufferTaken !== 0
   const c = connectionOf(context)
-  if (firstTaken && c !== undefined && receiveRest(context, c, packet, sequence, restBytes)) {
+  if (firstTaken && c !== undefined && receiveRest(context, c, packet, segment.payloadLength, sequence, restBytes)) {
     if (fin === 0) return true
     segment.readEnd(seqAdd(sequence, restBytes))
     segment.flags = flags | fin
@@ -258,7 +258,8 @@ function recordTimestamp(context: TcpContext, c: Connection): void {
 
 /**
  * RFC 9293 table 6, with two allowances: an empty segment may stand exactly at the right edge, where a peer that has
- * filled the window acknowledges from; and a probe into a closed window is accepted for its ACK, without its byte.
+ * filled the window acknowledges from; and a probe into a closed window is accepted for its ACK, without its byte, a FIN
+ * with it.
  */
 function isAcceptable(c: Connection): boolean {
   const window = seqDiff(c.rcvAdvertised, c.rcvNxt)
@@ -267,6 +268,8 @@ function isAcceptable(c: Connection): boolean {
   if (length === 0) return distance >= 0 && distance <= window
   if (window === 0) {
     if (distance !== 0 || (segment.flags & FLAG_SYN) !== 0) return false
+    // A FIN alone needs no room, and comes again and again until it is taken (Linux tcp_data_queue).
+    if (segment.payloadLength === 0) return true
     segment.payloadLength = 0
     segment.flags &= ~FLAG_FIN
     c.ackPending = ACK_NOW
@@ -279,7 +282,7 @@ function isAcceptable(c: Connection): boolean {
 /** An ACK tells the peer where we are; empty segments get one at most every 500 ms, so that two ends cannot ping-pong. */
 function acknowledgeInvalid(context: TcpContext, c: Connection): void {
   if (segment.sequenceLength === 0) {
-    if (((context.nowMs - c.invalidAckMs) | 0) < INVALID_ACK_INTERVAL_MS) return
+    if (((context.nowMs - c.invalidAckMs) | 0) < context.tuning.invalidAckIntervalMs) return
     c.invalidAckMs = context.nowMs
     acknowledge(context, c, ACK_NOW)
     return

@@ -100,6 +100,9 @@ const KNOBS: readonly Knob[] = [
   number('frto', 0, 2, (options, value) => {
     options.frto = value !== 0
   }),
+  number('invalid_ratelimit', 0, 86_400_000, (options, value) => {
+    options.invalidAckIntervalMs = value
+  }),
   number('keepalive_intvl', 1, SECONDS_MAX, (options, value) => {
     options.keepAliveIntervalMs = value * SECOND_MS
   }),

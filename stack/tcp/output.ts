@@ -35,7 +35,7 @@ import { windowField } from './receive-queue.ts'
 import { recordLeft } from './records.ts'
 import { appendRun, runBytes } from './runs.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
-import { mayFill, maySendSmall, noteSent } from './send-policy.ts'
+import { mayFill, maySendSmall, noteSent, pushesEnd } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
@@ -173,7 +173,7 @@ function emitData(
   segmentBytes: number,
 ): boolean {
   const last = gather.bytes === unsent
-  const push = last || gather.bytes === record
+  const push = (last && pushesEnd(c)) || gather.bytes === record
   const fin = last && c.finQueued !== 0 && gather.bytes < peerLeft
   return emit(context, c, FLAG_ACK | (push ? FLAG_PSH : 0) | (fin ? FLAG_FIN : 0), segmentBytes)
 }
@@ -259,28 +259,28 @@ function sendTailProbe(context: TcpContext, c: Connection): void {
   armRetransmission(context, c)
 }
 
-/** The persist timer fired and the window did not take anything: one byte beyond it (RFC 9293 3.8.6.1). */
+/**
+ * The persist timer fired and the window did not take anything: the peer is asked, as for keep-alive. RFC 9293 3.8.6.1
+ * would send a byte, which a peer may take or not, and has to be kept track of (Linux tcp_xmit_probe_skb does neither).
+ */
 function sendProbe(context: TcpContext, c: Connection): void {
   c.probePending = 0
   if (c.sndNxt !== c.sndUna || !hasUnsent(c)) return
-  const sequence = c.sndUna
-  let flags = FLAG_ACK
-  if (c.sendEnd === sequence) flags |= FLAG_FIN
-  else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
-  if (c.sendEnd === sequence) clearGather(gather)
-  if (!writeAndPush(context, c, sequence, flags, false, 0)) return
-  // The byte counts as sent, for its ACK, but not as in flight: it is the timer's business.
-  if (c.sndMax === sequence) c.progressMs = context.nowMs
-  else countRetransmission(context, c, gather.bytes)
-  c.sndMax = seqMax(c.sndMax, seqAdd(sequence, 1))
+  if (c.probesUnanswered === 1 && c.backoff === 1) c.progressMs = context.nowMs
+  ask(context, c)
   context.counters.zeroWindowProbes++
 }
 
-/** A segment that makes a live peer answer: a number left of its window (RFC 9293 3.8.4). */
+/** RFC 9293 3.8.4. */
 export function sendKeepAlive(context: TcpContext, c: Connection): void {
+  ask(context, c)
+  context.counters.keepAliveProbes++
+}
+
+/** A segment that makes a live peer answer: empty, with a number left of its window (RFC 9293 3.10.7.4, first step). */
+function ask(context: TcpContext, c: Connection): void {
   clearGather(gather)
   writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false, 0)
-  context.counters.keepAliveProbes++
 }
 
 /** An ACK of its own, with all that there is to say. */
@@ -300,7 +300,7 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   const offset = c.sendNextOffset
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
-  const repeated = seqLess(sequence, c.sndMax) // begins with the byte of a window probe
+  const repeated = seqLess(sequence, c.sndMax) // went with the SYN
   if (!writeAndPush(context, c, sequence, flags, withData && !repeated, segmentBytes)) return false
   if (withData) {
     c.sendNextMeta = gather.nextMeta

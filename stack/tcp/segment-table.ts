@@ -102,6 +102,12 @@ export class SegmentTable {
     return (this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]! & RETRANSMITTED) !== 0
   }
 
+  /** On its way with bytes that went before, be it with the SYN. */
+  isRepeat(segment: number): boolean {
+    const flags = this.words[(segment << WORDS_SHIFT) + S_OFFSET_FLAGS]!
+    return (flags & RETRANSMITTED) !== 0 || (flags & (REPEATED | LOST | SACKED)) === REPEATED
+  }
+
   /* --- for the scoreboard --- */
 
   /** The segment behind this one, or behind the SACKed run that begins here. */

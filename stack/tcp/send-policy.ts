@@ -7,6 +7,16 @@
 import type { Connection } from './connection.ts'
 import { seqLess, seqLessEqual } from './seq.ts'
 
+/* Connection.corked: bits. */
+/** Until it is taken away (Linux TCP_CORK). */
+export const CORK_SET = 1
+/** The application has said with its last data that more comes (Linux MSG_MORE): until then, or until an ACK. */
+export const CORK_MORE = 2
+
+/* Connection.corkDue: what waits goes once, because it has waited long enough; because of noDelay. */
+export const CORK_OVERDUE = 1
+export const CORK_LIFTED = 2
+
 /** RFC 9293 3.8.6.2.1: a window smaller than the segment is used only if it is large for this peer. */
 export function mayFill(c: Connection, usable: number, peerLeft: number): boolean {
   if (usable < peerLeft) return usable >= c.sendMss // the congestion window is what limits
@@ -20,9 +30,19 @@ export function mayFill(c: Connection, usable: number, peerLeft: number): boolea
  */
 export function maySendSmall(c: Connection, bytes: number, unsent: number): boolean {
   if (bytes < unsent || bytes >= c.sendMss || c.finQueued !== 0) return true
-  if (c.corked !== 0) return c.corkDue !== 0
+  if (isCorked(c)) return c.corkDue !== 0
   if (c.noDelay !== 0 || c.sndNxt === c.sndUna) return true
   return !isSmallInFlight(c) || seqLess(c.sndNxt, c.sndMax)
+}
+
+/** MSG_MORE holds until the next ACK: Linux forgets about it there. */
+function isCorked(c: Connection): boolean {
+  return (c.corked & CORK_SET) !== 0 || (c.corked !== 0 && c.corkSequence === c.sndUna)
+}
+
+/** Whether the end of all that is queued is worth PSH (RFC 9293 3.9.1.2): not if the application has said that more comes. */
+export function pushesEnd(c: Connection): boolean {
+  return (c.corked & CORK_MORE) === 0 || c.corkDue === CORK_OVERDUE
 }
 
 /** A segment with new data was sent. @param end behind its last byte */

@@ -92,7 +92,7 @@ export function acknowledgeSent(context: TcpContext, c: Connection, bytes: numbe
   const pool = context.pool
   const before = c.sendQueuedBytes
   c.sendQueuedBytes -= bytes
-  // An acknowledgement may pass sndNxt by the byte of a window probe: the cursor goes along.
+  // An acknowledgement may pass sndNxt by what went with the SYN: the cursor goes along.
   const moved = seqDiff(c.sndUna, c.sndNxt) > 0
   let left = bytes + c.sendHeadOffset
   let meta = c.sendHead
@@ -168,7 +168,7 @@ export function clearGather(gather: Gather): void {
 
 /**
  * The number for a segment without data: behind everything that was sent, but never right of the peer's window, where the
- * segment would be refused and with it what it acknowledges. A window probe, or a window that has shrunk, makes the
+ * segment would be refused and with it what it acknowledges. A window that has shrunk makes the
  * difference: two ends that are both full would not hear each other (Linux tcp_acceptable_seq).
  */
 export function acceptableSequence(c: Connection): number {

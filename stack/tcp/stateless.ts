@@ -9,7 +9,9 @@ import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
 import { beginSegment, finishSegment } from './frame.ts'
 import { TIMESTAMPS_PADDED_BYTES, writeTimestamps } from './options.ts'
+import { WINDOW_FIELD_MAX } from './receive-queue.ts'
 import type { Segment } from './segment.ts'
+import { seqDiff } from './seq.ts'
 
 /** RFC 9293 3.10.7.1: the reset takes its number from the ACK field, or acknowledges what the segment took. */
 export function sendResetFor(context: TcpContext, segment: Segment): void {
@@ -42,7 +44,9 @@ export function sendConnectionReset(context: TcpContext, c: Connection, sequence
   if (at < 0) return
   if (options > 0)
     writeTimestamps(context.transmitter.view, at + TCP_HEADER_BYTES, (context.nowMs + c.tsOffset) | 0, c.tsRecent)
-  finishSegment(context, at, c, sequence, c.rcvNxt, FLAG_RST | FLAG_ACK, 0, options, 0, 0)
+  // A window says nothing here, but is what a middlebox that checks for one expects (Linux tcp_send_active_reset).
+  const window = Math.min(Math.max(seqDiff(c.rcvAdvertised, c.rcvNxt), 0) >>> c.receiveScale, WINDOW_FIELD_MAX)
+  finishSegment(context, at, c, sequence, c.rcvNxt, FLAG_RST | FLAG_ACK, window, options, 0, 0)
   context.ip.end()
   context.counters.resetsSent++
 }

@@ -21,7 +21,7 @@ import { WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { maximumSegmentSize } from './segment-size.ts'
 import { clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqMax } from './seq.ts'
-import { ACK_NONE, STATE_SYN_RECEIVED } from './states.ts'
+import { ACK_NONE, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
 import { armRetransmission } from './timer-arming.ts'
 
 const gather = new Gather()
@@ -32,15 +32,24 @@ export function sendSyn(context: TcpContext, c: Connection): void {
   c.synPending = 0
   armRetransmission(context, c)
   if (!writeSyn(context, c)) return // no buffer: the timer tries again
+  const again = c.backoff > 0 || (c.state === STATE_SYN_SENT && c.segmentsOut > 0)
   c.segmentsOut++
-  if (c.backoff > 0) {
+  if (again) {
     context.counters.retransmitted++
     c.totalRetransmitted++
   }
-  c.synTiming = c.backoff === 0 ? 1 : 0 // Karn: not if it was sent twice
+  c.synTiming = again ? 0 : 1 // Karn: not if it was sent twice
   c.synSentUs32 = context.nowUs32
   c.lastAckSent = c.rcvNxt
   c.ackPending = ACK_NONE
+}
+
+/** The data of the SYN was too much for the path: the SYN goes again without, at once (Linux tcp_simple_retransmit). */
+export function repeatPlainSyn(context: TcpContext, c: Connection): void {
+  c.synDataLimit = 0
+  c.fastOpenOption = FAST_OPEN_NONE
+  c.synPending = 1
+  context.queueOutput(c)
 }
 
 /** The segment itself. @returns false if there was no buffer for it */

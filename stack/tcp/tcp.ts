@@ -29,6 +29,7 @@ import { availableBytes, offerWindow, WINDOW_FIELD_MAX } from './receive-queue.t
 import { seqLess, seqLessEqual } from './seq.ts'
 import { NO_SLOT } from './slots.ts'
 import { NEWS_RECEIVE, NEWS_SEND_SPACE, STATE_SYN_SENT } from './states.ts'
+import { repeatPlainSyn } from './syn.ts'
 import { connectionTimer } from './timers.ts'
 import { tuningOf } from './tuning.ts'
 
@@ -213,7 +214,11 @@ export class Tcp implements TransportErrors {
 
   onTooBig(quoted: QuotedPacket, mtu: number): void {
     const c = this.inFlight(quoted)
-    if (c === undefined || !lowerPathMtu(this.context, c, mtu)) return
+    if (c === undefined) return
+    const before = c.pathMtu
+    const shorter = lowerPathMtu(this.context, c, mtu)
+    if (c.state === STATE_SYN_SENT && c.synDataLimit > 0 && c.pathMtu < before) repeatPlainSyn(this.context, c)
+    if (!shorter) return
     this.context.scoreboard.markLongerLost(c, c.sendMss)
     this.context.queueOutput(c)
   }

@@ -6,7 +6,7 @@
  *                           + 2  keep-alive; in FIN-WAIT-2 the end of the wait
  */
 
-import { CORK_MS_MAX, DELAYED_ACK_MS } from '../limits.ts'
+import { DELAYED_ACK_MS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { currentRtoMs } from './rtt.ts'
@@ -48,9 +48,9 @@ export function armPersist(context: TcpContext, c: Connection): void {
   armLossTimer(context, c, LOSS_TIMER_PERSIST, currentRtoMs(c))
 }
 
-/** Data waits behind a cork (send-policy.ts). */
+/** Data waits behind a cork (send-policy.ts): as long as it would wait for an ACK, 200 ms or more (Linux tcp_check_probe_timer). */
 export function armCork(context: TcpContext, c: Connection): void {
-  armLossTimer(context, c, LOSS_TIMER_CORK, CORK_MS_MAX)
+  armLossTimer(context, c, LOSS_TIMER_CORK, currentRtoMs(c))
 }
 
 /** New data was sent, or acknowledged: the probe where there may be one (RFC 8985 7.2), else the time-out. */

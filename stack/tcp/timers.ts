@@ -12,7 +12,9 @@ import type { TcpContext } from './context.ts'
 import { sendKeepAlive } from './output.ts'
 import { detectBlackHole } from './path-mtu.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
+import { CORK_OVERDUE } from './send-policy.ts'
 import { acceptableSequence } from './send-queue.ts'
+import { seqAdd } from './seq.ts'
 import { sendConnectionReset } from './stateless.ts'
 import {
   ACK_DELAYED,
@@ -80,7 +82,7 @@ function onLossTimer(context: TcpContext, c: Connection): void {
       onPersist(context, c)
       break
     case LOSS_TIMER_CORK:
-      c.corkDue = 1
+      c.corkDue = CORK_OVERDUE
       context.queueOutput(c)
       break
     case LOSS_TIMER_REORDER:
@@ -144,8 +146,8 @@ function onPersist(context: TcpContext, c: Connection): void {
 function onKeepAlive(context: TcpContext, c: Connection): void {
   const idleMs = keepAliveIdle(context, c)
   const silentMs = (context.nowMs - c.lastHeardMs) | 0
-  if (c.sndUna !== c.sndMax) {
-    armKeepAlive(context, c, idleMs) // retransmission finds out
+  if (c.sndUna !== seqAdd(c.sendEnd, c.finQueued)) {
+    armKeepAlive(context, c, idleMs) // retransmission, or a window probe, finds out
     return
   }
   if (silentMs < idleMs) {
@@ -153,6 +155,7 @@ function onKeepAlive(context: TcpContext, c: Connection): void {
     return
   }
   if (c.keepAliveProbes >= c.keepAliveProbesMax) {
+    sendConnectionReset(context, c, acceptableSequence(c)) // in case that the peer is alive and deaf (Linux tcp_keepalive_timer)
     giveUp(context, c)
     return
   }
@@ -161,9 +164,8 @@ function onKeepAlive(context: TcpContext, c: Connection): void {
   armKeepAlive(context, c, c.keepAliveIntervalMs)
 }
 
-/** RFC 9293 3.8.3: R2 has passed. The peer gets a RST in case it is alive and deaf. */
+/** RFC 9293 3.8.3: R2 has passed, and whatever was sent was sent in vain: so would be a RST. */
 function giveUp(context: TcpContext, c: Connection): void {
-  sendConnectionReset(context, c, acceptableSequence(c))
   endConnection(context, c, CLOSE_TIMEOUT)
 }
 

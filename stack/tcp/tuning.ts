@@ -6,6 +6,7 @@ import type { TcpOptions } from '../host-options.ts'
 import {
   CHALLENGE_ACKS_PER_SECOND,
   FIN_WAIT_2_MS,
+  INVALID_ACK_INTERVAL_MS,
   KEEP_ALIVE_IDLE_MS,
   KEEP_ALIVE_INTERVAL_MS,
   KEEP_ALIVE_PROBES,
@@ -39,6 +40,7 @@ export interface Tuning {
   readonly keepAliveIntervalMs: number
   readonly keepAliveProbes: number
   readonly challengeAcksPerSecond: number
+  readonly invalidAckIntervalMs: number
   readonly slowStartAfterIdle: boolean
   readonly receiveTuning: boolean
   readonly pacing: boolean
@@ -63,6 +65,7 @@ export function tuningOf(options: TcpOptions): Tuning {
     keepAliveIntervalMs: options.keepAliveIntervalMs ?? KEEP_ALIVE_INTERVAL_MS,
     keepAliveProbes: options.keepAliveProbes ?? KEEP_ALIVE_PROBES,
     challengeAcksPerSecond: options.challengeAcksPerSecond ?? CHALLENGE_ACKS_PER_SECOND,
+    invalidAckIntervalMs: options.invalidAckIntervalMs ?? INVALID_ACK_INTERVAL_MS,
     slowStartAfterIdle: options.slowStartAfterIdle ?? true,
     receiveTuning: options.receiveTuning ?? true,
     pacing: options.pacing ?? false,

@@ -33,6 +33,7 @@ export function socket(process: ScriptProcess, call: Call): Attempt {
     const Socket = datagrams ? DatagramSocket : ScriptSocket
     const created = new Socket(process.network, {
       receiveLimitBytes: receiveMaxBytes,
+      receiveTuning: true,
       sendLimitBytes: sendMaxBytes,
       fullSegments: true, // the kernel's sockets copy: writes leave no seams
     })

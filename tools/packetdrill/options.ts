@@ -101,7 +101,6 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
     set(socket, value) {
       options(socket).noDelay = value !== 0
       socket.connection?.setNoDelay(value !== 0)
-      if (value !== 0) socket.pushCorked()
       return undefined
     },
     initial: 0,
@@ -177,6 +176,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
       const bytes = Math.max(value * 2, RECEIVE_BUFFER_MIN)
       socket.options.set('SO_RCVBUF', bytes)
       options(socket).receiveLimitBytes = bytes >> 1
+      options(socket).receiveTuning = false
       if (socket.connection !== undefined) socket.connection.receiveLimitBytes = bytes >> 1
       return undefined
     },

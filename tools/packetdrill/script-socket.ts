@@ -77,7 +77,6 @@ export class ScriptSocket implements Application {
   /** connect has returned, and waits for data (TCP_FASTOPEN_CONNECT). */
   private deferred: { readonly address: string; readonly port: number } | undefined
   private fastOpenKey: Uint8Array | undefined
-  private corked = false
   /** A write or a poll found no room: it is told when there is some. */
   private wantsRoom = false
 
@@ -336,30 +335,28 @@ export class ScriptSocket implements Application {
     if (this.role === 'connecting') return undefined
     // Who waits is woken only when there is more than a little room.
     if (this.wantsRoom && !this.nonBlocking && !this.checkRoom()) return undefined
-    if (more) connection.cork()
-    const taken = this.queue(connection, bytes)
+    const taken = this.queue(connection, bytes, more)
     this.wantsRoom = taken < bytes
     if (taken === 0 && bytes > 0) return undefined
     if ((flags & MSG_EOR) !== 0 && taken === bytes) connection.endRecord()
     this.errors.wrote(taken, (flags & MSG_ZEROCOPY) !== 0)
-    if (!more && !this.corked) connection.uncork()
     this.network.flush()
     return done(taken)
   }
 
   /** Queues as much as there is room for. @returns how much */
-  private queue(connection: Connection, bytes: number): number {
+  private queue(connection: Connection, bytes: number, more: boolean): number {
     const { sendBuffer } = this
     if (!sendBuffer.counts) {
       const taken = Math.min(bytes, connection.sendSpace)
-      connection.send(this.network.zeros(taken))
+      connection.send(this.network.zeros(taken), more)
       return taken
     }
     let left = bytes
     while (left > 0) {
       const taken = sendBuffer.take(connection, left)
       if (taken === 0) break
-      connection.send(this.network.zeros(taken))
+      connection.send(this.network.zeros(taken), more)
       left -= taken
       // A piece that is full leaves at once, as far as it may.
       if (left > 0) this.network.flush()
@@ -369,16 +366,8 @@ export class ScriptSocket implements Application {
 
   /** TCP_CORK: small segments wait. */
   cork(on: boolean): void {
-    this.corked = on
     if (on) this.connection?.cork()
     else this.connection?.uncork()
-  }
-
-  /** TCP_NODELAY sends what waits behind a cork, and leaves the cork in. */
-  pushCorked(): void {
-    this.connection?.uncork()
-    this.network.flush()
-    if (this.corked) this.connection?.cork()
   }
 
   /** After a turn of the network: what was sent and acknowledged. */

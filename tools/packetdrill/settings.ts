@@ -115,7 +115,6 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_notsent_lowat: ['4294967295', '-1'],
   tcp_no_metrics_save: ANY,
   tcp_autocorking: ANY,
-  tcp_invalid_ratelimit: ['500'],
   tcp_min_rtt_wlen: ['300'],
   tcp_rfc1337: ['1'],
   tcp_abort_on_overflow: ['0'],

@@ -54,23 +54,49 @@ test('a corked connection sends full segments only, and the rest when it is unco
   assert.equal(lab.peer.take(), [`PA ${1 + MSS} 1 300`])
 })
 
-test('nothing waits behind a cork longer than 200 ms', () => {
+test('nothing waits behind a cork longer than for an ACK', () => {
   const lab = established({ noDelay: true })
   lab.c.cork()
   send(lab, 100)
   const start = lab.peer.nowUs
-  lab.peer.advanceMs(199)
+  lab.peer.advanceMs(200)
   assert.equal(lab.peer.take(), [])
   lab.peer.advanceMs(1)
-  assert.is(lab.peer.sent[0]?.atUs, start + 200_000)
+  assert.is(lab.peer.sent[0]?.atUs, start + 201_000)
   assert.equal(lab.peer.take(), ['PA 1 1 100'])
   lab.peer.send('A', { seq: 1, ack: 101 })
   send(lab, 50)
-  lab.peer.advanceMs(199)
+  lab.peer.advanceMs(200)
   assert.equal(lab.peer.take(), [], 'the next one waits as long again')
   lab.peer.advanceMs(1)
   assert.equal(lab.peer.take(), ['PA 101 1 50'])
   assert.is(lab.peer.host.counters.tcp.zeroWindowProbes, 0)
+})
+
+test('what is said to go on waits for the rest, for an ACK, or as long as behind a cork, and is not pushed (Linux MSG_MORE)', () => {
+  const lab = established({ noDelay: true })
+  const { c, peer } = lab
+  const more = (bytes: number): void => {
+    c.send(chainOf(peer.pool, patternBytes(bytes)), true)
+    peer.poll()
+  }
+  more(10)
+  assert.equal(peer.take(), [])
+  send(lab, 5)
+  assert.equal(peer.take(), ['PA 1 1 15'])
+  more(20)
+  assert.equal(peer.take(), [])
+  peer.send('A', { seq: 1, ack: 16 })
+  assert.equal(peer.take(), ['A 16 1 20'], 'an ACK lets it go')
+  peer.send('A', { seq: 1, ack: 36 })
+  more(30)
+  c.setNoDelay(true)
+  peer.poll()
+  assert.equal(peer.take(), ['A 36 1 30'], 'and so does who asks for no delay')
+  peer.send('A', { seq: 1, ack: 66 })
+  more(40)
+  peer.advanceMs(250)
+  assert.equal(peer.take().slice(0, 1), ['PA 66 1 40'], 'nothing more has come')
 })
 
 test('a FIN goes through a cork, with what waits', () => {
