@@ -14,8 +14,6 @@ import { showOption } from './show-packet.ts'
 
 const ECN_BITS: Readonly<Record<Exclude<EcnField, 'unchecked'>, number>> = { noecn: 0, ect1: 1, ect0: 2, ce: 3 }
 const FLAG_NAMES = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'W', 'A']
-/** Slack of timestamp values, ticks: script and stack may sit on different sides of a tick. */
-const TICK_SLACK = 2
 
 export function ecnBits(ecn: EcnField): number {
   return ecn === 'unchecked' ? 0 : ECN_BITS[ecn]
@@ -24,12 +22,14 @@ export function ecnBits(ecn: EcnField): number {
 /**
  * What is different, in words; undefined if nothing is.
  * @param scriptTimestamp the live timestamp by the script's clock; undefined: values are not compared
+ * @param timestampSlack ticks by which it may differ
  */
 export function mismatch(
   spec: PacketAction,
   packet: LivePacket,
   tcp: LiveTcp | undefined,
   scriptTimestamp: number | undefined,
+  timestampSlack: number,
 ): string | undefined {
   const ip = ipMismatch(spec, packet)
   if (ip !== undefined) return ip
@@ -39,7 +39,7 @@ export function mismatch(
   }
   if (spec.body.protocol === 'tcp') {
     if (tcp === undefined) return 'not TCP'
-    return tcpMismatch(spec.body, tcp, scriptTimestamp)
+    return tcpMismatch(spec.body, tcp, scriptTimestamp, timestampSlack)
   }
   return 'an ICMP packet cannot be expected'
 }
@@ -52,7 +52,12 @@ function ipMismatch(spec: PacketAction, packet: LivePacket): string | undefined 
   return ttl >= 0 ? different('time to live', ttl, packet.ttl) : undefined
 }
 
-function tcpMismatch(spec: TcpSpec, tcp: LiveTcp, scriptTimestamp: number | undefined): string | undefined {
+function tcpMismatch(
+  spec: TcpSpec,
+  tcp: LiveTcp,
+  scriptTimestamp: number | undefined,
+  timestampSlack: number,
+): string | undefined {
   return (
     different('flags', showFlags(spec.flags), showFlags(tcp.flags)) ??
     different('sequence number', spec.sequence, tcp.sequence) ??
@@ -60,7 +65,9 @@ function tcpMismatch(spec: TcpSpec, tcp: LiveTcp, scriptTimestamp: number | unde
     (spec.acknowledgement >= 0 ? different('ack', spec.acknowledgement, tcp.acknowledgement) : undefined) ??
     (spec.window >= 0 ? different('win', spec.window, tcp.window) : undefined) ??
     different('urg', spec.urgent, tcp.urgent) ??
-    (spec.options === undefined ? undefined : optionsMismatch(spec.options, tcp.options, scriptTimestamp))
+    (spec.options === undefined
+      ? undefined
+      : optionsMismatch(spec.options, tcp.options, scriptTimestamp, timestampSlack))
   )
 }
 
@@ -68,6 +75,7 @@ function optionsMismatch(
   expected: readonly TcpOptionSpec[],
   actual: readonly TcpOptionSpec[],
   scriptTimestamp: number | undefined,
+  timestampSlack: number,
 ): string | undefined {
   // The end of the list only pads.
   const wanted = expected.filter((option) => option.kind !== 'eol')
@@ -78,7 +86,7 @@ function optionsMismatch(
     if (option.kind === 'timestamps' && live.kind === 'timestamps') {
       if (option.echo !== live.echo) return different('TS ecr', option.echo, live.echo)
       if (scriptTimestamp === undefined) continue
-      if (Math.abs((option.value - scriptTimestamp) | 0) > TICK_SLACK)
+      if (Math.abs((option.value - scriptTimestamp) | 0) > timestampSlack)
         return different('TS val', option.value, scriptTimestamp)
     } else if (showOption(option) !== showOption(live))
       return `option: expected ${showOption(option)}, got ${showOption(live)}`

@@ -42,6 +42,8 @@ export interface PeerOptions {
   readonly segmentBytes: number
   /** --tcp_ts_tick_usecs; 0: timestamp values are not compared. */
   readonly timestampTickUs: number
+  /** By how much they may differ by now, µs. */
+  readonly timestampSlackUs: () => number
 }
 
 export class Peer {
@@ -168,7 +170,9 @@ export class Peer {
     const timestamp = this.liveTimestamp(packet.tcp)
     const clock =
       this.options.timestampTickUs > 0 && timestamp !== undefined ? this.flow!.scriptTimestamp(timestamp) : undefined
-    const difference = mismatch(action, packet, shown, clock)
+    const { timestampTickUs, timestampSlackUs } = this.options
+    const slack = clock === undefined ? 0 : Math.floor(timestampSlackUs() / timestampTickUs)
+    const difference = mismatch(action, packet, shown, clock, slack)
     if (difference !== undefined)
       throw new ScriptFailure(
         line,

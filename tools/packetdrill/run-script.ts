@@ -30,6 +30,8 @@ import { setVariables } from './tcp-variables.ts'
 
 /** packetdrill's own: two ticks of a kernel with 500 Hz. */
 const TOLERANCE_US = 4000
+/** And of the time since the event before, as a kernel's timers are late by up to an eighth (packetdrill, verify_time). */
+const TOLERANCE_PERCENT = 12.5
 /** Virtual time that a script may take, and that it waits for a packet without a time. */
 const SCRIPT_US_MAX = 24 * 3600 * 1_000_000
 const ANY_TIME_US_MAX = 600 * 1_000_000
@@ -76,6 +78,9 @@ class ScriptRun {
   private readonly print: (text: string) => void
   private readonly settings = new Settings()
   private readonly toleranceUs: number
+  private readonly tolerancePercent: number
+  /** When the event before was due, µs of the script. */
+  private lastDueUs = 0
   private readonly network: ScriptNetwork
   private readonly process: ScriptProcess
   private readonly peer: Peer
@@ -89,6 +94,7 @@ class ScriptRun {
     for (const { text, line } of script.setup) runCommands(text, line, this.settings, false)
     const timestampTickUs = this.readOptions()
     this.toleranceUs = this.numberOption('tolerance_usecs', TOLERANCE_US)
+    this.tolerancePercent = this.numberOption('tolerance_percent', TOLERANCE_PERCENT)
     checkSupported(script)
     this.network = new ScriptNetwork(this.settings)
     this.process = new ScriptProcess(this.network, this.settings, this.toleranceUs)
@@ -98,6 +104,7 @@ class ScriptRun {
       mtu: this.settings.mtu,
       segmentBytes,
       timestampTickUs,
+      timestampSlackUs: () => this.tolerance(this.network.scriptUs),
     })
     this.peer.datagramPorts = () => this.process.datagrams?.ports
     this.peer.startsAnew = (remotePort) => this.process.startsAnew(remotePort)
@@ -145,7 +152,7 @@ class ScriptRun {
   private numberOption(name: string, otherwise: number): number {
     const value = this.script.options.get(name)
     if (value === undefined) return otherwise
-    if (!/^\d+$/.test(value)) throw new ScriptError(1, `--${name}=${value} is no number`)
+    if (!/^\d+(\.\d+)?$/.test(value)) throw new ScriptError(1, `--${name}=${value} is no number`)
     return Number(value)
   }
 
@@ -158,13 +165,15 @@ class ScriptRun {
     const beforeUs = this.network.scriptUs
     const [startUs, endUs] = this.window(event.time, beforeUs)
     if (startUs > SCRIPT_US_MAX) throw new ScriptError(line, 'the script goes on for more than a day')
+    const toleranceUs = this.tolerance(startUs - this.lastDueUs)
+    this.lastDueUs = startUs
     if (action.kind === 'packet' && !action.inbound) {
-      this.expectPacket(action, line, event.time, startUs, endUs)
+      this.expectPacket(action, line, event.time, startUs, endUs, toleranceUs)
       return
     }
     this.waitUntil(startUs)
     const lateUs = this.network.scriptUs - endUs
-    if (event.time.kind !== 'any' && lateUs > this.toleranceUs)
+    if (event.time.kind !== 'any' && lateUs > toleranceUs)
       throw new ScriptFailure(
         line,
         `the event is due at ${seconds(startUs)}, the one before it was over ${lateUs} µs later`,
@@ -194,9 +203,21 @@ class ScriptRun {
     return [base + time.us, base + time.endUs]
   }
 
-  private expectPacket(action: PacketAction, line: number, time: EventTime, startUs: number, endUs: number): void {
+  /** By how much something may be early or late that is due so long behind the event before. */
+  private tolerance(sinceUs: number): number {
+    return Math.max(this.toleranceUs, (sinceUs * this.tolerancePercent) / 100)
+  }
+
+  private expectPacket(
+    action: PacketAction,
+    line: number,
+    time: EventTime,
+    startUs: number,
+    endUs: number,
+    toleranceUs: number,
+  ): void {
     const any = time.kind === 'any'
-    const lastUs = any ? startUs + ANY_TIME_US_MAX : endUs + this.toleranceUs
+    const lastUs = any ? startUs + ANY_TIME_US_MAX : endUs + toleranceUs
     const found = this.advance(lastUs, () => this.peer.hasPacket)
     if (!found)
       throw new ScriptFailure(
@@ -204,7 +225,7 @@ class ScriptRun {
         `no packet until ${seconds(lastUs)}\n    expected ${action.text}\n    actual   nothing`,
       )
     const sentUs = this.peer.take(action, line) - (this.network.nowUs - this.network.scriptUs)
-    if (any || (sentUs >= startUs - this.toleranceUs && sentUs <= lastUs)) return
+    if (any || (sentUs >= startUs - toleranceUs && sentUs <= lastUs)) return
     const expected = startUs === endUs ? seconds(startUs) : `${seconds(startUs)} to ${seconds(endUs)}`
     throw new ScriptFailure(line, `sent at ${seconds(sentUs)}, expected at ${expected}\n    expected ${action.text}`)
   }

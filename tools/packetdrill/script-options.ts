@@ -20,7 +20,7 @@ export const SCRIPT_OPTIONS: Readonly<Record<string, string>> = {
   bind_port: 'changes nothing',
   connect_port: 'changes nothing',
   speed: 'changes nothing',
-  tolerance_percent: 'changes nothing',
+  tolerance_percent: 'the same, of the time since the event before; the larger of the two counts',
   non_fatal: 'changes nothing',
   verbose: 'changes nothing',
   send_omit_free: 'changes nothing: what is sent is never reused',
