@@ -36,8 +36,17 @@ export interface TcpOptions {
   tailProbes?: boolean
   /** RFC 5682 detection of needless time-outs; default true (Linux tcp_frto). */
   frto?: boolean
-  /** RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. */
-  ecn?: 0 | 1 | 2
+  /**
+   * RFC 3168: 0 never, 1 asked for and accepted, 2 accepted when the peer asks, the default. RFC 9768 (Accurate ECN), and
+   * RFC 3168 where the peer has only that: 3 asked for and accepted, 4 accepted, with RFC 3168 asked for, 5 accepted.
+   */
+  ecn?: 0 | 1 | 2 | 3 | 4 | 5
+  /** Accurate ECN's option: 0 never, 1 when it has something to tell, 2 always, the default, 3 even where it does not get through. */
+  ecnOption?: 0 | 1 | 2 | 3
+  /** With 1: times a round trip that it goes in any case (default ECN_OPTION_BEACON). */
+  ecnOptionBeacon?: number
+  /** SYNs that are lost are sent again without asking, and what nobody can have sent is not believed; default true. */
+  ecnFallback?: boolean
   /**
    * RFC 7413, for all listeners that do not say it themselves: data of a SYN with a cookie is taken before the handshake
    * is over; default false.
@@ -57,6 +66,8 @@ export interface TcpOptions {
   /** SYNs, and SYN-ACKs, sent again before giving up (default SYN_RETRIES_MAX, SYN_ACK_RETRIES_MAX). */
   synRetries?: number
   synAckRetries?: number
+  /** SYNs that are sent again, beside synRetries, before time-outs double (Linux tcp_syn_linear_timeouts, 4 there); default 0: RFC 6298 (5.5). */
+  synLinearTimeouts?: number
   /** Retransmissions, or probes of a shut window, before giving up (default RETRIES_MAX). */
   retries?: number
   /** The same when this side has closed and only waits for the end (default ORPHAN_RETRIES_MAX). */

@@ -166,6 +166,9 @@ export const ACK_EVERY_SEGMENTS = 2
  * the next sign comes in time, and a clean fast path pays for each loss with a thousand ACKs at most.
  */
 export const WATCHFUL_SEGMENTS = 2048
+/** When Accurate ECN's option goes, and how often a round trip at least; Linux tcp_ecn_option, tcp_ecn_option_beacon. */
+export const ECN_OPTION = 2
+export const ECN_OPTION_BEACON = 3
 /** Segments acknowledged at once while the peer's window opens; Linux TCP_MAX_QUICKACKS. */
 export const QUICK_ACKS = 16
 /** Of the window a round trip; Linux tcp_pacing_ss_ratio, tcp_pacing_ca_ratio. */

@@ -5,11 +5,12 @@
  *
  * Called by: input.ts. Calls: sack.ts, send-queue.ts, scoreboard.ts, rtt.ts, the recovery of the context, close.ts.
  */
-import { FLAG_ECE, FLAG_FIN, FLAG_RST } from '../wire/tcp.ts'
+import { FLAG_FIN, FLAG_RST } from '../wire/tcp.ts'
 import { challengeAck } from './challenge.ts'
 import { enterClosed, enterFinWait2, enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { receiveEcho } from './ecn.ts'
 import { endFastOpen, establish } from './handshake.ts'
 import { isAccepting } from './listen.ts'
 import { sampleHandshake, sampleRtt } from './rtt.ts'
@@ -53,13 +54,12 @@ export function processAck(context: TcpContext, c: Connection, segment: Segment)
   }
   const { delivery } = context
   delivery.begin(context, c, segment)
-  if (c.ecnOn !== 0 && (segment.flags & FLAG_ECE) !== 0) delivery.echo = 1
   const deliveredBefore = c.deliveredSegments
   if (segment.sackBlocks > 0 && c.sackOn !== 0) processSack(context, c, segment, delivery)
   if (acked > 0) acknowledgeNew(context, c, ack, acked)
   else if (!establishes && isDuplicate(c, segment)) delivery.duplicate = 1
+  if (c.ecnOn !== 0) receiveEcho(context, c, segment, delivery, c.deliveredSegments - deliveredBefore, establishes)
   if (acked > 0 || delivery.duplicate !== 0 || delivery.sackedBytes > 0 || delivery.dsack !== 0) {
-    if (delivery.echo !== 0) c.deliveredMarkedSegments += c.deliveredSegments - deliveredBefore
     sampleRtt(c, delivery)
     context.recovery.onAck(c, delivery)
     growSendLimit(context, c)

@@ -19,6 +19,7 @@
  */
 import { NO_BUFFER, NO_META } from '../../storage/layout.ts'
 import { DUPLICATE_ACKS } from '../limits.ts'
+import type { AccurateEcn } from './accurate-ecn.ts'
 import type { Application } from './application.ts'
 import type { TcpContext } from './context.ts'
 import type { Listener } from './listen.ts'
@@ -183,8 +184,9 @@ export class ConnectionState {
   /** 1: accepted by the SYN, whose ACK is awaited. */
   fastOpenPending = 0
 
-  /* RFC 3168 (ecn.ts). */
+  /* RFC 3168 (ecn.ts): ECN_, which of both; of RFC 9768 there is more. */
   ecnOn = 0
+  accurateEcn: AccurateEcn | undefined = undefined
   /** 1: ECE goes out until the peer says CWR. */
   ecnEcho = 0
   /** 1: the window was reduced: CWR goes out with the next new data. */

@@ -5,7 +5,7 @@
  * Called by: listen.ts. Calls: syn-cookies.ts, handshake.ts, syn.ts.
  */
 import { MSS_DEFAULT, SYN_COOKIES_BELIEVED_MS } from '../limits.ts'
-import { FLAG_CWR, FLAG_ECE, FLAG_SYN } from '../wire/tcp.ts'
+import { FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_SYN } from '../wire/tcp.ts'
 import type { Application } from './application.ts'
 import { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -31,6 +31,8 @@ export function createCookieConnection(context: TcpContext): Connection {
 export function answerWithCookie(context: TcpContext, listener: Listener, segment: Segment): void {
   const c = context.cookieConnection
   copyEndpoints(c, segment)
+  // A cookie remembers RFC 3168 at best.
+  segment.flags &= ~FLAG_AE
   // What only the timestamp can remember is not agreed on without one.
   if (!context.timestamps || segment.hasTimestamps === 0) forgetOptions(segment)
   initializeConnection(context, c, listener.options)

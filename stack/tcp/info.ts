@@ -9,6 +9,7 @@
  * Called by: applications, tools, tests. Never by the stack.
  */
 import { DELAYED_ACK_MS } from '../limits.ts'
+import { FIELD_CAPABLE_0, FIELD_CAPABLE_1, FIELD_CONGESTED } from './accurate-ecn-option.ts'
 import { THRESHOLD_START } from './congestion/slow-start.ts'
 import type { Connection } from './connection.ts'
 import { pacingRate } from './pacing.ts'
@@ -141,6 +142,15 @@ export class TcpInfo {
   delivered = 0
   /** Of these, those whose ACKs echoed a mark. */
   deliveredCe = 0
+  /** RFC 9768: bytes that arrived in each ECN field, there and here; ACE_ and OPTION_ failures, what was seen of its option. */
+  deliveredE1Bytes = 0
+  deliveredE0Bytes = 0
+  deliveredCeBytes = 0
+  receivedE1Bytes = 0
+  receivedE0Bytes = 0
+  receivedCeBytes = 0
+  accecnFailMode = 0
+  accecnOptSeen = 0
   dsackDups = 0
   /** The peer's window, bytes. */
   sndWnd = 0
@@ -191,6 +201,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.minRtt = c.minRttUs === 0 ? RTT_UNKNOWN : c.minRttUs
   into.delivered = c.deliveredSegments
   into.deliveredCe = c.deliveredMarkedSegments
+  countAccurately(c, into)
   into.dsackDups = c.duplicateSacks
   into.sndWnd = c.sndWnd
   return into
@@ -201,6 +212,18 @@ function congestionState(c: Connection): number {
   if (c.recoveryState !== RECOVERY_NONE) return CA_LOSS
   if (c.ecnReducing !== 0) return CA_CWR
   return c.sackedBytes > 0 || c.duplicateAcks > 0 ? CA_DISORDER : CA_OPEN
+}
+
+function countAccurately(c: Connection, into: TcpInfo): void {
+  const a = c.accurateEcn
+  into.deliveredE1Bytes = a?.deliveredBytes[FIELD_CAPABLE_1] ?? 0
+  into.deliveredE0Bytes = a?.deliveredBytes[FIELD_CAPABLE_0] ?? 0
+  into.deliveredCeBytes = a?.deliveredBytes[FIELD_CONGESTED] ?? 0
+  into.receivedE1Bytes = a?.receivedBytes[FIELD_CAPABLE_1] ?? 0
+  into.receivedE0Bytes = a?.receivedBytes[FIELD_CAPABLE_0] ?? 0
+  into.receivedCeBytes = a?.receivedBytes[FIELD_CONGESTED] ?? 0
+  into.accecnFailMode = a?.failures ?? 0
+  into.accecnOptSeen = a?.optionSeen ?? 0
 }
 
 function optionBits(c: Connection): number {

@@ -21,11 +21,13 @@ import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { receiveData, receiveRest } from './data.ts'
 import { reportDuplicate } from './dsack.ts'
+import { noteInvalid, repeatNegotiation } from './ecn.ts'
 import { FAST_OPEN_NONE } from './fast-open.ts'
 import { endSynData } from './fast-open-client.ts'
 import { segmentSumIsRight } from './frame.ts'
 import { establish, negotiate } from './handshake.ts'
 import { listenInput } from './listen.ts'
+import { reserveOption } from './path-mtu.ts'
 import { sampleHandshake } from './rtt.ts'
 import { Segment } from './segment.ts'
 import { seqAdd, seqDiff, seqInWindow, seqLess } from './seq.ts'
@@ -177,6 +179,7 @@ function synSentInput(context: TcpContext, c: Connection): void {
   c.sndUna = seqAdd(c.iss, 1)
   c.bytesAcked = 1
   establish(context, c)
+  reserveOption(context, c)
   endSynData(context, c, segment)
   c.ackPending = ACK_NOW
   context.queueOutput(c)
@@ -198,6 +201,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
   if (c.state === STATE_SYN_RECEIVED && (flags & FLAG_SYN) !== 0 && segment.sequence === c.irs) {
     if ((flags & FLAG_ACK) === 0) {
       // The SYN again: our SYN-ACK was lost.
+      repeatNegotiation(c, segment)
       c.synPending = 1
       context.queueOutput(c)
       return
@@ -224,6 +228,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
   }
   if ((segment.flags & FLAG_SYN) !== 0) {
     context.counters.dropSyn++ // RFC 5961 4.2
+    noteInvalid(context, c, segment, true)
     challengeAck(context, c)
     return
   }
@@ -288,6 +293,7 @@ function acknowledgeInvalid(context: TcpContext, c: Connection): void {
     return
   }
   acknowledgeBefore(context, c, segment)
+  noteInvalid(context, c, segment, (segment.flags & FLAG_SYN) !== 0)
   context.counters.duplicateBytes += segment.payloadLength
   // What lies right of rcvNxt was refused for another reason.
   const end = seqAdd(segment.sequence, segment.payloadLength)

@@ -69,8 +69,17 @@ const KNOBS: readonly Knob[] = [
   number('early_retrans', 0, 4, (options, value) => {
     options.tailProbes = value >= 3
   }),
-  number('ecn', 0, 2, (options, value) => {
-    options.ecn = value as 0 | 1 | 2
+  number('ecn', 0, 5, (options, value) => {
+    options.ecn = value as 0 | 1 | 2 | 3 | 4 | 5
+  }),
+  number('ecn_fallback', 0, 1, (options, value) => {
+    options.ecnFallback = value !== 0
+  }),
+  number('ecn_option', 0, 3, (options, value) => {
+    options.ecnOption = value as 0 | 1 | 2 | 3
+  }),
+  number('ecn_option_beacon', 0, 255, (options, value) => {
+    options.ecnOptionBeacon = value
   }),
   {
     name: 'fastopen',
@@ -142,6 +151,9 @@ const KNOBS: readonly Knob[] = [
   }),
   number('slow_start_after_idle', 0, 1, (options, value) => {
     options.slowStartAfterIdle = value !== 0
+  }),
+  number('syn_linear_timeouts', 0, 127, (options, value) => {
+    options.synLinearTimeouts = value
   }),
   number('syn_retries', 1, 127, (options, value) => {
     options.synRetries = value

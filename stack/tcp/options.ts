@@ -16,6 +16,8 @@ const KIND_SACK = 5
 const KIND_TIMESTAMPS = 8
 const KIND_FAST_OPEN = 34 // RFC 7413 4.1.1
 const KIND_EXPERIMENT = 254 // RFC 6994
+const KIND_ACCURATE_0 = 172 // RFC 9768 3.2.3, two orders
+const KIND_ACCURATE_1 = 174
 
 const MSS_BYTES = 4
 const WINDOW_SCALE_BYTES = 3
@@ -53,6 +55,10 @@ export interface SegmentOptions {
   fastOpenBytes: number
   fastOpenAt: number
   fastOpenExperimental: number
+  /** Length of the counters of Accurate ECN, -1: absent; where they lie in the view, and the kind, which is their order. */
+  accurateBytes: number
+  accurateAt: number
+  accurateKind: number
 }
 
 export function clearOptions(into: SegmentOptions): void {
@@ -62,6 +68,7 @@ export function clearOptions(into: SegmentOptions): void {
   into.sackPermitted = 0
   into.sackBlocks = 0
   into.fastOpenBytes = -1
+  into.accurateBytes = -1
 }
 
 /** Reads options from `at` to `end`. A malformed option ends the reading: what came before it counts (RFC 9293 MUST-7). */
@@ -103,6 +110,11 @@ function readOption(into: SegmentOptions, view: DataView, at: number, kind: numb
   } else if (kind === KIND_FAST_OPEN) setFastOpen(into, at + 2, length - 2, 0)
   else if (kind === KIND_EXPERIMENT && length >= 4 && view.getUint16(at + 2) === FAST_OPEN_EXPERIMENT)
     setFastOpen(into, at + 4, length - 4, 1)
+  else if (kind === KIND_ACCURATE_0 || kind === KIND_ACCURATE_1) {
+    into.accurateBytes = length - 2
+    into.accurateAt = at + 2
+    into.accurateKind = kind
+  }
 }
 
 /** A cookie of a length that none has is no option at all (RFC 7413 4.1.1). */
@@ -119,7 +131,11 @@ export function synOptionsLength(scale: number, sack: boolean, timestamps: boole
   return MSS_BYTES + (timestamps ? TIMESTAMPS_PADDED_BYTES : sack ? 4 : 0) + (scale >= 0 ? 4 : 0)
 }
 
-/** @param scale window scale, or -1 for none */
+/**
+ * @param scale window scale, or -1 for none
+ * @param gap bytes left free for another option, behind MSS and timestamps
+ * @returns where they lie
+ */
 export function writeSynOptions(
   view: DataView,
   at: number,
@@ -129,7 +145,8 @@ export function writeSynOptions(
   timestamps: boolean,
   timestampValue: number,
   timestampEcho: number,
-): void {
+  gap: number,
+): number {
   view.setInt32(at, (KIND_MSS << 24) | (MSS_BYTES << 16) | mss)
   at += MSS_BYTES
   const sackOrPadding = sack
@@ -140,12 +157,16 @@ export function writeSynOptions(
     view.setInt32(at + 4, timestampValue)
     view.setInt32(at + 8, timestampEcho)
     at += TIMESTAMPS_PADDED_BYTES
-  } else if (sack) {
+  }
+  const free = at
+  at += gap
+  if (sack && !timestamps) {
     view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_NO_OPERATION << 16) | sackOrPadding)
     at += 4
   }
   if (scale >= 0)
     view.setInt32(at, (KIND_NO_OPERATION << 24) | (KIND_WINDOW_SCALE << 16) | (WINDOW_SCALE_BYTES << 8) | scale)
+  return free
 }
 
 /** Bytes that writeFastOpen will write, for a cookie of so many. */

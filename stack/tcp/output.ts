@@ -15,10 +15,11 @@
  */
 import { DELAYED_ACK_MS, SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { noteOptionSent, OptionFit } from './accurate-ecn-option.ts'
 import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { ecnFlags } from './ecn.ts'
+import { ecnFlags, mayBeMarked } from './ecn.ts'
 import { beginSegment, finishSegment, markCapable, timestampNow } from './frame.ts'
 import {
   SACK_PADDED_BYTES,
@@ -63,6 +64,7 @@ import {
 
 const gather = new Gather()
 const sackBlocks = new Int32Array(8)
+const fit = new OptionFit()
 /** RFC 2018 3: blocks beside timestamps. */
 const SACK_BLOCKS_MAX = 4
 
@@ -337,22 +339,34 @@ function writeAndPush(
 ): boolean {
   const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
   const withBlocks = hasSackBlocks(c)
-  const blocks = withBlocks ? gatherBlocks(context, c, tsBytes) : 0
-  const options = tsBytes + sackOptionLength(blocks)
+  const duplicate = c.dsackPending
+  let blocks = withBlocks ? gatherBlocks(context, c, tsBytes) : 0
+  const a = c.accurateEcn
+  let accurateBytes = 0
+  if (a !== undefined) {
+    fit.choose(context, c, a, tsBytes, blocks, gather.bytes)
+    blocks = fit.blocks
+    accurateBytes = fit.bytes
+  }
+  const options = tsBytes + accurateBytes + sackOptionLength(blocks)
   const at = beginSegment(context, c, TCP_HEADER_BYTES + options + gather.bytes)
   if (at < 0) return false
   const tx = context.transmitter
   if (tsBytes > 0) writeTimestamps(tx.view, at + TCP_HEADER_BYTES, timestampNow(context, c), c.tsRecent)
-  if (blocks > 0) writeSack(tx.view, at + TCP_HEADER_BYTES + tsBytes, sackBlocks, blocks)
+  if (blocks > 0) writeSack(tx.view, at + TCP_HEADER_BYTES + tsBytes + accurateBytes, sackBlocks, blocks)
+  if (a !== undefined) {
+    fit.write(tx.view, at + TCP_HEADER_BYTES + tsBytes, a)
+    noteOptionSent(context, a, fit.fields, blocks > 0 ? duplicate : 0)
+  }
   const window = windowField(context, c)
-  if (fresh && c.ecnOn !== 0) markCapable(context, at)
+  if (c.ecnOn !== 0 && mayBeMarked(c, fresh)) markCapable(context, at)
   finishSegment(
     context,
     at,
     c,
     sequence,
     c.rcvNxt,
-    flags | ecnFlags(c, fresh),
+    flags | ecnFlags(c, fresh, gather.bytes === 0 && (flags & FLAG_FIN) === 0),
     window,
     options,
     gather.bytes,

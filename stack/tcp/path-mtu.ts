@@ -27,6 +27,7 @@ import {
   MTU_PROBE_WINDOW_SEGMENTS,
   PATH_MTU_MIN,
 } from '../limits.ts'
+import { optionReserve } from './accurate-ecn-option.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import type { Delivery } from './delivery.ts'
@@ -155,6 +156,16 @@ function startProbing(context: TcpContext, c: Connection): void {
   c.mtuProbeOn = 1
   c.mtuHigh = ceiling(context, c)
   c.mtuLow = Math.min(baseBytes(c), c.mtuHigh)
+}
+
+/** Accurate ECN's option may have become one of every segment, or may be so no more. */
+export function reserveOption(context: TcpContext, c: Connection): void {
+  const a = c.accurateEcn
+  if (a === undefined) return
+  const bytes = optionReserve(context, a)
+  if (bytes === a.reservedBytes) return
+  a.reservedBytes = bytes
+  updateSendMss(context, c)
 }
 
 function updateSendMss(context: TcpContext, c: Connection): void {

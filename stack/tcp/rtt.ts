@@ -57,6 +57,6 @@ function updateRtt(c: Connection, rttUs: number): void {
 }
 
 /** The time-out with its backoff (RFC 6298 (5.5)). */
-export function currentRtoMs(c: Connection): number {
-  return Math.min(c.rtoMs * 2 ** Math.min(c.backoff, 10), c.context.tuning.rtoMaxMs)
+export function currentRtoMs(c: Connection, backoff = c.backoff): number {
+  return Math.min(c.rtoMs * 2 ** Math.min(backoff, 10), c.context.tuning.rtoMaxMs)
 }

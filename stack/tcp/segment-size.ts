@@ -15,7 +15,7 @@ export function headersBytes(c: Connection): number {
 
 /** Options of every segment behind the handshake. */
 export function optionsBytes(c: Connection): number {
-  return c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
+  return (c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0) + (c.accurateEcn?.reservedBytes ?? 0)
 }
 
 /** Segment size to announce: what the device takes, or what the application wants. */

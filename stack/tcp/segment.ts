@@ -70,6 +70,9 @@ export class Segment implements SegmentOptions {
   fastOpenBytes = -1
   fastOpenAt = 0
   fastOpenExperimental = 0
+  accurateBytes = -1
+  accurateAt = 0
+  accurateKind = 0
 
   /** Sequence numbers that the segment takes: payload, SYN and FIN (SEG.LEN). */
   get sequenceLength(): number {

@@ -7,7 +7,7 @@ import { FLAG_ACK, FLAG_RST, TCP_HEADER_BYTES } from '../wire/tcp.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import type { Endpoints } from './demux.ts'
-import { beginSegment, finishSegment } from './frame.ts'
+import { beginSegment, finishSegment, markCapable } from './frame.ts'
 import { TIMESTAMPS_PADDED_BYTES, writeTimestamps } from './options.ts'
 import { WINDOW_FIELD_MAX } from './receive-queue.ts'
 import type { Segment } from './segment.ts'
@@ -64,6 +64,7 @@ export function sendTimeWaitAck(context: TcpContext, e: Endpoints, row: number):
       (context.nowMs + rows.tsOffset[row]!) | 0,
       rows.tsRecent[row]!,
     )
+  if (rows.marked[row] !== 0) markCapable(context, at)
   finishSegment(context, at, e, rows.sndNxt[row]!, rows.rcvNxt[row]!, FLAG_ACK, 0, options, 0, 0)
   context.ip.end()
 }

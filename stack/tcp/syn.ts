@@ -4,6 +4,7 @@
  * Called by: output.ts; cookie-handshake.ts, for a SYN-ACK that nobody remembers. Calls: frame.ts, send-queue.ts.
  */
 import { FLAG_ACK, FLAG_SYN, TCP_HEADER_BYTES } from '../wire/tcp.ts'
+import { ACCURATE_FIELDS, ACCURATE_PADDED_BYTES, writeAccurate } from './accurate-ecn-option.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { synEcnFlags } from './ecn.ts'
@@ -22,7 +23,7 @@ import { maximumSegmentSize } from './segment-size.ts'
 import { clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqMax } from './seq.ts'
 import { ACK_NONE, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
-import { armRetransmission } from './timer-arming.ts'
+import { armSyn } from './timer-arming.ts'
 
 const gather = new Gather()
 const cookie = new Uint8Array(FAST_OPEN_COOKIE_BYTES_MAX)
@@ -30,7 +31,7 @@ const cookie = new Uint8Array(FAST_OPEN_COOKIE_BYTES_MAX)
 /** SYN of an active open, SYN-ACK of a passive one; first time and again. */
 export function sendSyn(context: TcpContext, c: Connection): void {
   c.synPending = 0
-  armRetransmission(context, c)
+  armSyn(context, c)
   if (!writeSyn(context, c)) return // no buffer: the timer tries again
   const again = c.backoff > 0 || (c.state === STATE_SYN_SENT && c.segmentsOut > 0)
   c.segmentsOut++
@@ -59,7 +60,10 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
   const timestamps = passive ? c.timestampsOn !== 0 : context.timestamps
   const scale = !context.windowScaling || (passive && c.sendScale < 0) ? -1 : c.receiveScale
   const sack = passive ? c.sackOn !== 0 : context.sack
-  const usual = synOptionsLength(scale, sack, timestamps)
+  // A SYN-ACK that comes again may have been dropped for it (RFC 9768 3.2.3.2.1).
+  const a = passive && c.segmentsOut === 0 && context.tuning.ecnOption !== 0 ? c.accurateEcn : undefined
+  const gap = a === undefined ? 0 : ACCURATE_PADDED_BYTES
+  const usual = synOptionsLength(scale, sack, timestamps) + gap
   // A SYN that comes again leaves out what may have been the reason (RFC 7413 4.1.3.1).
   const plain = !passive && c.backoff > 0
   const fastOpen = c.fastOpenOption !== FAST_OPEN_NONE && !plain
@@ -72,7 +76,7 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
   if (at < 0) return false
   const { view } = context.transmitter
   const window = Math.min(seqDiff(c.rcvAdvertised, c.rcvNxt), WINDOW_FIELD_MAX)
-  writeSynOptions(
+  const free = writeSynOptions(
     view,
     at + TCP_HEADER_BYTES,
     maximumSegmentSize(context, c),
@@ -81,7 +85,9 @@ export function writeSyn(context: TcpContext, c: Connection): boolean {
     timestamps,
     timestampNow(context, c),
     passive ? c.tsRecent : 0,
+    gap,
   )
+  if (a !== undefined) writeAccurate(view, free, a.receivedBytes, ACCURATE_FIELDS, gap)
   if (fastOpen) writeFastOpen(view, at + TCP_HEADER_BYTES + usual, cookie, cookieBytes, experimental)
   const flags = (passive ? FLAG_SYN | FLAG_ACK : FLAG_SYN) | synEcnFlags(context, c, passive)
   finishSegment(context, at, c, c.iss, passive ? c.rcvNxt : 0, flags, window, options, gather.bytes, gather.sum)

@@ -23,7 +23,7 @@ import { tcpInput } from './input.ts'
 import { createConnection, Listener } from './listen.ts'
 import { outputConnection } from './output.ts'
 import { resumePaced } from './pacing.ts'
-import { lowerPathMtu } from './path-mtu.ts'
+import { lowerPathMtu, reserveOption } from './path-mtu.ts'
 import { pruneReassembly } from './reassembly.ts'
 import { availableBytes, offerWindow, WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { seqLess, seqLessEqual } from './seq.ts'
@@ -100,6 +100,7 @@ export class Tcp implements TransportErrors {
     context.timestamps = options.timestamps ?? true
     context.windowScaling = options.windowScaling ?? true
     context.sack = options.sack ?? true
+    for (const c of context.connections) if (c !== undefined) reserveOption(context, c)
   }
 
   /** Forgets what servers have said of Fast Open: the way there is another one (Linux `ip tcp_metrics flush`). */

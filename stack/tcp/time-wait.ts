@@ -13,6 +13,7 @@ import { TIME_WAIT_REUSE_MS } from '../limits.ts'
 import type { TimerWheel } from '../timer-wheel.ts'
 import type { Connection } from './connection.ts'
 import type { Demux } from './demux.ts'
+import { mayBeMarked } from './ecn.ts'
 import { NO_SLOT, Slots } from './slots.ts'
 
 export class TimeWaitTable {
@@ -21,6 +22,8 @@ export class TimeWaitTable {
   readonly tsRecent: Int32Array
   readonly tsOffset: Int32Array
   readonly timestampsOn: Uint8Array
+  /** 1: its ACKs may be marked, as those before. */
+  readonly marked: Uint8Array
   private readonly expiresMs: Int32Array
   private readonly older: Int32Array
   private readonly newer: Int32Array
@@ -47,6 +50,7 @@ export class TimeWaitTable {
     this.tsRecent = new Int32Array(rows)
     this.tsOffset = new Int32Array(rows)
     this.timestampsOn = new Uint8Array(rows)
+    this.marked = new Uint8Array(rows)
     this.expiresMs = new Int32Array(rows)
     this.older = new Int32Array(rows)
     this.newer = new Int32Array(rows)
@@ -72,6 +76,7 @@ export class TimeWaitTable {
     this.tsRecent[row] = c.tsRecent
     this.tsOffset[row] = c.tsOffset
     this.timestampsOn[row] = c.timestampsOn
+    this.marked[row] = c.ecnOn !== 0 && mayBeMarked(c, false) ? 1 : 0
     this.demux.insert(this.firstSlot + row, c)
     this.append(row, nowMs)
     return row

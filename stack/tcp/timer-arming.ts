@@ -43,6 +43,12 @@ export function armRetransmission(context: TcpContext, c: Connection): void {
   armLossTimer(context, c, LOSS_TIMER_RETRANSMISSION, currentRtoMs(c))
 }
 
+/** The same for a SYN or SYN-ACK: a SYN may be sent some times before the time-outs double (Linux tcp_syn_linear_timeouts). */
+export function armSyn(context: TcpContext, c: Connection): void {
+  const linear = c.state === STATE_SYN_SENT ? Math.min(context.tuning.synLinearTimeouts, c.backoff) : 0
+  armLossTimer(context, c, LOSS_TIMER_RETRANSMISSION, currentRtoMs(c, c.backoff - linear))
+}
+
 /** RFC 9293 3.8.6.1: first after one retransmission time-out, then doubling. */
 export function armPersist(context: TcpContext, c: Connection): void {
   armLossTimer(context, c, LOSS_TIMER_PERSIST, currentRtoMs(c))

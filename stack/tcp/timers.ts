@@ -63,7 +63,8 @@ export function connectionTimer(context: TcpContext, index: number): void {
 }
 
 function onSynTimeout(context: TcpContext, c: Connection): void {
-  const max = c.state === STATE_SYN_SENT ? c.synRetriesMax : context.tuning.synAckRetries
+  const { synLinearTimeouts, synAckRetries } = context.tuning
+  const max = c.state === STATE_SYN_SENT ? c.synRetriesMax + synLinearTimeouts : synAckRetries
   if (c.backoff >= max || userTimeoutIsOver(context, c)) {
     endConnection(context, c, c.unreachable !== 0 ? CLOSE_UNREACHABLE : CLOSE_TIMEOUT)
     return

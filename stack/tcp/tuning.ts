@@ -5,6 +5,8 @@
 import type { TcpOptions } from '../host-options.ts'
 import {
   CHALLENGE_ACKS_PER_SECOND,
+  ECN_OPTION,
+  ECN_OPTION_BEACON,
   FIN_WAIT_2_MS,
   INVALID_ACK_INTERVAL_MS,
   KEEP_ALIVE_IDLE_MS,
@@ -23,6 +25,10 @@ import { COOKIES_UNDER_PRESSURE } from './syn-cookies.ts'
 export interface Tuning {
   /** ECN_ (ecn.ts). */
   readonly ecn: number
+  /** RFC 9768's option: 0 never, 1 when it has to tell something, 2 always, 3 even where it does not get through; times a round trip. */
+  readonly ecnOption: number
+  readonly ecnOptionBeacon: number
+  readonly ecnFallback: boolean
   /** COOKIES_ (cookie-handshake.ts). */
   readonly synCookies: number
   readonly fastOpen: boolean
@@ -32,6 +38,7 @@ export interface Tuning {
   readonly synBacklog: number
   readonly synRetries: number
   readonly synAckRetries: number
+  readonly synLinearTimeouts: number
   readonly retries: number
   readonly rtoMaxMs: number
   readonly orphanRetries: number
@@ -49,6 +56,9 @@ export interface Tuning {
 export function tuningOf(options: TcpOptions): Tuning {
   return {
     ecn: options.ecn ?? ECN_ACCEPT,
+    ecnOption: options.ecnOption ?? ECN_OPTION,
+    ecnOptionBeacon: options.ecnOptionBeacon ?? ECN_OPTION_BEACON,
+    ecnFallback: options.ecnFallback ?? true,
     synCookies: options.synCookies ?? COOKIES_UNDER_PRESSURE,
     fastOpen: options.fastOpen ?? false,
     fastOpenWithoutCookie: options.fastOpenWithoutCookie ?? false,
@@ -57,6 +67,7 @@ export function tuningOf(options: TcpOptions): Tuning {
     synBacklog: options.synBacklog ?? LISTEN_BACKLOG,
     synRetries: options.synRetries ?? SYN_RETRIES_MAX,
     synAckRetries: options.synAckRetries ?? SYN_ACK_RETRIES_MAX,
+    synLinearTimeouts: options.synLinearTimeouts ?? 0,
     retries: options.retries ?? RETRIES_MAX,
     rtoMaxMs: options.rtoMaxMs ?? RTO_MAX_MS,
     orphanRetries: options.orphanRetries ?? ORPHAN_RETRIES_MAX,

@@ -24,6 +24,9 @@ export const FLAG_ACK = 0x10
 export const FLAG_URG = 0x20
 export const FLAG_ECE = 0x40
 export const FLAG_CWR = 0x80
+/** RFC 9768 3.1, in front of the others. */
+export const FLAG_AE = 0x100
+const FLAGS = 0x1ff
 
 export function tcpSourcePort(view: DataView, at: number): number {
   return view.getUint16(at + TCP_SOURCE)
@@ -47,7 +50,7 @@ export function tcpHeaderLength(view: DataView, at: number): number {
 }
 
 export function tcpFlags(view: DataView, at: number): number {
-  return view.getUint8(at + TCP_OFFSET_FLAGS + 1)
+  return view.getUint16(at + TCP_OFFSET_FLAGS) & FLAGS
 }
 
 export function tcpWindow(view: DataView, at: number): number {

@@ -195,7 +195,6 @@ test('what is not done is named, and counts as unsupported', () => {
     ['0 `iptables -L`', "the command 'iptables -L'"],
     ['`sysctl -q net.ipv4.tcp_nonsense=1`\n0 close(3) = -1 EBADF', "the setting 'net.ipv4.tcp_nonsense=1'"],
     ['0 < S 0:0(0) win 1 <mp_capable a>', 'Multipath TCP (mp_capable)'],
-    ['0 < S 0:0(0) win 1 <mss 100,ECN e1b 1 ceb 0 e0b 1>', 'the option of Accurate ECN'],
     ['0 `tc qdisc replace dev tun0 root pfifo limit 0`', "the command 'tc qdisc replace dev tun0 root pfifo limit 0'"],
     ['--flavour=7\n0 close(3) = -1 EBADF', 'the option --flavour'],
     ['0 socket(..., SOCK_STREAM, IPPROTO_MPTCP) = 3', 'sockets of IPPROTO_MPTCP'],

@@ -13,15 +13,11 @@ import type { CallAction, Script, Value } from './script.ts'
 
 /** Options that have their own form (calls-control.ts). */
 const SPECIAL_OPTIONS = new Set(['TCP_CONGESTION', 'SO_LINGER', 'TCP_INFO', 'TCP_FASTOPEN_KEY'])
-/** AE, the third bit of Accurate ECN. */
-const FLAG_AE = 256
 
 /** @throws ScriptUnsupported for the first such thing */
 export function checkSupported(script: Script): void {
   for (const { action, line } of script.events) {
     if (action.kind === 'call') checkCall(action, line)
-    if (action.kind !== 'packet' || action.inbound || action.body.protocol !== 'tcp') continue
-    if ((action.body.flags & FLAG_AE) !== 0) throw new ScriptUnsupported(line, 'Accurate ECN')
   }
 }
 

@@ -26,6 +26,12 @@ const FLAGS: Readonly<Record<string, number>> = {
 /** AE, CWR and ECE as one number: the ACE counter of Accurate ECN. */
 const ACE_SHIFT = 6
 
+/** Of Accurate ECN's option, by order. */
+const COUNTERS = [
+  ['e0b', 'ceb', 'e1b'],
+  ['e1b', 'ceb', 'e0b'],
+]
+
 /** RFC 792: type 3. */
 const ICMP_CODES: Readonly<Record<string, number>> = {
   net_unreachable: 0,
@@ -221,7 +227,7 @@ function parseOption(cursor: Cursor): TcpOptionSpec {
     case 'ECN':
     case 'ACCECN':
     case 'accecn':
-      throw new ScriptUnsupported(cursor.line, 'the option of Accurate ECN')
+      return parseAccurate(cursor)
     case 'mp_capable':
     case 'mp_capable_no_cs':
     case 'mp_join_syn':
@@ -249,6 +255,24 @@ function parseTimestamps(cursor: Cursor): TcpOptionSpec {
   const value = cursor.expectNumber('a timestamp')
   if (!cursor.acceptWord('ecr')) cursor.fail("expected 'ecr'")
   return { kind: 'timestamps', value, echo: cursor.expectNumber('a timestamp') }
+}
+
+/** `e1b 1 ceb 0 e0b 1`: up to three counters; which of the others comes first says the order. */
+function parseAccurate(cursor: Cursor): TcpOptionSpec {
+  const names: string[] = []
+  const counters: number[] = []
+  for (let name = acceptCounter(cursor); name !== undefined; name = acceptCounter(cursor)) {
+    names.push(name)
+    counters.push(cursor.expectNumber('a counter'))
+  }
+  const order = names[0] === 'e0b' ? 0 : 1
+  if (names.some((name, index) => name !== COUNTERS[order]![index]))
+    cursor.fail('expected e1b, ceb and e0b, or e0b, ceb and e1b')
+  return { kind: 'accurate', order, counters }
+}
+
+function acceptCounter(cursor: Cursor): string | undefined {
+  return COUNTERS[0]!.find((name) => cursor.acceptWord(name))
 }
 
 function parseSack(cursor: Cursor): TcpOptionSpec {

@@ -39,6 +39,8 @@ export type TcpOptionSpec =
   | { readonly kind: 'sack'; readonly edges: readonly number[] }
   /** RFC 7413; without bytes: a request. `experimental`: in option 254. */
   | { readonly kind: 'cookie'; readonly experimental: boolean; readonly bytes: readonly number[] }
+  /** RFC 9768 3.2.3: counters as they stand there; `order` 0 begins with ECT(0), 1 with ECT(1). */
+  | { readonly kind: 'accurate'; readonly order: 0 | 1; readonly counters: readonly number[] }
   /** An option that is written as its bytes. */
   | { readonly kind: 'raw'; readonly number: number; readonly bytes: readonly number[] }
 

@@ -13,6 +13,8 @@ import { type IpVersion, ScriptAddresses } from './addresses.ts'
 const RECEIVE_MAX = 15 << 20
 const SEND_MAX = 4 << 20
 const SCRIPTS_SYN_RETRIES = 5
+/** Since Linux 6.5. */
+const KERNEL_SYN_LINEAR_TIMEOUTS = 4
 const SCRIPTS_FAST_OPEN_KEY = 'a1a1a1a1-b2b2b2b2-c3c3c3c3-d4d4d4d4'
 /* tcp_fastopen. Higher bits are those of old kernels, and mean nothing to today's. */
 const FAST_OPEN_BITS = 0x7ff
@@ -32,7 +34,7 @@ export class Settings {
   readonly addresses = { 4: new ScriptAddresses(4), 6: new ScriptAddresses(6) } as const
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
-  readonly tcp: TcpOptions = { mtuProbing: 'off' }
+  readonly tcp: TcpOptions = { mtuProbing: 'off', synLinearTimeouts: KERNEL_SYN_LINEAR_TIMEOUTS }
   /** Whether listeners have Fast Open without having asked for it (tcp_fastopen 0x400). */
   fastOpenUnasked = false
   /** Largest receive buffer: what the window scale is made for. */
@@ -102,7 +104,6 @@ const FIXED: Readonly<Record<string, readonly string[] | null>> = {
   tcp_dsack: ['1'],
   tcp_fack: ['0'],
   tcp_reordering: ['3'],
-  tcp_ecn_fallback: ANY,
   tcp_syncookies: ['0', '1'],
   tcp_fastopen_blackhole_timeout_sec: ANY,
   tcp_moderate_rcvbuf: ANY,

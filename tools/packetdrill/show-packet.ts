@@ -37,6 +37,10 @@ export function showOption(option: TcpOptionSpec): string {
     }
     case 'cookie':
       return `${option.experimental ? 'FOEXP' : 'FO'} ${showHex(option.bytes)}`.trimEnd()
+    case 'accurate': {
+      const names = option.order === 0 ? ['e0b', 'ceb', 'e1b'] : ['e1b', 'ceb', 'e0b']
+      return ['ECN', ...option.counters.map((counter, index) => `${names[index]} ${counter}`)].join(' ')
+    }
     case 'raw':
       return `option ${option.number} ${showHex(option.bytes)}`.trimEnd()
     default:

@@ -1,4 +1,4 @@
-/** TCP options between the script's model and bytes (RFC 9293 3.1, RFC 2018, RFC 7323, RFC 7413, RFC 6994). */
+/** TCP options between the script's model and bytes (RFC 9293 3.1, RFC 2018, RFC 7323, RFC 7413, RFC 6994, RFC 9768). */
 import type { TcpOptionSpec } from './script.ts'
 
 const EOL = 0
@@ -10,6 +10,8 @@ const SACK = 5
 const TIMESTAMPS = 8
 const COOKIE = 34
 const EXPERIMENTAL = 254
+/** RFC 9768 3.2.3, by order. */
+const ACCURATE = [172, 174]
 /** RFC 7413's experiment: magic number behind kind and length. */
 const COOKIE_MAGIC = [0xf9, 0x89]
 
@@ -40,6 +42,12 @@ function encodeOption(option: TcpOptionSpec): number[] {
       return option.experimental
         ? [EXPERIMENTAL, 4 + option.bytes.length, ...COOKIE_MAGIC, ...option.bytes]
         : [COOKIE, 2 + option.bytes.length, ...option.bytes]
+    case 'accurate':
+      return [
+        ACCURATE[option.order]!,
+        2 + option.counters.length * 3,
+        ...option.counters.flatMap((n) => word(n).slice(1)),
+      ]
     case 'raw':
       return [option.number, 2 + option.bytes.length, ...option.bytes]
   }
@@ -47,6 +55,10 @@ function encodeOption(option: TcpOptionSpec): number[] {
 
 function word(value: number): number[] {
   return [value >>> 24, (value >>> 16) & 255, (value >>> 8) & 255, value & 255]
+}
+
+function triple(bytes: readonly number[], at: number): number {
+  return (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!
 }
 
 /** Everything up to the end of the list; its padding is not kept. A malformed rest is kept as one raw option. */
@@ -80,6 +92,10 @@ function decodeOption(number: number, bytes: number[]): TcpOptionSpec {
   if (number === SACK_PERMITTED && bytes.length === 0) return { kind: 'sackOK' }
   if (number === TIMESTAMPS && bytes.length === 8) return { kind: 'timestamps', value: words[0]!, echo: words[1]! }
   if (number === SACK && bytes.length > 0 && bytes.length % 8 === 0) return { kind: 'sack', edges: words }
+  if (ACCURATE.includes(number) && bytes.length % 3 === 0) {
+    const counters = Array.from({ length: bytes.length / 3 }, (_, index) => triple(bytes, 3 * index))
+    return { kind: 'accurate', order: number === ACCURATE[0] ? 0 : 1, counters }
+  }
   if (number === COOKIE) return { kind: 'cookie', experimental: false, bytes }
   if (number === EXPERIMENTAL && bytes[0] === COOKIE_MAGIC[0] && bytes[1] === COOKIE_MAGIC[1])
     return { kind: 'cookie', experimental: true, bytes: bytes.slice(2) }
