@@ -142,7 +142,7 @@ export class ConnectionState {
   receiveTail = NO_META
   receiveQueuedBytes = 0
   receiveQueuedLines = 0
-  /** 1: the peer's FIN was received, nothing comes behind the queue. */
+  /** RECEIVE_ (states.ts): the peer's FIN was received, or nobody reads any more. */
   receiveFinished = 0
   /** 1: a FIN with number peerFin was seen, data before it may be missing. */
   peerFinKnown = 0
@@ -339,6 +339,12 @@ export class ConnectionState {
   tailProbeRepeats = 0
   /** Bytes that may be sent beyond the congestion window, for a probe with new data. */
   beyondWindowBytes = 0
+
+  /* What sending waits for (send-waits.ts): WAIT_, since when, and how long it has altogether. */
+  sendWait = 0
+  sendWaitMs = 0
+  busyMs = 0
+  windowWaitMs = 0
 
   /* What was sent and received altogether, for info.ts. */
   segmentsIn = 0

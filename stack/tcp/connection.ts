@@ -12,7 +12,7 @@ import { endRecord } from './records.ts'
 import { CORK_LIFTED, CORK_MORE, CORK_SET } from './send-policy.ts'
 import { enqueueSend } from './send-queue.ts'
 import { seqDiff } from './seq.ts'
-import { ACK_NONE, ACK_NOW, STATE_CLOSED } from './states.ts'
+import { ACK_NONE, ACK_NOW, RECEIVE_REFUSED, STATE_CLOSED } from './states.ts'
 import { setKeepAlive } from './timer-arming.ts'
 
 /** No limit of takeReceived: more than any receive queue holds. */
@@ -65,6 +65,11 @@ export class Connection extends ConnectionState {
   /** Sends FIN behind what is queued. Receiving goes on. */
   shutdown(): void {
     shutdownConnection(this.context, this)
+  }
+
+  /** Nobody is going to read any more, and nothing waits to be read: data that still comes ends the connection with RST. */
+  refuseData(): void {
+    if (this.receiveFinished === 0) this.receiveFinished = RECEIVE_REFUSED
   }
 
   /** Small segments leave at once (RFC 9293 3.7.4), those that wait now included. */

@@ -9,7 +9,7 @@
  */
 import { NO_META, W_ARRIVAL_HIGH, W_ARRIVAL_LOW } from '../../storage/layout.ts'
 import type { ReceivedPacket } from '../packet.ts'
-import { FLAG_FIN } from '../wire/tcp.ts'
+import { FLAG_FIN, FLAG_RST } from '../wire/tcp.ts'
 import {
   acknowledge,
   acknowledgeBefore,
@@ -17,7 +17,8 @@ import {
   acknowledgeDisorder,
   acknowledgeInOrder,
 } from './acknowledge.ts'
-import { enterTimeWait } from './close.ts'
+import { CLOSE_ABORTED } from './application.ts'
+import { endConnection, enterTimeWait } from './close.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { reportDuplicate } from './dsack.ts'
@@ -29,10 +30,13 @@ import type { Segment } from './segment.ts'
 import { maximumSegmentSize, optionsBytes } from './segment-size.ts'
 import { seqAdd, seqDiff } from './seq.ts'
 import { copyToShared, shallShare } from './shared-buffer.ts'
+import { sendReset } from './stateless.ts'
 import {
   ACK_DELAYED,
   ACK_NOW,
   NEWS_RECEIVE,
+  RECEIVE_FINISHED,
+  RECEIVE_REFUSED,
   STATE_CLOSE_WAIT,
   STATE_CLOSING,
   STATE_ESTABLISHED,
@@ -41,11 +45,7 @@ import {
 } from './states.ts'
 
 export function receiveData(context: TcpContext, c: Connection, segment: Segment): void {
-  if (c.receiveFinished !== 0) {
-    // Behind a FIN there is nothing: a peer gone wrong. What it sent before and again was refused by its number.
-    context.counters.dropData++
-    return
-  }
+  if (c.receiveFinished !== 0 && isRefused(context, c, segment)) return
   acknowledgeBefore(context, c, segment)
   if (segment.payloadLength > 0) receiveEcn(context, c, segment)
   trimToWindow(context, c, segment)
@@ -58,6 +58,20 @@ export function receiveData(context: TcpContext, c: Connection, segment: Segment
     if (c.rcvNxt === c.peerFin) receiveFin(context, c)
     else acknowledge(context, c, ACK_NOW) // data before the FIN is missing
   }
+}
+
+/** @returns false if it is the FIN of a peer whose data nobody wants any more */
+function isRefused(context: TcpContext, c: Connection, segment: Segment): boolean {
+  if (c.receiveFinished === RECEIVE_REFUSED) {
+    if (segment.payloadLength === 0) return false
+    // RFC 9293 3.6.1, RFC 2525 2.17: the peer has to know. As to one who sends to nobody (3.10.7.1, Linux tcp_rcv_state_process).
+    sendReset(context, segment, segment.acknowledgement, 0, FLAG_RST)
+    endConnection(context, c, CLOSE_ABORTED)
+    return true
+  }
+  // Behind a FIN there is nothing: a peer gone wrong. What it sent before and again was refused by its number.
+  context.counters.dropData++
+  return true
 }
 
 /**
@@ -179,7 +193,7 @@ function receiveFin(context: TcpContext, c: Connection): void {
   c.rcvNxt = seqAdd(c.rcvNxt, 1)
   const shut = seqDiff(c.rcvNxt, c.rcvAdvertised) > 0
   if (shut) c.rcvAdvertised = c.rcvNxt
-  c.receiveFinished = 1
+  c.receiveFinished = RECEIVE_FINISHED
   // Nothing comes behind it that a sender could repair otherwise: no duplicate is worth telling of (Linux tcp_fin).
   c.dsackPending = 0
   context.queueNews(c, NEWS_RECEIVE)

@@ -38,6 +38,7 @@ import { appendRun, runBytes } from './runs.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { mayFill, maySendSmall, noteSent, pushesEnd } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
+import { setSendWait, WAIT_BUSY, WAIT_WINDOW } from './send-waits.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
   ACK_DELAYED,
@@ -113,6 +114,7 @@ function sendData(context: TcpContext, c: Connection): void {
   const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
   if (restarts && context.tuning.slowStartAfterIdle) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
   if (c.mtuProbeOn !== 0) sendMtuProbe(context, c)
+  if (c.sendWait === WAIT_WINDOW) setSendWait(context, c, WAIT_BUSY)
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent
@@ -126,6 +128,7 @@ function sendData(context: TcpContext, c: Connection): void {
     }
     if (usable <= 0 || c.segmentCount >= SEGMENTS_IN_FLIGHT_MAX) {
       if (congestionLeft <= 0) c.congestionLimited = 1
+      else if (peerLeft <= 0) setSendWait(context, c, WAIT_WINDOW)
       return
     }
     if (c.beyondWindowBytes === 0 && !paceAllows(context, c)) {
@@ -144,6 +147,7 @@ function sendData(context: TcpContext, c: Connection): void {
     gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, full, whole)
     if (gather.bytes > usable) {
       if (usable === congestionLeft) c.congestionLimited = 1
+      else setSendWait(context, c, WAIT_WINDOW)
       if (!mayFill(c, usable, peerLeft)) return
       gatherSegment(context, gather, c.sendNextMeta, c.sendNextOffset, usable, whole)
     } else if (!maySendSmall(c, gather.bytes, unsent)) return

@@ -17,6 +17,7 @@ import { appendSum } from '../../storage/checksum.ts'
 import { NO_META } from '../../storage/layout.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
+import { setSendWait, WAIT_BUSY, WAIT_NOTHING } from './send-waits.ts'
 import { seqAdd, seqDiff, seqLess } from './seq.ts'
 import {
   NEWS_SEND_SPACE,
@@ -73,6 +74,7 @@ export function enqueueSend(context: TcpContext, c: Connection, chain: number): 
   if (bytes === 0) return
   c.sendEnd = (c.sendEnd + bytes) | 0
   c.sendQueuedBytes += bytes
+  if (c.sendWait === WAIT_NOTHING) setSendWait(context, c, WAIT_BUSY)
   context.queueOutput(c)
 }
 
@@ -104,7 +106,10 @@ export function acknowledgeSent(context: TcpContext, c: Connection, bytes: numbe
   }
   c.sendHead = meta
   c.sendHeadOffset = left
-  if (meta === NO_META) c.sendTail = NO_META
+  if (meta === NO_META) {
+    c.sendTail = NO_META
+    setSendWait(context, c, WAIT_NOTHING)
+  }
   if (moved) {
     c.sendNextMeta = meta
     c.sendNextOffset = left

@@ -42,3 +42,9 @@ export const RECOVERY_TIMEOUT = 2
 /** Bits of `news`: which callbacks are due at the end of the burst. */
 export const NEWS_RECEIVE = 1
 export const NEWS_SEND_SPACE = 2
+
+/* Connection.receiveFinished, 0: data may come. */
+/** The peer's FIN was received, nothing comes behind what is queued. */
+export const RECEIVE_FINISHED = 1
+/** The application has gone: data is answered by a RST. */
+export const RECEIVE_REFUSED = 2

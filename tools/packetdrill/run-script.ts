@@ -89,6 +89,8 @@ class ScriptRun {
   constructor(script: Script, print: (text: string) => void) {
     this.script = script
     this.print = print
+    // The link is made with it; what the script says of its link comes later.
+    this.settings.mtu = this.numberOption('mtu', this.settings.mtu)
     const initScripts = script.options.get('init_scripts') ?? ''
     runCommands(initScripts.replaceAll(',', ';'), 1, this.settings, false)
     for (const { text, line } of script.setup) runCommands(text, line, this.settings, false)
@@ -129,7 +131,6 @@ class ScriptRun {
       if (!Object.hasOwn(SCRIPT_OPTIONS, name)) throw new ScriptUnsupported(1, `the option --${name}`)
       if (name === 'local_ip' || name === 'remote_ip') this.setAddress(name, value)
     }
-    this.settings.mtu = this.numberOption('mtu', this.settings.mtu)
     return this.numberOption('tcp_ts_tick_usecs', 0)
   }
 

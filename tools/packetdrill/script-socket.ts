@@ -111,8 +111,6 @@ export class ScriptSocket implements Application {
 
   onReceive(connection: Connection): void {
     if (connection.receiveFinished !== 0) this.endOfData = true
-    // Nobody is there to read (RFC 9293 3.6.1): the peer has to know.
-    if (this.closed && connection.receiveQueuedBytes > 0) connection.abort()
     this.queuedBytes = connection.receiveQueuedBytes
     this.happenings++
   }
@@ -401,7 +399,10 @@ export class ScriptSocket implements Application {
     if (connection !== undefined) {
       // RFC 9293 3.6.1, RFC 2525 2.17: unread data, or no patience, and the peer gets a RST.
       if (this.lingerS === 0 || (this.role === 'connected' && this.availableBytes > 0)) connection.abort()
-      else connection.shutdown()
+      else {
+        connection.shutdown()
+        connection.refuseData()
+      }
     }
     this.network.flush()
     return done(0)
