@@ -16,6 +16,7 @@ import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE, FAST_OPEN_STANDARD } from './fast-open.ts'
 import { OPTIONS_MAX } from './options.ts'
+import { endRecordAt } from './records.ts'
 import type { Segment } from './segment.ts'
 import { maximumSegmentSize } from './segment-size.ts'
 import { acknowledgeSent } from './send-queue.ts'
@@ -59,6 +60,8 @@ export function endSynData(context: TcpContext, c: Connection, segment: Segment)
   c.fastOpenOption = FAST_OPEN_NONE
   c.synDataLimit = 0
   c.synDataTaken = sent > 0 && acked === sent ? 1 : 0
+  // What was not taken goes again as it went, in segments of its own (Linux keeps the packet).
+  if (acked < sent) endRecordAt(c, c.sndMax)
   if (acked === 0) return
   c.sndUna = segment.acknowledgement
   acknowledgeSent(context, c, acked)

@@ -314,12 +314,12 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
     if (c.quickAcks > 0) converse(context, c)
   }
   const end = seqAdd(sequence, gather.bytes + (flags & FLAG_FIN))
-  if (repeated) countRetransmission(context, c, 1)
+  if (repeated) countRetransmission(context, c, gather.bytes)
   else if (c.sndUna === c.sndMax) c.progressMs = context.nowMs
   const pushed = (flags & FLAG_PSH) !== 0
   if (segmentBytes > 0) appendRun(context, c, sequence, meta, offset, gather.bytes, end, pushed)
   else context.scoreboard.append(c, sequence, end, meta, offset, context.nowUs32, repeated, pushed)
-  noteSent(c, gather.bytes, end)
+  if (!repeated) noteSent(c, gather.bytes, end)
   paceSent(context, c, gather.bytes)
   c.prrOutBytes += gather.bytes
   c.lastSentMs = context.nowMs

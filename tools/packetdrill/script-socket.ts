@@ -350,14 +350,17 @@ export class ScriptSocket implements Application {
       connection.send(this.network.zeros(taken), more)
       return taken
     }
+    sendBuffer.begin()
     let left = bytes
     while (left > 0) {
       const taken = sendBuffer.take(connection, left)
       if (taken === 0) break
       connection.send(this.network.zeros(taken), more)
       left -= taken
+      if (left === 0) break
       // A piece that is full leaves at once, as far as it may.
-      if (left > 0) this.network.flush()
+      sendBuffer.push(connection)
+      this.network.flush()
     }
     return bytes - left
   }

@@ -14,8 +14,8 @@ import { seqDiff } from '../../stack/tcp/seq.ts'
 
 /** Of a packet buffer beside its payload (Linux SKB_TRUESIZE of the headers, rounded), bytes. */
 const PIECE_OVERHEAD = 1024
-/** Linux GSO_MAX_SIZE, less room for headers. */
-const PIECE_BYTES_MAX = 65_000
+/** Linux GSO_LEGACY_MAX_SIZE, less MAX_TCP_HEADER + 1. */
+const PIECE_BYTES_MAX = 65_215
 /** Linux MAX_TCP_HEADER with what the buffer ends in; struct sk_buff; TCP_INIT_CWND. */
 const SEGMENT_HEADERS = 640
 const SEGMENT_DESCRIPTOR = 256
@@ -30,6 +30,8 @@ export class SendBuffer {
   /** TCP_NOTSENT_LOWAT: bytes that may wait unsent. */
   private lowMarkBytes = NO_LOW_MARK
   private written = 0
+  /** Up to where a piece that was full has left, while the write goes on. */
+  private pushedTo = Number.POSITIVE_INFINITY
   /** Offsets behind the pieces that are not acknowledged, oldest first. */
   private readonly ends: number[] = []
 
@@ -69,7 +71,7 @@ export class SendBuffer {
     this.settle(c)
     const goal = pieceBytes(c)
     const last = this.ends.length - 1
-    const start = Math.max(last > 0 ? this.ends[last - 1]! : this.acknowledged(c), this.sent(c))
+    const start = this.startOfLast(c)
     const open = last >= 0 ? this.written - start : 0
     if (open > 0 && open < goal) this.ends.pop()
     else if (!this.hasRoom(c)) return 0
@@ -77,6 +79,23 @@ export class SendBuffer {
     this.written += taken
     this.ends.push(this.written)
     return taken
+  }
+
+  /** Bytes are going to be written: one call. */
+  begin(): void {
+    this.pushedTo = Number.POSITIVE_INFINITY
+  }
+
+  /** A piece is full, and the write goes on: half a congestion window of it leaves now (Linux tcp_push_one, tcp_cwnd_test). */
+  push(c: Connection): void {
+    const segments = Math.max(Math.trunc(c.congestionWindow / c.sendMss) >> 1, 1)
+    this.pushedTo = this.startOfLast(c) + segments * c.sendMss
+  }
+
+  /** Where the last piece begins: behind the one before, and behind what has left. */
+  private startOfLast(c: Connection): number {
+    const last = this.ends.length - 1
+    return Math.max(last > 0 ? this.ends[last - 1]! : this.acknowledged(c), Math.min(this.sent(c), this.pushedTo))
   }
 
   /** Somebody waits, and something was acknowledged: twice the congestion window (Linux tcp_sndbuf_expand). */
