@@ -145,8 +145,8 @@ function noConnection(context: TcpContext): void {
 function synSentInput(context: TcpContext, c: Connection): void {
   const flags = segment.flags
   const acknowledged = (flags & FLAG_ACK) !== 0
-  // First: the ACK. Only our SYN can be acknowledged, and data that went with it.
-  if (acknowledged && !acknowledgesSyn(c)) {
+  // First: the ACK. Only our SYN can be acknowledged, and data that went with it; and only its timestamp be echoed.
+  if (acknowledged && (!acknowledgesSyn(c) || echoesAnother(context, c))) {
     context.counters.dropAck++
     sendResetFor(context, segment)
     return
@@ -193,6 +193,13 @@ function synSentInput(context: TcpContext, c: Connection): void {
 
 function acknowledgesSyn(c: Connection): boolean {
   return seqDiff(segment.acknowledgement, c.iss) > 0 && !seqLess(c.sndMax, segment.acknowledgement)
+}
+
+/** A timestamp that none of our SYNs had (RFC 7323 3.2; Linux tcp_rcv_synsent_state_process). */
+function echoesAnother(context: TcpContext, c: Connection): boolean {
+  if (segment.hasTimestamps === 0 || !context.timestamps || segment.timestampEcho === 0) return false
+  const ageMs = (context.nowMs + c.tsOffset - segment.timestampEcho) | 0
+  return ageMs < 0 || ageMs > ((context.nowMs - c.progressMs) | 0)
 }
 
 /** RFC 9293 3.10.7.4: every state from SYN-RECEIVED on. */

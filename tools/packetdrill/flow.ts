@@ -28,9 +28,13 @@ export class Flow {
   /** MSS that the stack announced: how large a segment towards it may be. */
   announcedMss = 0
 
-  constructor(localPort: number, remotePort: number) {
+  /** --tcp_ts_ecr_scaled. */
+  private readonly scaledEchoes: boolean
+
+  constructor(localPort: number, remotePort: number, scaledEchoes: boolean) {
     this.localPort = localPort
     this.remotePort = remotePort
+    this.scaledEchoes = scaledEchoes
   }
 
   /** The stack sent a SYN. */
@@ -110,7 +114,7 @@ export class Flow {
 
   private liveTimestamp(script: number): number {
     const known = this.timestamps.get(script)
-    if (known !== undefined) return known
+    if (known !== undefined && !this.scaledEchoes) return known
     // One that was never expected: by the distance from the first. 0 before any: the echo of a SYN (RFC 7323 3.2).
     return this.firstTimestamp ? (script - this.firstTimestamp[0] + this.firstTimestamp[1]) >>> 0 : script
   }

@@ -42,6 +42,8 @@ export interface PeerOptions {
   readonly segmentBytes: number
   /** --tcp_ts_tick_usecs; 0: timestamp values are not compared. */
   readonly timestampTickUs: number
+  /** --tcp_ts_ecr_scaled. */
+  readonly scaledEchoes: boolean
   /** By how much they may differ by now, µs. */
   readonly timestampSlackUs: () => number
 }
@@ -92,7 +94,7 @@ export class Peer {
   }
 
   private begin(localPort: number, remotePort: number): Flow {
-    this.flow = new Flow(localPort, remotePort)
+    this.flow = new Flow(localPort, remotePort, this.options.scaledEchoes)
     this.flows.push(this.flow)
     return this.flow
   }

@@ -106,6 +106,7 @@ class ScriptRun {
       mtu: this.settings.mtu,
       segmentBytes,
       timestampTickUs,
+      scaledEchoes: script.options.has('tcp_ts_ecr_scaled'),
       timestampSlackUs: () => this.tolerance(this.network.scriptUs),
     })
     this.peer.datagramPorts = () => this.process.datagrams?.ports

@@ -14,6 +14,7 @@ export const SCRIPT_OPTIONS: Readonly<Record<string, string>> = {
   mss: 'size of the segments of an injected packet that is larger, bytes',
   tolerance_usecs: 'by which a packet or call may be early or late',
   tcp_ts_tick_usecs: 'tick of timestamps; without it their values are not compared',
+  tcp_ts_ecr_scaled: 'echoes of timestamps are taken by their distance from the first, not as the packets had them',
   init_scripts: 'defaults.sh, which is known by name',
   gateway_ip: 'changes nothing',
   netmask_ip: 'changes nothing',
