@@ -345,6 +345,9 @@ export class ConnectionState {
   sendWaitMs = 0
   busyMs = 0
   windowWaitMs = 0
+  queueWaitMs = 0
+  /** 1: the application has more than the send queue takes. */
+  spaceAwaited = 0
 
   /* What was sent and received altogether, for info.ts. */
   segmentsIn = 0

@@ -11,6 +11,7 @@ import { takeReceived } from './receive-queue.ts'
 import { endRecord } from './records.ts'
 import { CORK_LIFTED, CORK_MORE, CORK_SET } from './send-policy.ts'
 import { enqueueSend } from './send-queue.ts'
+import { setSendWait, WAIT_BUSY, WAIT_QUEUE } from './send-waits.ts'
 import { seqDiff } from './seq.ts'
 import { ACK_NONE, ACK_NOW, RECEIVE_REFUSED, STATE_CLOSED } from './states.ts'
 import { setKeepAlive } from './timer-arming.ts'
@@ -55,6 +56,12 @@ export class Connection extends ConnectionState {
     enqueueSend(this.context, this, chain)
     this.corked = more ? this.corked | CORK_MORE : this.corked & CORK_SET
     if (more) this.corkSequence = this.sndUna
+  }
+
+  /** Says whether there is more to send than `sendSpace` takes: only tcpInfo's sndbufLimited wants to know. */
+  awaitSpace(awaited: boolean): void {
+    this.spaceAwaited = awaited ? 1 : 0
+    if (!awaited && this.sendWait === WAIT_QUEUE) setSendWait(this.context, this, WAIT_BUSY)
   }
 
   /** What is queued so far ends a record: no segment holds bytes of it and of what is sent later (Linux MSG_EOR). */

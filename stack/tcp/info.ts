@@ -16,7 +16,7 @@ import { pacingRate } from './pacing.ts'
 import { currentRtoMs } from './rtt.ts'
 import { NO_SEGMENT } from './scoreboard.ts'
 import { maximumSegmentSize } from './segment-size.ts'
-import { WAIT_BUSY, WAIT_WINDOW, waitedMs } from './send-waits.ts'
+import { WAIT_BUSY, WAIT_QUEUE, WAIT_WINDOW, waitedMs } from './send-waits.ts'
 import { seqDiff } from './seq.ts'
 import {
   LOSS_TIMER_PERSIST,
@@ -123,9 +123,10 @@ export class TcpInfo {
   /** Times that reordering was seen. */
   reordSeen = 0
 
-  /** Microseconds with something to send; of these, those in which the peer's window was in the way. */
+  /** Microseconds with something to send; of these, those in which the peer's window, or too short a send queue, was in the way. */
   busyTime = 0
   rwndLimited = 0
+  sndbufLimited = 0
 
   /** Segments sent again, SYNs among them. */
   totalRetrans = 0
@@ -195,6 +196,7 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.reordSeen = c.reorderingsSeen
   into.busyTime = waitedMs(context, c, WAIT_BUSY) * 1000
   into.rwndLimited = waitedMs(context, c, WAIT_WINDOW) * 1000
+  into.sndbufLimited = waitedMs(context, c, WAIT_QUEUE) * 1000
   into.totalRetrans = c.totalRetransmitted
   into.bytesAcked = c.bytesAcked
   into.bytesReceived = c.bytesReceived

@@ -38,7 +38,7 @@ import { appendRun, runBytes } from './runs.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
 import { mayFill, maySendSmall, noteSent, pushesEnd } from './send-policy.ts'
 import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
-import { setSendWait, WAIT_BUSY, WAIT_WINDOW } from './send-waits.ts'
+import { setSendWait, WAIT_BUSY, WAIT_QUEUE, WAIT_WINDOW } from './send-waits.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
   ACK_DELAYED,
@@ -114,7 +114,7 @@ function sendData(context: TcpContext, c: Connection): void {
   const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
   if (restarts && context.tuning.slowStartAfterIdle) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
   if (c.mtuProbeOn !== 0) sendMtuProbe(context, c)
-  if (c.sendWait === WAIT_WINDOW) setSendWait(context, c, WAIT_BUSY)
+  if (c.sendWait >= WAIT_WINDOW) setSendWait(context, c, WAIT_BUSY)
   for (;;) {
     const unsent = seqDiff(c.sendEnd, c.sndNxt)
     if (unsent < 0) return // the FIN has been sent
@@ -124,6 +124,7 @@ function sendData(context: TcpContext, c: Connection): void {
     if (unsent === 0) {
       // Only the FIN is left; it takes a number, and so a byte of the peer's window.
       if (c.finQueued !== 0 && peerLeft > 0) emit(context, c, FLAG_ACK | FLAG_FIN, 0)
+      else if (c.spaceAwaited !== 0 && usable > 0 && c.sendWait === WAIT_BUSY) setSendWait(context, c, WAIT_QUEUE)
       return
     }
     if (usable <= 0 || c.segmentCount >= SEGMENTS_IN_FLIGHT_MAX) {

@@ -315,6 +315,7 @@ export class ScriptSocket implements Application {
     const room = sendBuffer.counts ? sendBuffer.isWriteable(connection) : connection.sendSpace > 0
     if (room && this.wantsRoom) this.happenings++
     this.wantsRoom = !room
+    if (room) connection.awaitSpace(false)
     return room
   }
 
@@ -335,6 +336,7 @@ export class ScriptSocket implements Application {
     if (this.wantsRoom && !this.nonBlocking && !this.checkRoom()) return undefined
     const taken = this.queue(connection, bytes, more)
     this.wantsRoom = taken < bytes
+    connection.awaitSpace(this.wantsRoom)
     if (taken === 0 && bytes > 0) return undefined
     if ((flags & MSG_EOR) !== 0 && taken === bytes) connection.endRecord()
     this.errors.wrote(taken, (flags & MSG_ZEROCOPY) !== 0)
