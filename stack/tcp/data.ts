@@ -121,7 +121,7 @@ function receivePayload(context: TcpContext, c: Connection, segment: Segment): v
   context.pool.set(meta, W_ARRIVAL_LOW, context.arrivalLow)
   context.pool.set(meta, W_ARRIVAL_HIGH, context.arrivalHigh)
   c.lastDataMs = context.nowMs
-  if (segment.wholeLength > c.peerSegmentBytes) notePeerSegment(context, c, segment.wholeLength)
+  if (segment.wholeLength > c.peerSegmentBytes) notePeerSegment(context, c, segment)
   measureRoundTrip(context, c, segment)
   if (!inOrder) {
     context.counters.receivedOutOfOrder++
@@ -174,10 +174,14 @@ export function receiveRest(
   return true
 }
 
-/** How long the peer's segments are: a frame may bring many, but none is longer than we have asked for. */
-function notePeerSegment(context: TcpContext, c: Connection, length: number): void {
+/**
+ * How long the peer's segments are. None is longer than we have asked for: what is was joined of several, in buffers that each
+ * hold one or more.
+ */
+function notePeerSegment(context: TcpContext, c: Connection, segment: Segment): void {
   const most = maximumSegmentSize(context, c) - optionsBytes(c)
-  c.peerSegmentBytes = Math.max(c.peerSegmentBytes, Math.min(length, most))
+  const bytes = segment.wholeLength <= most ? segment.wholeLength : Math.min(segment.payloadLength, most)
+  c.peerSegmentBytes = Math.max(c.peerSegmentBytes, bytes)
 }
 
 /** A line on the arrival buffer, or NO_META. */

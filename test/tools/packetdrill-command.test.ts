@@ -190,6 +190,16 @@ test('what is no script says where', () => {
   }
 })
 
+test('the packet that an ICMP error quotes may stand in front of it', () => {
+  const [before, behind] = [
+    '[S 0:10(10)] icmp unreachable frag_needed mtu 900',
+    'icmp unreachable frag_needed mtu 900 [S 0:10(10)]',
+  ]
+  const packets = [before!, behind!].map((text) => parseScript(`0 < ${text}`).events[0]!.action as PacketAction)
+  assert.equal(packets[0]!.body, packets[1]!.body)
+  assert.is(runScript('0 < [1:11(10)] udp (10)', silent).verdict, 'error')
+})
+
 test('what is not done is named, and counts as unsupported', () => {
   const cases = [
     ['0 `iptables -L`', "the command 'iptables -L'"],

@@ -92,7 +92,7 @@ const ICMPV6_CODES: Readonly<Record<string, number>> = {
 /** Fields of the IP header between brackets; absent: nothing is said. */
 export function parseIpSpec(cursor: Cursor): IpSpec {
   const spec = { ecn: 'unchecked' as EcnField, tos: -1, ttl: -1 }
-  if (!cursor.accept('[')) return spec
+  if (quotesHere(cursor) || !cursor.accept('[')) return spec
   do {
     const name = cursor.name()
     switch (name) {
@@ -120,6 +120,11 @@ export function parseIpSpec(cursor: Cursor): IpSpec {
 
 /** What the packet carries. */
 export function parseBody(cursor: Cursor): TcpSpec | UdpSpec | IcmpSpec {
+  const quoted = parseQuotedBefore(cursor)
+  if (quoted !== undefined) {
+    if (cursor.acceptWord('icmp')) return { ...parseIcmp(cursor, 4), quoted }
+    return cursor.acceptWord('icmpv6') ? { ...parseIcmp(cursor, 6), quoted } : cursor.fail('expected icmp or icmpv6')
+  }
   if (cursor.acceptWord('icmp')) return parseIcmp(cursor, 4)
   if (cursor.acceptWord('icmpv6')) return parseIcmp(cursor, 6)
   if (cursor.acceptWord('udp')) return parseUdp(cursor)
@@ -319,6 +324,19 @@ function named(
   const number = Number(form.exec(name)?.[1] ?? -1)
   if (number < 0 || number > 255) throw new ScriptUnsupported(cursor.line, `the ICMP ${what} '${name}'`)
   return number
+}
+
+/** Scripts for the first packetdrill have the quoted packet in front: `[1:1001(1000)] icmp unreachable`. */
+function parseQuotedBefore(cursor: Cursor): TcpSpec | UdpSpec | undefined {
+  return quotesHere(cursor) ? parseQuoted(cursor) : undefined
+}
+
+function quotesHere(cursor: Cursor): boolean {
+  const before = cursor.at
+  cursor.skipBlank()
+  const found = cursor.match(/\[[ \t]*(?:udp|\d|[FSRP.]+[ \t]+\d)/y) !== undefined
+  cursor.at = before
+  return found
 }
 
 /** `[1:1001(1000)]`, `[S 0:0(0)]`, `[udp (100)]`. */
