@@ -200,12 +200,26 @@ test('the packet that an ICMP error quotes may stand in front of it', () => {
   assert.is(runScript('0 < [1:11(10)] udp (10)', silent).verdict, 'error')
 })
 
+test('brackets of both forms, texts in pieces, numbers of echoes', () => {
+  const body = (text: string) => parseScript(text).events[0]!.action
+  assert.equal(
+    (body('0 < (ect0) S 0:0(0) win 1') as PacketAction).ip,
+    (body('0 < [ect0] S 0:0(0) win 1') as PacketAction).ip,
+  )
+  assert.equal((body('0 f("ab" "c"..., 3) = 0') as CallAction).arguments[0], { kind: 'text', value: 'abc' })
+  assert.is((body('0 < icmp echo_request id 5') as PacketAction).body.protocol, 'icmp')
+})
+
 test('what is not done is named, and counts as unsupported', () => {
   const cases = [
     ['0 `iptables -L`', "the command 'iptables -L'"],
     ['`sysctl -q net.ipv4.tcp_nonsense=1`\n0 close(3) = -1 EBADF', "the setting 'net.ipv4.tcp_nonsense=1'"],
     ['0 < S 0:0(0) win 1 <mp_capable a>', 'Multipath TCP (mp_capable)'],
     ['0 `tc qdisc replace dev tun0 root pfifo limit 0`', "the command 'tc qdisc replace dev tun0 root pfifo limit 0'"],
+    ['0 > icmp unreachable', 'an expected ICMP packet'],
+    ['0 < {mutate tcp mss} S 0:0(0) win 1', 'mutated packets'],
+    ['0 < S 0:0(0) win 1 {truncate ip 4}', 'mutated packets'],
+    ['0 < icmp unreachable [raw (10)]', 'quoted packets of other protocols'],
     ['--flavour=7\n0 close(3) = -1 EBADF', 'the option --flavour'],
     ['0 socket(..., SOCK_STREAM, IPPROTO_MPTCP) = 3', 'sockets of IPPROTO_MPTCP'],
   ] as const

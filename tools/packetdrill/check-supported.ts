@@ -18,6 +18,9 @@ const SPECIAL_OPTIONS = new Set(['TCP_CONGESTION', 'SO_LINGER', 'TCP_INFO', 'TCP
 export function checkSupported(script: Script): void {
   for (const { action, line } of script.events) {
     if (action.kind === 'call') checkCall(action, line)
+    // The link answers what is none of the script's business, and what ICMP the stack sends is not kept (device.ts).
+    if (action.kind === 'packet' && !action.inbound && action.body.protocol === 'icmp')
+      throw new ScriptUnsupported(line, 'an expected ICMP packet')
   }
 }
 

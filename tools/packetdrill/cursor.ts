@@ -56,6 +56,15 @@ export class Cursor {
     return found[0]
   }
 
+  /** Whether a sticky expression matches behind the blanks; does not move. */
+  matchesBlank(expression: RegExp): boolean {
+    const before = this.at
+    this.skipBlank()
+    const found = this.match(expression) !== undefined
+    this.at = before
+    return found
+  }
+
   /** Skips blanks, then `text` if it stands here. */
   accept(text: string): boolean {
     this.skipBlank()

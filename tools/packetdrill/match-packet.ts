@@ -12,7 +12,15 @@ import type { LivePacket, LiveTcp } from './frames.ts'
 import type { EcnField, PacketAction, TcpOptionSpec, TcpSpec } from './script.ts'
 import { showOption } from './show-packet.ts'
 
-const ECN_BITS: Readonly<Record<Exclude<EcnField, 'unchecked'>, number>> = { noecn: 0, ect1: 1, ect0: 2, ce: 3 }
+/** Of `ect01` the one that is injected. */
+const ECN_BITS: Readonly<Record<Exclude<EcnField, 'unchecked'>, number>> = {
+  noecn: 0,
+  ect1: 1,
+  ect0: 2,
+  ect01: 2,
+  ce: 3,
+}
+const ECT_1 = 1
 const FLAG_NAMES = ['F', 'S', 'R', 'P', '.', 'U', 'E', 'W', 'A']
 
 export function ecnBits(ecn: EcnField): number {
@@ -46,7 +54,8 @@ export function mismatch(
 
 function ipMismatch(spec: PacketAction, packet: LivePacket): string | undefined {
   const { ecn, tos, ttl } = spec.ip
-  if (ecn !== 'unchecked' && (packet.tos & 3) !== ECN_BITS[ecn])
+  const either = ecn === 'ect01' && (packet.tos & 3) === ECT_1
+  if (ecn !== 'unchecked' && !either && (packet.tos & 3) !== ECN_BITS[ecn])
     return `ECN bits: expected ${ECN_BITS[ecn]} (${ecn}), got ${packet.tos & 3}`
   if (tos >= 0 && packet.tos !== tos) return different('type of service', tos, packet.tos)
   return ttl >= 0 ? different('time to live', ttl, packet.ttl) : undefined

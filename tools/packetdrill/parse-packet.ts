@@ -89,16 +89,19 @@ const ICMPV6_CODES: Readonly<Record<string, number>> = {
   port_unreachable: 4,
 }
 
-/** Fields of the IP header between brackets; absent: nothing is said. */
+/** Fields of the IP header between brackets of either form; absent: nothing is said. */
 export function parseIpSpec(cursor: Cursor): IpSpec {
   const spec = { ecn: 'unchecked' as EcnField, tos: -1, ttl: -1 }
-  if (quotesHere(cursor) || !cursor.accept('[')) return spec
+  if (quotesHere(cursor)) return spec
+  const round = cursor.matchesBlank(/\([ \t]*(?:noecn|ect0|ect1|ect01|ce|tos|ttl|flowlabel)\b/y)
+  if (!cursor.accept(round ? '(' : '[')) return spec
   do {
     const name = cursor.name()
     switch (name) {
       case 'noecn':
       case 'ect0':
       case 'ect1':
+      case 'ect01':
       case 'ce':
         spec.ecn = name
         break
@@ -111,10 +114,10 @@ export function parseIpSpec(cursor: Cursor): IpSpec {
       case 'flowlabel':
         throw new ScriptUnsupported(cursor.line, 'the flow label of IPv6')
       default:
-        cursor.fail('expected ect0, ect1, ce, noecn, tos or ttl')
+        cursor.fail('expected ect0, ect1, ect01, ce, noecn, tos or ttl')
     }
   } while (cursor.accept(','))
-  cursor.expect(']')
+  cursor.expect(round ? ')' : ']')
   return spec
 }
 
@@ -306,8 +309,10 @@ function parseIcmp(cursor: Cursor, version: 4 | 6): IcmpSpec {
   const before = cursor.at
   const codeName = cursor.name() ?? ''
   let code = 0
-  if (codeName === '' || codeName === 'mtu') cursor.at = before
+  if (codeName === '' || codeName === 'mtu' || codeName === 'id') cursor.at = before
   else code = named(cursor, codeName, codes, /^code_(\d+)$/, 'code')
+  // Echoes are answered by the stack below, whatever their number.
+  if (cursor.acceptWord('id')) cursor.expectNumber('a number')
   const mtu = cursor.acceptWord('mtu') ? cursor.expectNumber('an MTU') : 0
   return { protocol: 'icmp', version, type, code, mtu, quoted: parseQuoted(cursor) }
 }
@@ -332,17 +337,14 @@ function parseQuotedBefore(cursor: Cursor): TcpSpec | UdpSpec | undefined {
 }
 
 function quotesHere(cursor: Cursor): boolean {
-  const before = cursor.at
-  cursor.skipBlank()
-  const found = cursor.match(/\[[ \t]*(?:udp|\d|[FSRP.]+[ \t]+\d)/y) !== undefined
-  cursor.at = before
-  return found
+  return cursor.matchesBlank(/\[[ \t]*(?:udp|raw|\d|[FSRP.]+[ \t]+\d)/y)
 }
 
 /** `[1:1001(1000)]`, `[S 0:0(0)]`, `[udp (100)]`. */
 function parseQuoted(cursor: Cursor): TcpSpec | UdpSpec | undefined {
   if (!cursor.accept('[')) return undefined
   let quoted: TcpSpec | UdpSpec
+  if (cursor.acceptWord('raw')) throw new ScriptUnsupported(cursor.line, 'quoted packets of other protocols')
   if (cursor.acceptWord('udp')) quoted = parseUdp(cursor)
   else {
     cursor.skipBlank()

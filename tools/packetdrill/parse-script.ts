@@ -11,6 +11,8 @@ import { parseValue, parseValues } from './parse-value.ts'
 import type { Action, CallAction, EventTime, PacketAction, Script, ScriptEvent } from './script.ts'
 
 const US_PER_S = 1_000_000
+/** What packetdrill is to change in a packet. */
+const FUZZ = /\{[ \t]*(?:mutate|truncate|insert)\b/y
 
 const NONE: ReadonlyMap<string, string> = new Map()
 
@@ -99,7 +101,9 @@ function parseAction(cursor: Cursor): Action {
 function parsePacket(cursor: Cursor, start: number, inbound: boolean): PacketAction {
   const ip = parseIpSpec(cursor)
   if (cursor.accept('(')) throw new ScriptUnsupported(cursor.line, 'packets for a named socket')
+  if (cursor.matchesBlank(FUZZ)) throw new ScriptUnsupported(cursor.line, 'mutated packets')
   const body = parseBody(cursor)
+  if (cursor.matchesBlank(FUZZ)) throw new ScriptUnsupported(cursor.line, 'mutated packets')
   return { kind: 'packet', inbound, ip, body, text: cursor.text.slice(start, cursor.at).trim() }
 }
 

@@ -35,7 +35,7 @@ function parseShift(cursor: Cursor): Value {
 
 function parseSimple(cursor: Cursor): Value {
   if (cursor.accept('...')) return ELLIPSIS
-  if (cursor.accept('"')) return { kind: 'text', value: cursor.quoted() }
+  if (cursor.accept('"')) return { kind: 'text', value: parseText(cursor) }
   if (cursor.accept('[')) return { kind: 'list', items: parseValues(cursor, ']') }
   if (cursor.accept('{')) return parseStruct(cursor)
   if (cursor.accept('~')) return { kind: 'not', of: parseSimple(cursor) }
@@ -46,6 +46,14 @@ function parseSimple(cursor: Cursor): Value {
   if (name === undefined || sign < 0) return cursor.fail('expected a value')
   if (cursor.accept('(')) return { kind: 'apply', name, arguments: parseValues(cursor, ')') }
   return { kind: 'symbol', name }
+}
+
+/** Texts that stand side by side are one; dots behind it say that there is more, which nobody looks at. */
+function parseText(cursor: Cursor): string {
+  let text = cursor.quoted()
+  while (cursor.accept('"')) text += cursor.quoted()
+  cursor.accept('...')
+  return text
 }
 
 /** Whole, hexadecimal, or with a decimal point; but `0...` is a number and an ellipsis. */

@@ -20,8 +20,8 @@ export type EventTime =
 
 /* --- packets --- */
 
-/** What stands in the two ECN bits; `unchecked`: the script does not say. */
-export type EcnField = 'unchecked' | 'noecn' | 'ect0' | 'ect1' | 'ce'
+/** What stands in the two ECN bits; `ect01`: either of two; `unchecked`: the script does not say. */
+export type EcnField = 'unchecked' | 'noecn' | 'ect1' | 'ect0' | 'ect01' | 'ce'
 
 export interface IpSpec {
   readonly ecn: EcnField
