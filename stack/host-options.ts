@@ -84,6 +84,8 @@ export interface TcpOptions {
   challengeAcksPerSecond?: number
   /** Least time between two answers to empty segments outside of the window, of one connection (default INVALID_ACK_INTERVAL_MS). */
   invalidAckIntervalMs?: number
+  /** Bytes of a probe of a shut window: 1 (RFC 9293 3.8.6.1, the default), or 0, an empty segment that asks (Linux). */
+  windowProbeBytes?: 0 | 1
   /** The window shrinks after a pause (RFC 2861); default true. */
   slowStartAfterIdle?: boolean
   /** RFC 4821 probing for the path's MTU: only where long segments vanish, the default, or always (Linux tcp_mtu_probing 1, 2; it is 0 there). */

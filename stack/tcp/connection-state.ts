@@ -7,8 +7,8 @@
  *
  *        sndUna      sndNxt      sndMax      sendEnd          rcvNxt         rcvAdvertised
  *   ───────┼───────────┼───────────┼───────────┼──── FIN      ────┼────────────────┼──────
- *    acked │ in flight │ went with │ not sent  │               in │ window offered │ refused
- *          │           │ the SYN   │ yet       │            order │                │
+ *    acked │ in flight │ probe, or │ not sent  │               in │ window offered │ refused
+ *          │           │ with SYN  │ yet       │            order │                │
  *
  * Invariants:
  *  1. sndUna <= sndNxt <= sndMax, and all are <= sendEnd + 1 (the FIN has the number sendEnd).

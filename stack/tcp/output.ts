@@ -266,16 +266,28 @@ function sendTailProbe(context: TcpContext, c: Connection): void {
   armRetransmission(context, c)
 }
 
-/**
- * The persist timer fired and the window did not take anything: the peer is asked, as for keep-alive. RFC 9293 3.8.6.1
- * would send a byte, which a peer may take or not, and has to be kept track of (Linux tcp_xmit_probe_skb does neither).
- */
+/** The persist timer fired and the window did not take anything: one byte beyond it (RFC 9293 3.8.6.1), or a question without one. */
 function sendProbe(context: TcpContext, c: Connection): void {
   c.probePending = 0
   if (c.sndNxt !== c.sndUna || !hasUnsent(c)) return
-  if (c.probesUnanswered === 1 && c.backoff === 1) c.progressMs = context.nowMs
-  ask(context, c)
+  if (context.tuning.windowProbeBytes === 0) {
+    if (c.probesUnanswered === 1 && c.backoff === 1) c.progressMs = context.nowMs
+    ask(context, c)
+  } else if (!sendProbeByte(context, c)) return
   context.counters.zeroWindowProbes++
+}
+
+/** The byte counts as sent, for its ACK, but not as in flight: it is the timer's business. */
+function sendProbeByte(context: TcpContext, c: Connection): boolean {
+  const sequence = c.sndUna
+  const isFin = c.sendEnd === sequence
+  if (isFin) clearGather(gather)
+  else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
+  if (!writeAndPush(context, c, sequence, isFin ? FLAG_ACK | FLAG_FIN : FLAG_ACK, false, 0)) return false
+  if (c.sndMax === sequence) c.progressMs = context.nowMs
+  else countRetransmission(context, c, gather.bytes)
+  c.sndMax = seqMax(c.sndMax, seqAdd(sequence, 1))
+  return true
 }
 
 /** RFC 9293 3.8.4. */
@@ -307,7 +319,7 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   const offset = c.sendNextOffset
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
-  const repeated = seqLess(sequence, c.sndMax) // went with the SYN
+  const repeated = seqLess(sequence, c.sndMax) // went with the SYN, or begins with the byte of a window probe
   if (!writeAndPush(context, c, sequence, flags, withData && !repeated, segmentBytes)) return false
   if (withData) {
     c.sendNextMeta = gather.nextMeta

@@ -48,6 +48,7 @@ export interface Tuning {
   readonly keepAliveProbes: number
   readonly challengeAcksPerSecond: number
   readonly invalidAckIntervalMs: number
+  readonly windowProbeBytes: number
   readonly slowStartAfterIdle: boolean
   readonly receiveTuning: boolean
   readonly pacing: boolean
@@ -77,6 +78,7 @@ export function tuningOf(options: TcpOptions): Tuning {
     keepAliveProbes: options.keepAliveProbes ?? KEEP_ALIVE_PROBES,
     challengeAcksPerSecond: options.challengeAcksPerSecond ?? CHALLENGE_ACKS_PER_SECOND,
     invalidAckIntervalMs: options.invalidAckIntervalMs ?? INVALID_ACK_INTERVAL_MS,
+    windowProbeBytes: options.windowProbeBytes ?? 1,
     slowStartAfterIdle: options.slowStartAfterIdle ?? true,
     receiveTuning: options.receiveTuning ?? true,
     pacing: options.pacing ?? false,

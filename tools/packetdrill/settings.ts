@@ -34,7 +34,11 @@ export class Settings {
   readonly addresses = { 4: new ScriptAddresses(4), 6: new ScriptAddresses(6) } as const
   mtu = 1500
   /** Where the kernel's own default differs from the stack's, it is the kernel's. */
-  readonly tcp: TcpOptions = { mtuProbing: 'off', synLinearTimeouts: KERNEL_SYN_LINEAR_TIMEOUTS }
+  readonly tcp: TcpOptions = {
+    mtuProbing: 'off',
+    synLinearTimeouts: KERNEL_SYN_LINEAR_TIMEOUTS,
+    windowProbeBytes: 0,
+  }
   /** Whether listeners have Fast Open without having asked for it (tcp_fastopen 0x400). */
   fastOpenUnasked = false
   /** Largest receive buffer: what the window scale is made for. */

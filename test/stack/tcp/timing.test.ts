@@ -242,7 +242,7 @@ test('a segment out of order, and one that fills the gap, is acknowledged at onc
   assert.equal(lab.peer.take(), [`A 1 ${seq + 2000}`])
 })
 
-test('a closed window is probed with an empty segment, ever more rarely, and never given up while the peer answers', () => {
+test('a closed window is probed with one byte, ever more rarely, and never given up while the peer answers', () => {
   const lab = established({}, { window: 100 })
   lab.peer.send('A', { seq: 1, ack: 1, window: 0 })
   send(lab, 50)
@@ -252,11 +252,33 @@ test('a closed window is probed with an empty segment, ever more rarely, and nev
     lab.peer.advanceMs(125_000)
     assert.ok(lab.peer.sent.length > 0, `probe ${probe}`)
     if (probe === 0) assert.equal(times(lab.peer, start).slice(0, 3), [201, 603, 1407])
-    assert.equal([...new Set(lab.peer.take())], ['A 0 1'])
+    assert.equal([...new Set(lab.peer.take())], ['A 1 1 1'])
     lab.peer.send('A', { seq: 1, ack: 1, window: 0 })
   }
   lab.peer.send('A', { seq: 1, ack: 1, window: 1000 })
   assert.equal(lab.peer.take(), ['PA 1 1 50'], 'the lost window update is answered at once')
+})
+
+test('a probe byte that the peer takes is not sent twice', () => {
+  const lab = established({}, { window: 100 })
+  lab.peer.send('A', { seq: 1, ack: 1, window: 0 })
+  send(lab, 50)
+  lab.peer.advanceMs(201)
+  assert.equal(lab.peer.take(), ['A 1 1 1'])
+  lab.peer.send('A', { seq: 1, ack: 2, window: 1000 })
+  assert.equal(lab.peer.take(), ['PA 2 1 49'])
+})
+
+test('without bytes a closed window is probed as Linux does: by an empty segment left of it', () => {
+  const lab = established({}, { window: 100 }, { tcp: { windowProbeBytes: 0 } })
+  lab.peer.send('A', { seq: 1, ack: 1, window: 0 })
+  send(lab, 50)
+  const start = lab.peer.nowUs
+  lab.peer.advanceMs(1500)
+  assert.equal(times(lab.peer, start), [201, 603, 1407])
+  assert.equal([...new Set(lab.peer.take())], ['A 0 1'])
+  lab.peer.send('A', { seq: 1, ack: 1, window: 1000 })
+  assert.equal(lab.peer.take(), ['PA 1 1 50'])
 })
 
 test('two ends with closed windows do not answer each other for ever', () => {
