@@ -12,7 +12,8 @@
  * Called by: the stack's loop, around a TAP. Calls: impaired-path.ts, the pool, checksum.
  *
  * Invariants:
- *  1. Time comes by `setNow` only, randomness from the generator given.
+ *  1. Time comes by `setNow`, and where a clock is given also from it: a frame that leaves at the end of a long turn must
+ *     not count as sent at its start. Randomness comes from the generator given.
  *  2. At most `heldBuffersMax` references are held, in both directions together; what comes beyond is dropped and
  *     counted. `close` gives all of them back.
  *  3. Nothing is allocated for a frame.
@@ -56,6 +57,8 @@ export interface ImpairOptions {
   readonly createRandom: (seed: number) => () => number
   /** Buffer references that frames on their way may hold. */
   readonly heldBuffersMax: number
+  /** µs, from where `setNow` counts: asked once a burst that is sent. Where time is virtual a turn takes none, and nobody has to. */
+  readonly clockUs?: () => number
 }
 
 export class ImpairDevice implements Device, DeviceTiming {
@@ -68,6 +71,7 @@ export class ImpairDevice implements Device, DeviceTiming {
   private readonly device: Device
   private readonly pool: Pool
   private readonly heldBuffersMax: number
+  private readonly clockUs: (() => number) | undefined
   private readonly rx: ImpairedPath
   private readonly tx: ImpairedPath
   private readonly incoming = new ReceiveBurst()
@@ -83,6 +87,7 @@ export class ImpairDevice implements Device, DeviceTiming {
     this.device = device
     this.pool = options.pool
     this.heldBuffersMax = heldBuffersMax
+    this.clockUs = options.clockUs
     this.name = device.name
     this.mac = device.mac
     // Frames are held back, or are others; and what happens, happens to single segments.
@@ -138,6 +143,7 @@ export class ImpairDevice implements Device, DeviceTiming {
   /** Every frame counts as sent: what happens on the path, its sender does not learn. */
   transmit(burst: TransmitBurst): number {
     const { descriptors } = burst
+    if (this.clockUs !== undefined) this.now[0] = this.clockUs()
     let first = 0
     let bytes = 0
     for (let index = 0; index < burst.count; index++) {

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { Device } from '../drivers/device.ts'
 import { ImpairDevice } from '../drivers/impair.ts'
 import { type Impairment, ImpairmentError, parseImpairment } from '../drivers/impairment-spec.ts'
+import { SystemClock } from '../stack/clock.ts'
 import { SeededRandom } from '../stack/random.ts'
 import { PackratError } from '../storage/errors.ts'
 import type { Pool } from '../storage/pool.ts'
@@ -45,6 +46,7 @@ function readSpecification(path: string): string {
 
 /** The impaired device around another one. */
 export function impairDevice(device: Device, pool: Pool, spec: Impairment): ImpairDevice {
+  const clock = new SystemClock()
   return new ImpairDevice({
     device,
     pool,
@@ -53,6 +55,7 @@ export function impairDevice(device: Device, pool: Pool, spec: Impairment): Impa
       const random = new SeededRandom(seed)
       return () => random.next()
     },
+    clockUs: () => clock.nowUs(),
     heldBuffersMax: Math.min(HELD_BUFFERS_MAX, Math.floor(pool.totalBuffers * HELD_POOL_SHARE)),
   })
 }

@@ -24,7 +24,7 @@ class Lab {
   readonly device: ImpairDevice
   private readonly burst = new ReceiveBurst()
 
-  constructor(spec: string, heldBuffersMax = BUFFERS / 2) {
+  constructor(spec: string, heldBuffersMax = BUFFERS / 2, clockUs?: () => number) {
     this.device = new ImpairDevice({
       device: this.pair.a,
       pool: this.nearPool,
@@ -34,6 +34,7 @@ class Lab {
         return () => random.next()
       },
       heldBuffersMax,
+      ...(clockUs !== undefined && { clockUs }),
     })
     this.device.setNow(this.nowUs)
   }
@@ -144,6 +145,21 @@ function arrivals(spec: string, count: number, gapUs = 10, alsoSend = false): nu
 function sequence(count: number): number[] {
   return Array.from({ length: count }, (_, index) => index)
 }
+
+test('a frame that leaves at the end of a long turn is not ahead of its time, where there is a clock', () => {
+  for (const [clock, atUs] of [
+    [undefined, 1000],
+    [() => START_US + 400, 1400],
+  ] as const) {
+    const lab = new Lab('delay=1ms', undefined, clock)
+    lab.sendFromNear(Buffer.alloc(FRAME_BYTES))
+    lab.advance(atUs - 1)
+    assert.is(lab.receiveFar().length, 0)
+    lab.advance(1)
+    assert.is(lab.receiveFar().length, 1)
+    lab.close()
+  }
+})
 
 test('a perfect link passes frames in the turn in which they come, both ways', () => {
   const lab = new Lab('loss=0%')
