@@ -57,7 +57,7 @@ export interface ImpairOptions {
   readonly createRandom: (seed: number) => () => number
   /** Buffer references that frames on their way may hold. */
   readonly heldBuffersMax: number
-  /** µs, from where `setNow` counts: asked once a burst that is sent. Where time is virtual a turn takes none, and nobody has to. */
+  /** µs, from where `setNow` counts: asked twice a burst that is sent. Where time is virtual a turn takes none, and nobody has to. */
   readonly clockUs?: () => number
 }
 
@@ -143,7 +143,7 @@ export class ImpairDevice implements Device, DeviceTiming {
   /** Every frame counts as sent: what happens on the path, its sender does not learn. */
   transmit(burst: TransmitBurst): number {
     const { descriptors } = burst
-    if (this.clockUs !== undefined) this.now[0] = this.clockUs()
+    this.readClock()
     let first = 0
     let bytes = 0
     for (let index = 0; index < burst.count; index++) {
@@ -248,7 +248,12 @@ export class ImpairDevice implements Device, DeviceTiming {
           pool.releaseBuffer(outgoing.descriptors[index * DESCRIPTOR_WORDS + D_BUFFER]!)
         outgoing.clear()
       }
+      this.readClock() // behind a TAP a kernel has worked off what it was given, and answered
     }
+  }
+
+  private readClock(): void {
+    if (this.clockUs !== undefined) this.now[0] = this.clockUs()
   }
 
   private hasRoom(path: ImpairedPath, descriptors: number): boolean {
