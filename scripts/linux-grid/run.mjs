@@ -50,7 +50,7 @@ const QUEUE_FRAMES = 12_000
 const COUNTERS = [
   ...['RetransSegs', 'TCPTimeouts', 'TCPLossProbes', 'TCPFastRetrans', 'TCPSpuriousRTOs', 'TCPSACKReorder'],
   ...['TCPHystartTrainDetect', 'TCPHystartTrainCwnd', 'TCPHystartDelayDetect', 'TCPHystartDelayCwnd'],
-  ...['TCPFullUndo', 'TCPPartialUndo', 'TCPDSACKUndo', 'TCPLossUndo', 'TCPSackRecovery'],
+  ...['TCPFullUndo', 'TCPPartialUndo', 'TCPDSACKUndo', 'TCPLossUndo', 'TCPSackRecovery', 'PAWSEstab'],
 ]
 
 const run = JSON.parse(process.argv[2])
