@@ -34,6 +34,7 @@ import { tcpKnobs } from './tcp-knobs.ts'
 
 const GIB = 1 << 30
 const SEED_MAX = 0x7fffffff
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const
 /** Below this the network's reserve would leave nothing to store. */
 const REGION_BYTES_SERVED_MIN = 4 << 20
 /** Buffers that windows never promise. Less than what a full store leaves beside the device's own, or all windows would close then. */
@@ -162,14 +163,12 @@ class Daemon {
       this.finish = resolve
     })
     const stop = (): void => this.finish(EXIT_OK)
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
+    for (const signal of STOP_SIGNALS) process.on(signal, stop)
     try {
       await this.start()
       return await ended
     } finally {
-      process.off('SIGTERM', stop)
-      process.off('SIGINT', stop)
+      for (const signal of STOP_SIGNALS) process.off(signal, stop)
       for (const close of this.closers.reverse()) await close()
     }
   }

@@ -6,7 +6,7 @@
  *
  * It stands before SACK blocks, and takes the place of the two no-ops in front of them where it can.
  *
- * Called by: accurate-ecn.ts, output.ts, syn.ts.
+ * Called by: accurate-ecn.ts, segment-output.ts, syn.ts.
  */
 import type { AccurateEcn } from './accurate-ecn.ts'
 import type { Connection } from './connection.ts'

@@ -2,7 +2,7 @@
  * Duplicate SACK (RFC 2883): bytes that came twice are reported in the first block of the next ACK, so that the sender
  * learns which of its retransmissions were needless.
  *
- * Called by: input.ts, data.ts and reassembly.ts (report), output.ts (write).
+ * Called by: input.ts, data.ts and reassembly.ts (report), segment-output.ts (write).
  */
 import type { Connection } from './connection.ts'
 import { seqLess } from './seq.ts'

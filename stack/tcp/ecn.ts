@@ -9,7 +9,7 @@
  * ECT(0) stands on new data only: a lost retransmission, ACK or probe would tell nobody of the congestion that it met
  * (6.1.4, 6.1.5, 6.1.6).
  *
- * Called by: handshake.ts, input.ts, ack.ts, data.ts, output.ts, syn.ts.
+ * Called by: handshake.ts, input.ts, ack.ts, data.ts, segment-output.ts, syn.ts.
  */
 import { FLAG_ACK, FLAG_CWR, FLAG_ECE } from '../wire/tcp.ts'
 import {

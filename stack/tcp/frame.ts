@@ -8,7 +8,7 @@
  * The checksum is put together from numbers that are at hand (RFC 1071): the header's fields, the options, and the
  * stored sums of the views. No payload byte is read.
  *
- * Called by: output.ts, stateless.ts. Calls: ip.ts, transmitter.ts.
+ * Called by: segment-output.ts, stateless.ts. Calls: ip.ts, transmitter.ts.
  */
 import { addSums, foldSum, sumBytes } from '../../storage/checksum.ts'
 import type { ReceivedPacket } from '../packet.ts'

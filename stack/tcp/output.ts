@@ -11,38 +11,25 @@
  *                    ─► sendAck                if nothing has carried it, and its SACK blocks, yet
  *                    ─► timers
  *
- * Calls: send-queue.ts (gather), scoreboard.ts, frame.ts, timer-arming.ts. Does not know recovery.ts.
+ * Calls: send-queue.ts (gather), segment-output.ts, scoreboard.ts, timer-arming.ts. Does not know recovery.ts.
  */
 import { DELAYED_ACK_MS, SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
-import { FLAG_ACK, FLAG_FIN, FLAG_PSH, TCP_HEADER_BYTES } from '../wire/tcp.ts'
-import { noteOptionSent, OptionFit } from './accurate-ecn-option.ts'
+import { FLAG_ACK, FLAG_FIN, FLAG_PSH } from '../wire/tcp.ts'
 import { noteWindowUse } from './congestion/validation.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { ecnFlags, mayBeMarked } from './ecn.ts'
-import { beginSegment, finishSegment, markCapable, timestampNow } from './frame.ts'
-import {
-  SACK_PADDED_BYTES,
-  sackBlocksMax,
-  sackOptionLength,
-  TIMESTAMPS_PADDED_BYTES,
-  writeSack,
-  writeTimestamps,
-} from './options.ts'
 import { paceAllows, paceSent } from './pacing.ts'
 import { probePayload, probeSent, upkeepPathMtu } from './path-mtu.ts'
-import { collectSackBlocks } from './reassembly.ts'
-import { windowField } from './receive-queue.ts'
 import { recordLeft } from './records.ts'
 import { appendRun, runBytes } from './runs.ts'
 import { NO_SEGMENT, pipeBytes } from './scoreboard.ts'
+import { segmentGather, writeSegment } from './segment-output.ts'
 import { mayFill, maySendSmall, noteSent, pushesEnd } from './send-policy.ts'
-import { acceptableSequence, clearGather, Gather, gatherSegment } from './send-queue.ts'
+import { acceptableSequence, clearGather, gatherSegment } from './send-queue.ts'
 import { setSendWait, WAIT_BUSY, WAIT_QUEUE, WAIT_WINDOW } from './send-waits.ts'
 import { seqAdd, seqDiff, seqLess, seqMax } from './seq.ts'
 import {
   ACK_DELAYED,
-  ACK_NONE,
   ACK_NOW,
   LOSS_TIMER_CORK,
   LOSS_TIMER_PERSIST,
@@ -59,15 +46,11 @@ import {
   armPersist,
   armProbeOrRetransmission,
   armRetransmission,
-  disarmDelayedAck,
   isLossTimerArmed,
 } from './timer-arming.ts'
 
-const gather = new Gather()
-const sackBlocks = new Int32Array(8)
-const fit = new OptionFit()
-/** RFC 2018 3: blocks beside timestamps. */
-const SACK_BLOCKS_MAX = 4
+/** A constant of this module is not read through another one's cell at each use. */
+const gather = segmentGather
 
 export function outputConnection(context: TcpContext, c: Connection): void {
   if (c.state === STATE_CLOSED) return
@@ -232,7 +215,7 @@ function sendAgain(context: TcpContext, c: Connection, segment: number): boolean
   const whole = gather.bytes === payload
   const push = whole && scoreboard.isPushed(segment)
   const flags = FLAG_ACK | (push ? FLAG_PSH : 0) | (fin && whole ? FLAG_FIN : 0)
-  if (!writeAndPush(context, c, start, flags, false, 0)) return false
+  if (!writeSegment(context, c, start, flags, false, 0)) return false
   if (!whole) scoreboard.split(c, segment, seqAdd(start, gather.bytes), gather.nextMeta, gather.nextOffset)
   scoreboard.retransmitted(c, segment, context.nowUs32)
   countRetransmission(context, c, gather.bytes)
@@ -283,7 +266,7 @@ function sendProbeByte(context: TcpContext, c: Connection): boolean {
   const isFin = c.sendEnd === sequence
   if (isFin) clearGather(gather)
   else gatherSegment(context, gather, c.sendHead, c.sendHeadOffset, 1, c.sendMss)
-  if (!writeAndPush(context, c, sequence, isFin ? FLAG_ACK | FLAG_FIN : FLAG_ACK, false, 0)) return false
+  if (!writeSegment(context, c, sequence, isFin ? FLAG_ACK | FLAG_FIN : FLAG_ACK, false, 0)) return false
   if (c.sndMax === sequence) c.progressMs = context.nowMs
   else countRetransmission(context, c, gather.bytes)
   c.sndMax = seqMax(c.sndMax, seqAdd(sequence, 1))
@@ -299,13 +282,13 @@ export function sendKeepAlive(context: TcpContext, c: Connection): void {
 /** A segment that makes a live peer answer: empty, with a number left of its window (RFC 9293 3.10.7.4, first step). */
 function ask(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false, 0)
+  writeSegment(context, c, seqAdd(c.sndUna, -1), FLAG_ACK, false, 0)
 }
 
 /** An ACK of its own, with all that there is to say. */
 export function sendAck(context: TcpContext, c: Connection): void {
   clearGather(gather)
-  writeAndPush(context, c, acceptableSequence(c), FLAG_ACK, false, 0)
+  writeSegment(context, c, acceptableSequence(c), FLAG_ACK, false, 0)
 }
 
 /**
@@ -320,7 +303,7 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   const withData = seqDiff(c.sendEnd, sequence) > 0
   if (!withData) clearGather(gather)
   const repeated = seqLess(sequence, c.sndMax) // went with the SYN, or begins with the byte of a window probe
-  if (!writeAndPush(context, c, sequence, flags, withData && !repeated, segmentBytes)) return false
+  if (!writeSegment(context, c, sequence, flags, withData && !repeated, segmentBytes)) return false
   if (withData) {
     c.sendNextMeta = gather.nextMeta
     c.sendNextOffset = gather.nextOffset
@@ -341,87 +324,6 @@ function emit(context: TcpContext, c: Connection, flags: number, segmentBytes: n
   return true
 }
 
-/**
- * Header, options and the gathered views. Every segment carries the ACK and the window (RFC 9293 3.8.6.3).
- * @param fresh data that was never sent before: what ECN may mark
- * @param segmentBytes of each segment of a run, or 0
- */
-function writeAndPush(
-  context: TcpContext,
-  c: Connection,
-  sequence: number,
-  flags: number,
-  fresh: boolean,
-  segmentBytes: number,
-): boolean {
-  const tsBytes = c.timestampsOn !== 0 ? TIMESTAMPS_PADDED_BYTES : 0
-  const withBlocks = hasSackBlocks(c)
-  const duplicate = c.dsackPending
-  let blocks = withBlocks ? gatherBlocks(context, c, tsBytes) : 0
-  const a = c.accurateEcn
-  let accurateBytes = 0
-  if (a !== undefined) {
-    fit.choose(context, c, a, tsBytes, blocks, gather.bytes)
-    blocks = fit.blocks
-    accurateBytes = fit.bytes
-  }
-  const options = tsBytes + accurateBytes + sackOptionLength(blocks)
-  const at = beginSegment(context, c, TCP_HEADER_BYTES + options + gather.bytes)
-  if (at < 0) return false
-  const tx = context.transmitter
-  if (tsBytes > 0) writeTimestamps(tx.view, at + TCP_HEADER_BYTES, timestampNow(context, c), c.tsRecent)
-  if (blocks > 0) writeSack(tx.view, at + TCP_HEADER_BYTES + tsBytes + accurateBytes, sackBlocks, blocks)
-  if (a !== undefined) {
-    fit.write(tx.view, at + TCP_HEADER_BYTES + tsBytes, a)
-    noteOptionSent(context, a, fit.fields, blocks > 0 ? duplicate : 0)
-  }
-  const window = windowField(context, c)
-  if (c.ecnOn !== 0 && mayBeMarked(c, fresh)) markCapable(context, at)
-  finishSegment(
-    context,
-    at,
-    c,
-    sequence,
-    c.rcvNxt,
-    flags | ecnFlags(c, fresh, gather.bytes === 0 && (flags & FLAG_FIN) === 0),
-    window,
-    options,
-    gather.bytes,
-    gather.sum,
-    segmentBytes,
-  )
-  const last = gather.count - 1
-  for (let index = 0; index <= last; index++)
-    tx.push(gather.buffers[index]!, gather.offsets[index]!, gather.lengths[index]!, index < last)
-  context.ip.end()
-  const segments = segmentBytes > 0 ? Math.ceil(gather.bytes / segmentBytes) : 1
-  if (segmentBytes > 0) context.counters.runsSent++
-  c.segmentsOut += segments
-  if (gather.bytes > 0) {
-    c.dataSegmentsOut += segments
-    c.bytesSent += gather.bytes
-  }
-  c.lastAckSent = c.rcvNxt
-  // Data that leaves no room for SACK blocks does not say all that is to be said.
-  if (!withBlocks || blocks > 0) acknowledged(context, c)
-  return true
-}
-
-/** Duplicate SACK and SACK blocks, as many as fit beside the payload. @returns how many */
-function gatherBlocks(context: TcpContext, c: Connection, tsBytes: number): number {
-  // A segment without data may have as many as the options take.
-  const room = gather.bytes === 0 ? SACK_BLOCKS_MAX : (c.sendMss - gather.bytes - SACK_PADDED_BYTES) >> 3
-  const max = Math.min(sackBlocksMax(tsBytes), SACK_BLOCKS_MAX, room)
-  if (max <= 0) return 0
-  const first = c.dsackPending
-  if (first !== 0) {
-    sackBlocks[0] = c.dsackLeft
-    sackBlocks[1] = c.dsackRight
-    c.dsackPending = 0
-  }
-  return c.reassemblyLines > 0 ? collectSackBlocks(context, c, sackBlocks, first, max) : first
-}
-
 /** @param bytes payload that was sent before */
 function countRetransmission(context: TcpContext, c: Connection, bytes: number): void {
   context.counters.retransmitted++
@@ -432,19 +334,6 @@ function countRetransmission(context: TcpContext, c: Connection, bytes: number):
 /** Data is sent: an answer to what the peer has sent says that ACKs can wait for the next one. */
 function converse(context: TcpContext, c: Connection): void {
   if (c.dataSegmentsIn > 0 && ((context.nowMs - c.lastDataMs) | 0) < DELAYED_ACK_MS) c.quickAcks = 0
-}
-
-/** The segment just written has carried the ACK. */
-function acknowledged(context: TcpContext, c: Connection): void {
-  c.ackBytes = 0
-  if (c.quickAcks > 0 && c.ackPending !== ACK_NONE) c.quickAcks--
-  c.ackPending = ACK_NONE
-  disarmDelayedAck(context, c)
-}
-
-/** An ACK without data has to say more than its number. */
-function hasSackBlocks(c: Connection): boolean {
-  return c.sackOn !== 0 && (c.reassemblyLines > 0 || c.dsackPending !== 0)
 }
 
 /** Sent when the peer's window was larger. */

@@ -11,7 +11,7 @@
  * The queue counts for nothing in the window and may be thrown away: the peer still has the data (RFC 2018 8: a receiver
  * may renege). Under pressure it is given up from the largest numbers down, which will be needed last.
  *
- * Called by: data.ts (insert, drain), output.ts (SACK blocks), tcp.ts (pressure), close.ts. Calls: reassembly-tree.ts.
+ * Called by: data.ts (insert, drain), segment-output.ts (SACK blocks), tcp.ts (pressure), close.ts. Calls: reassembly-tree.ts.
  */
 import { NO_META } from '../../storage/layout.ts'
 import { REASSEMBLY_LINES_MAX, REASSEMBLY_POOL_SHARE } from '../limits.ts'

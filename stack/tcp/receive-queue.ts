@@ -7,7 +7,7 @@
  * A one-byte segment holds a whole buffer, so memory is counted in buffers: as the pool runs dry all windows close,
  * and retention becomes back-pressure instead of lost frames. A promise is kept: the right edge never moves left.
  *
- * Called by: data.ts (append), Connection.takeReceived, output.ts (window).
+ * Called by: data.ts (append), Connection.takeReceived, segment-output.ts (window).
  */
 import { NO_META } from '../../storage/layout.ts'
 import { MSS_DEFAULT, PRESSURE_RESERVES, UNREAD_LINES_UNDER_PRESSURE, WINDOW_BYTES_PER_BUFFER } from '../limits.ts'

@@ -23,7 +23,7 @@ import { seqAdd, seqLess } from './seq.ts'
 export function runBytes(context: TcpContext, c: Connection, usable: number, unsent: number): number {
   const mss = c.sendMss
   if (!context.segmentsTcp || usable < 2 * mss || unsent <= mss) return 0
-  // CWR stands in one segment only (RFC 3168 6.1.2); what went with the SYN is a retransmission's business.
+  // CWR stands in one segment only (RFC 3168 6.1.2); what went with the SYN, or as a window probe, is a retransmission's business.
   if (context.tuning.pacing || c.ecnReduced !== 0 || seqLess(c.sndNxt, c.sndMax)) return 0
   const segmentsMax = Math.min(Math.trunc(RUN_BYTES_MAX / mss), SEGMENTS_IN_FLIGHT_MAX - c.segmentCount)
   const most = Math.min(usable, unsent, segmentsMax * mss)
