@@ -10,7 +10,7 @@
  *
  * Called by: peers.mjs. Calls: lab.mjs.
  */
-import { appendFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { directory, isInstalled, makeXdpLink, startServer } from './lab.mjs'
 import { PEER_PACKAGES, ROOT } from './packages.mjs'
@@ -18,6 +18,7 @@ import { PEER_PACKAGES, ROOT } from './packages.mjs'
 export const KEYS = 1000
 /** Of the value that is measured beside iperf3. */
 const LARGE_VALUE_BYTES = 1 << 30
+const LARGE_REGION_BYTES = 4 * LARGE_VALUE_BYTES
 /** Measured with iperf3 instead of requests (measure.mjs). */
 export const STREAM_PEERS = ['iperf3']
 const KERNEL_ADDRESS = '10.88.0.2'
@@ -104,13 +105,21 @@ export const lacksStreams = () => program('iperf3')() ?? program('ethtool')()
 /** More daemons, for streams: one without offloads, and one whose region holds a large value, twice while it is replaced. */
 export const startPlain = (options) => startOther('plain', 1, options, ['--offload', 'none'])
 export const startLarge = (options) =>
-  startOther('large', 2, options, ['--pm-size', '4G', '--max-value', String(LARGE_VALUE_BYTES)])
+  startOther('large', 2, options, ['--pm-size', String(LARGE_REGION_BYTES), '--max-value', String(LARGE_VALUE_BYTES)])
 
 function startOther(name, number, options, flags) {
   const network = `10.${78 + number}.0`
   const link = ['--device', `tap:packrat${number}`, '--address', `${network}.2/24`, '--host-address', `${network}.1/24`]
   const command = packrat(name, options, [...link, '--admin', 'none', ...flags])
   return startServer(name, `${network}.2`, 80, command)
+}
+
+/** Why there is no room for the large value, its file and what else lies there; undefined: there is. */
+export function lacksRoom() {
+  const { bavail, bsize } = statfsSync(directory)
+  const needed = LARGE_REGION_BYTES + 2 * LARGE_VALUE_BYTES
+  if (bavail * bsize >= needed) return undefined
+  return `it needs ${needed / 2 ** 30} GiB of ${directory}, ${((bavail * bsize) / 2 ** 30).toFixed(1)} GiB are free`
 }
 
 /** A file of LARGE_VALUE_BYTES, on tmpfs. Returns its path. */

@@ -21,7 +21,13 @@ interface Document {
     readonly connections: number
     readonly servers: Readonly<Record<string, { requestsPerSecond: number; errors: number; packratRatio?: number }>>
   }[]
-  readonly streams: readonly { readonly name: string; readonly gbits: number; readonly linuxRatio?: number }[]
+  readonly streams: readonly {
+    readonly name: string
+    readonly offloads: string
+    readonly gbits: number
+    readonly ratio?: number
+    readonly beside?: string
+  }[]
   readonly skipped: readonly string[]
 }
 
@@ -61,11 +67,26 @@ orSkip('iperf3 between kernels stands beside Packrat', async () => {
   const { streams, skipped } = JSON.parse(stdout.toString()) as Document
   if (skipped.length > 0) return
   assert.equal(
-    streams.map(({ name }) => name),
-    ['Linux to Linux', 'Linux to Linux', 'Linux to Packrat', 'Linux to Linux', 'Linux to Linux', 'Packrat to Linux'],
+    streams.map(({ name, offloads, beside }) => `${name}, ${offloads}, ${beside}`),
+    [
+      'Linux to Linux, all, undefined',
+      'Linux to Linux, none, undefined',
+      'Linux to Packrat, all, Linux to Linux',
+      'Linux to Packrat, none, Linux to Linux',
+      'PUT of 1 GiB, all, Linux to Packrat',
+      'Linux to Linux, all, undefined',
+      'Linux to Linux, none, undefined',
+      'Packrat to Linux, all, Linux to Linux',
+      'Packrat to Linux, none, Linux to Linux',
+    ],
   )
-  for (const { gbits } of streams) assert.ok(gbits > 0)
-  assert.ok(streams[2]!.linuxRatio! > 0)
+  for (const { gbits, ratio, beside } of streams) {
+    assert.ok(gbits > 0)
+    assert.is(ratio !== undefined && ratio > 0, beside !== undefined)
+  }
+  // One round: the ratio is that of the two figures, rounded as they are.
+  assert.ok(Math.abs(streams[2]!.ratio! / (streams[2]!.gbits / streams[0]!.gbits) - 1) < 0.05)
+  assert.ok(Math.abs(streams[3]!.ratio! / (streams[3]!.gbits / streams[1]!.gbits) - 1) < 0.05)
 })
 
 orSkip('wrong usage is one line and exit status 2', async () => {
