@@ -96,7 +96,7 @@ function tune(enter = []) {
 
 /**
  * CUBIC for this path, whatever the kernel's default is: a namespace may not choose among all algorithms. And a queue in
- * front of the device that a window fits into: the kernel drops what finds its 500 frames full, and a link without loss
+ * front of the device that a window fits into: the kernel drops what finds its 1000 frames full, and a link without loss
  * would lose hundreds of frames whenever its reader was away for some milliseconds.
  */
 function prepareDevice(device, address, enter = []) {
