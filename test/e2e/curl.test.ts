@@ -220,8 +220,12 @@ test('the listing shows every key byte, in byte order; what is not UTF-8 is perc
   }
 })
 
+/** Bytes copied of a chunked upload: where its chunks end is a matter of time, and small pieces are put together. */
+let chunkBytesCopied = 0
+
 test('an upload of unknown length comes chunked and is stored whole', async () => {
   const value = Buffer.from(randomBytes(random, 300_000))
+  const before = (await untilIdle(daemon)).payloadBytesCopied
   const { status, stdout } = await run(
     'curl',
     ['-sS', '-o', '/dev/null', '-w', '%{http_code}', '-T', '-', keyUrl('chunked')],
@@ -230,6 +234,8 @@ test('an upload of unknown length comes chunked and is stored whole', async () =
   assert.is(status, 0)
   assert.is(stdout.toString(), '201')
   assert.ok((await send('GET', keyUrl('chunked'))).body.equals(value))
+  chunkBytesCopied = (await untilIdle(daemon)).payloadBytesCopied - before
+  assert.ok(chunkBytesCopied < value.length / 10, `${chunkBytesCopied} bytes copied`)
 })
 
 test('Expect: 100-continue is answered before the body is sent', async () => {
@@ -330,7 +336,7 @@ test('statistics are the same document by both addresses, and no payload byte wa
   assert.equal(Object.keys(own).sort(), Object.keys(admin).sort())
   assert.is(own.records, admin.records)
   // The last piece of a frame that is larger than a buffer may be small: it is put beside its neighbour then.
-  if (!LAB_HAS_LONG_FRAMES) assert.is(admin.payloadBytesCopied, 0)
+  if (!LAB_HAS_LONG_FRAMES) assert.is(admin.payloadBytesCopied, chunkBytesCopied)
   assert.is(admin.buffers.free + admin.buffers.stored, admin.buffers.total)
 })
 
