@@ -4,6 +4,9 @@
       "target_name": "tuntap2",
       "sources": [
         "src/module.c",
+        "src/binding.c",
+        "src/tap-binding.c",
+        "src/interface-binding.c",
         "src/interface.c",
         "src/memory.c",
         "src/burst.c",

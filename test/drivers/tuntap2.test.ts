@@ -2,8 +2,10 @@
  * The native package tuntap2 by itself: properties of the interface, the sum, the life of a process that holds a
  * TAP, and wrong arguments.
  */
-import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { type ChildProcess, execFileSync, type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { createRequire } from 'node:module'
+import { release } from 'node:os'
 import { internetSum, probe, Tap } from 'tuntap2'
 import * as assert from 'uvu/assert'
 import { sumBytes } from '../../storage/checksum.ts'
@@ -55,6 +57,54 @@ test('properties of the kernel side read back what was set', () => {
     () => tap.mtu,
     (error: { code?: string }) => error.code === 'EBADF',
   )
+})
+
+/** Keeps the kernel's lock of all interfaces busy for as long as it runs, as other programs of a busy host do. */
+function contendForLinks(): ChildProcess {
+  const links = Array.from({ length: 100 }, (_, n) => `link add pkv${n} group 7 type veth peer name pkw${n}`).join('\n')
+  const program = 'while :; do printf %s "$LINKS" | ip -batch -; ip link del group 7; done'
+  return spawn('timeout', ['60', 'bash', '-c', program], { env: { ...process.env, LINKS: links }, stdio: 'ignore' })
+}
+
+/** Whether the kernel answers an ARP request that is sent the moment the TAP is open. */
+function answersAtOnce(name: string): boolean {
+  const tap = new Tap(name)
+  try {
+    const bytes = new Uint8Array(2 * 2048)
+    bytes.set([255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 2])
+    bytes.set([10, 66, 7, 2, 0, 0, 0, 0, 0, 0, 10, 66, 7, 1], 28)
+    tap.attach({ extents: [bytes.buffer], dataStart: [0], buffers: [2] })
+    assert.is(tap.transmitBurst(Int32Array.of(0, 0, 42, 0), 1), 1)
+    const deadline = performance.now() + 250
+    while (performance.now() < deadline) {
+      const isFrame = tap.receiveBurst(Int32Array.of(1, 0, 2048, 0), 0, 1) > 0
+      if (isFrame && bytes[2048 + 13] === 6 && bytes[2048 + 21] === 2) return true
+    }
+    return false
+  } finally {
+    tap.release()
+  }
+}
+
+test('the first frame into an interface that was up before is answered, however busy the host is', async () => {
+  const [major = 0, minor = 0] = release().split('.').map(Number)
+  if (major < 6 || (major === 6 && minor < 9)) {
+    console.log(`SKIP: first frame: Linux ${release()} may take note of a carrier only later, and nothing makes it`)
+    return
+  }
+  const contenders = [contendForLinks(), contendForLinks()]
+  try {
+    for (let round = 0; round < 40; round++) {
+      execFileSync('ip', ['tuntap', 'add', 'pkfirst', 'mode', 'tap'])
+      execFileSync('ip', ['address', 'add', '10.66.7.1/24', 'dev', 'pkfirst'])
+      execFileSync('ip', ['link', 'set', 'pkfirst', 'up'])
+      assert.ok(answersAtOnce('pkfirst'), `round ${round}`)
+      execFileSync('ip', ['link', 'del', 'pkfirst'])
+    }
+  } finally {
+    for (const contender of contenders) contender.kill()
+    await Promise.all(contenders.map((contender) => contender.exitCode ?? once(contender, 'exit')))
+  }
 })
 
 test('the native sum equals the reference for every length and alignment', () => {

@@ -9,7 +9,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,24 +41,6 @@ static const unsigned long offload_flags[] = {
     [OFFLOAD_CHECKSUM] = TUN_F_CSUM,
     [OFFLOAD_ALL] = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
 };
-
-/* Creates the TAP, or takes over one of this name that nobody holds, with what it was allowed then. Returns its descriptor. */
-int interface_open(const char *name, enum offload offload) {
-  struct ifreq request = {0};
-  int header_bytes = sizeof(struct virtio_net_hdr);
-  if (strlen(name) >= sizeof request.ifr_name) return -EINVAL;
-  strcpy(request.ifr_name, name);
-  request.ifr_flags = offload == OFFLOAD_NONE ? OPEN_FLAGS : OPEN_FLAGS | IFF_VNET_HDR;
-  int fd = open_control();
-  if (fd < 0) return fd;
-  if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOFFLOAD, offload_flags[offload]) < 0 ||
-      (offload != OFFLOAD_NONE && ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) < 0)) {
-    int error = errno;
-    close(fd);
-    return -error;
-  }
-  return fd;
-}
 
 /*
  * Whether a TAP could be created now; creates nothing. The kernel checks the permission before the type, so a
@@ -92,6 +76,36 @@ static int control(int fd, unsigned long operation, struct ifreq *request) {
   status = ioctl(socket_fd, operation, request) < 0 ? -errno : 0;
   close(socket_fd);
   return status;
+}
+
+/*
+ * An interface that was up before it was opened gets its carrier now, and the kernel's side sends nothing until a work
+ * queue of the kernel has taken note (linkwatch), whenever that comes to run: the answers to our first frames would be
+ * lost. Asking for the state of the link makes a recent kernel take note at once; an older one only answers.
+ */
+static void settle(int fd) {
+  struct ethtool_value link = {.cmd = ETHTOOL_GLINK};
+  struct ifreq request = {.ifr_data = (char *)&link};
+  control(fd, SIOCETHTOOL, &request);
+}
+
+/* Creates the TAP, or takes over one of this name that nobody holds, with what it was allowed then. Returns its descriptor. */
+int interface_open(const char *name, enum offload offload) {
+  struct ifreq request = {0};
+  int header_bytes = sizeof(struct virtio_net_hdr);
+  if (strlen(name) >= sizeof request.ifr_name) return -EINVAL;
+  strcpy(request.ifr_name, name);
+  request.ifr_flags = offload == OFFLOAD_NONE ? OPEN_FLAGS : OPEN_FLAGS | IFF_VNET_HDR;
+  int fd = open_control();
+  if (fd < 0) return fd;
+  if (ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETOFFLOAD, offload_flags[offload]) < 0 ||
+      (offload != OFFLOAD_NONE && ioctl(fd, TUNSETVNETHDRSZ, &header_bytes) < 0)) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  settle(fd);
+  return fd;
 }
 
 int interface_get_mac(int fd, uint8_t mac[6]) {

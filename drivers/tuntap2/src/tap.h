@@ -1,13 +1,17 @@
 /*
  * One open TAP interface, and what the parts of this module share.
  *
- *   module.c     JavaScript's entry points: arguments in, status out; table of open TAPs; teardown
- *   interface.c  open and configure, by ioctl
- *   memory.c     the buffers of a region: index -> address, bounds-checked
- *   burst.c      receive and transmit bursts
- *   offload.c    partial checksums, frames of several segments
- *   readiness.c  one-shot "a frame can be received", by uv_poll
- *   inet-sum.c   Internet sum
+ *   module.c             table of open TAPs, its life and teardown
+ *   tap-binding.c        JavaScript's entry points for an open TAP and its frames
+ *   interface-binding.c  those for the interface and its configuration
+ *   binding.c            their arguments and results
+ *   interface.c          open and configure, by ioctl
+ *   steering.c           which processors take in what is sent
+ *   memory.c             the buffers of a region: index -> address, bounds-checked
+ *   burst.c              receive and transmit bursts
+ *   offload.c            partial checksums, frames of several segments
+ *   readiness.c          one-shot "a frame can be received", by uv_poll
+ *   inet-sum.c           Internet sum
  *
  * Status convention: 0 or a count, else -errno. Nothing here throws and nothing aborts: index.js makes errors
  * of a negative status.
