@@ -9,10 +9,13 @@ import { PackratError } from '../storage/errors.ts'
 import type { Pool } from '../storage/pool.ts'
 import { type Flag, UsageError } from './arguments.ts'
 
-/** Buffers on their way over the impaired link: at most this share of the pool, so that the store keeps the most. */
+/** Buffers on their way over the impaired link: at most this share of the pool, so that a store keeps the most. */
 const HELD_POOL_SHARE = 1 / 4
-/** 100 ms of a gigabit link are 8,300 frames of 1500 bytes. */
-const HELD_BUFFERS_MAX = 1 << 14
+/**
+ * And at most this number. 300 ms of a gigabit link are 25,000 frames of 1500 bytes, of two
+ * buffers each where headers stand before stored bytes.
+ */
+const HELD_BUFFERS_MAX = 1 << 16
 
 /** A flag whose value is a specification, or `@` and the name of a JSON file that holds one. */
 export function impairment(help: string): Flag<Impairment | undefined> {
@@ -45,7 +48,12 @@ function readSpecification(path: string): string {
 }
 
 /** The impaired device around another one. */
-export function impairDevice(device: Device, pool: Pool, spec: Impairment): ImpairDevice {
+export function impairDevice(
+  device: Device,
+  pool: Pool,
+  spec: Impairment,
+  heldPoolShare = HELD_POOL_SHARE,
+): ImpairDevice {
   const clock = new SystemClock()
   return new ImpairDevice({
     device,
@@ -56,6 +64,6 @@ export function impairDevice(device: Device, pool: Pool, spec: Impairment): Impa
       return () => random.next()
     },
     clockUs: () => clock.nowUs(),
-    heldBuffersMax: Math.min(HELD_BUFFERS_MAX, Math.floor(pool.totalBuffers * HELD_POOL_SHARE)),
+    heldBuffersMax: Math.min(HELD_BUFFERS_MAX, Math.floor(pool.totalBuffers * heldPoolShare)),
   })
 }

@@ -21,8 +21,10 @@ import { count, EXIT_CANNOT, EXIT_OK, type Flag, type FlagValues, runCommand, te
 import { impairDevice, impairment } from './impairment.ts'
 import { Loop } from './loop.ts'
 
-/** Buffers in ordinary memory, 128 MiB: a quarter of them may be on their way, as over every impaired device. */
-const POOL_BUFFERS = 1 << 16
+/** Buffers in ordinary memory, 256 MiB, of which the kernel gives what is used. */
+const POOL_BUFFERS = 1 << 17
+/** Of them may be on their way: nothing else wants them. */
+const HELD_POOL_SHARE = 1 / 2
 /** The pool wants lines; the bridge uses none. */
 const LINES_PER_BUFFER = 1
 const PERFECT_LINK = 'loss=0'
@@ -95,7 +97,7 @@ class Wire {
     const capture = this.openCapture()
     const left = this.openEnd(pool, flags.left, flags['left-address'], capture)
     const right = this.openEnd(pool, flags.right, flags['right-address'], capture)
-    const impaired = impairDevice(left, pool, flags.impair ?? parseImpairment(PERFECT_LINK))
+    const impaired = impairDevice(left, pool, flags.impair ?? parseImpairment(PERFECT_LINK), HELD_POOL_SHARE)
     const bridge = new Bridge(impaired, right, pool)
     // Before the ends themselves: what is on its way to the left end is sent, the rest is freed.
     this.closers.push(() => impaired.close())

@@ -82,7 +82,7 @@ async function start(readyLine, program, ...args) {
     if (child.exitCode !== null) throw new Error(`${program} ${args.join(' ')} ended: ${output}`)
     return readyLine.test(output)
   }, program)
-  return child
+  return { child, output: () => output }
 }
 
 /** Runs a program to its end. */
@@ -132,7 +132,11 @@ async function packratEnd() {
     const { tcp, impairment } = await (await fetch(`http://${ADMIN}/stats`)).json()
     return { tcp, impairment }
   }
-  return { counters, port: () => HTTP_PORT, dropped: () => droppedBefore('packrat0') }
+  const dropped = async () => {
+    const { rx, tx } = (await counters()).impairment
+    return droppedBefore('packrat0') + rx.heldFull + tx.heldFull
+  }
+  return { counters, port: () => HTTP_PORT, dropped }
 }
 
 /** A second kernel behind the same impairment. */
@@ -154,7 +158,7 @@ async function linuxEnd() {
     run.impairment,
     ...capture,
   ]
-  await start(/^packrat wire ready/m, ...wire)
+  const link = await start(/^packrat wire ready/m, ...wire)
   call('ip', 'link', 'set', 'wire1', 'netns', String(holder.pid))
   call(...enter, 'ip', 'address', 'add', `${FAR}/24`, 'dev', 'wire1')
   call(...enter, 'ip', 'link', 'set', 'wire1', 'up')
@@ -171,11 +175,17 @@ async function linuxEnd() {
   return {
     counters: async () => kernelCounters(call(...enter, 'cat', '/proc/net/snmp', '/proc/net/netstat')),
     port: () => (run.direction === 'receives' ? SINK_PORT : SOURCE_PORT),
-    dropped: () => droppedBefore('wire0') + droppedBefore('wire1', enter),
+    dropped: async () => {
+      const before = droppedBefore('wire0') + droppedBefore('wire1', enter)
+      link.child.kill('SIGTERM')
+      await until(() => link.child.exitCode !== null, 'the end of the wire')
+      const onTheWay = [...link.output().matchAll(/(\d+) dropped because too many/g)]
+      return onTheWay.reduce((all, [, number]) => all + Number(number), before)
+    },
   }
 }
 
-/** Frames that the kernel dropped in front of a device: losses that nobody asked for. */
+/** Frames that the kernel dropped in front of a device. */
 function droppedBefore(device, enter = []) {
   return JSON.parse(call(...enter, 'ip', '-json', '-statistics', 'link', 'show', 'dev', device))[0].stats64.tx.dropped
 }
@@ -266,5 +276,7 @@ const far = await end.counters()
 const near = kernelCounters(readFileSync('/proc/net/snmp', 'utf8') + readFileSync('/proc/net/netstat', 'utf8'))
 for (const socket of sockets) socket.destroy()
 const megabits = (bytes * 8) / seconds / 1e6
-writeFileSync(1, `${JSON.stringify({ megabits, dropped: end.dropped(), near, far, sockets: text })}\n`)
+// Losses that nobody asked for: before a device, and because too many were on their way.
+const dropped = await end.dropped()
+writeFileSync(1, `${JSON.stringify({ megabits, dropped, near, far, sockets: text })}\n`)
 process.exit(0)
