@@ -16,6 +16,7 @@
  * Called by: Host (input, announce, timer), ipv4.ts (resolve, writeHeader, park). Calls: pending-frames.ts, transmitter.ts.
  */
 import type { Pool } from '../storage/pool.ts'
+import { elapsed } from './clock.ts'
 import type { ArpCounters } from './counters.ts'
 import {
   ARP_ENTRIES_MAX,
@@ -128,7 +129,7 @@ export class Arp {
     this.used[entry] = 1
     this.usedMs[entry] = this.nowMs
     const state = this.states[entry]!
-    const age = (this.nowMs - this.sinceMs[entry]!) | 0
+    const age = elapsed(this.nowMs, this.sinceMs[entry]!)
     if (state === STATE_REACHABLE) {
       if (age >= ARP_REACHABLE_MS) this.ask(entry)
       else if (age >= ARP_REFRESH_MS) this.refresh(entry)
@@ -298,7 +299,7 @@ export class Arp {
   private worth(entry: number): number {
     if (this.states[entry] === STATE_FAILED) return WORTH_FAILED
     if (!this.isResolved(entry)) return WORTH_ASKED
-    const inUse = this.used[entry] !== 0 && ((this.nowMs - this.usedMs[entry]!) | 0) < ARP_REACHABLE_MS
+    const inUse = this.used[entry] !== 0 && elapsed(this.nowMs, this.usedMs[entry]!) < ARP_REACHABLE_MS
     return inUse ? WORTH_IN_USE : WORTH_IDLE
   }
 

@@ -6,10 +6,17 @@
  *   nowUs32   int32, wraps every 71 min     round-trip samples; compared by subtraction | 0
  *   nowMs     int32, wraps every 49 days    timers and TCP timestamps; compared by subtraction | 0
  *
+ * Such a difference turns negative after half of a turn, 35 minutes or 24 days: what may lie as long ago is for `elapsed`.
+ *
  * Wall-clock time is a second, separate thing: it only stamps arrivals (ns since the epoch, two 32-bit halves).
  *
  * Called by: the program that runs the loop (tools), and Host for arrival stamps.
  */
+
+/** Time from `since`, which is past, to `now`, both of one of the clocks that wrap: right for a whole turn of it. */
+export function elapsed(now: number, since: number): number {
+  return (now - since) >>> 0
+}
 
 /** A monotonic clock, integer microseconds. */
 export interface Clock {

@@ -12,6 +12,7 @@
  */
 import type { AddressPair } from './address.ts'
 import { hashAddress } from './address-hash.ts'
+import { elapsed } from './clock.ts'
 import type { Random } from './random.ts'
 
 const SLOTS = 1024
@@ -33,9 +34,9 @@ export class Identifications {
     const { remoteAddress0, remoteAddress1, remoteAddress2, remoteAddress3 } = e
     const hash = hashAddress(this.seed ^ protocol, remoteAddress0, remoteAddress1, remoteAddress2, remoteAddress3)
     const slot = (hash >>> 8) & (SLOTS - 1)
-    const elapsedMs = (nowMs - this.usedMs[slot]!) | 0
+    const passedMs = elapsed(nowMs, this.usedMs[slot]!)
     this.usedMs[slot] = nowMs
-    const skip = elapsedMs > 1 ? (this.random.next() >>> 0) % elapsedMs : 0
+    const skip = passedMs > 1 ? (this.random.next() >>> 0) % passedMs : 0
     this.counts[slot] = (this.counts[slot]! + 1 + skip) | 0
     return this.counts[slot]!
   }

@@ -22,6 +22,7 @@
  * ndp-messages.ts, duplicate-detection.ts, pending-frames.ts.
  */
 import type { Pool } from '../storage/pool.ts'
+import { elapsed } from './clock.ts'
 import type { NdpCounters } from './counters.ts'
 import type { DuplicateDetection } from './duplicate-detection.ts'
 import {
@@ -104,7 +105,7 @@ export class Ndp {
     const found = cache.find(w0, w1, w2, w3)
     const entry = found === NO_NEIGHBOUR ? this.create(w0, w1, w2, w3) : found
     const state = cache.states[entry]!
-    const age = (this.nowMs - cache.sinceMs[entry]!) | 0
+    const age = elapsed(this.nowMs, cache.sinceMs[entry]!)
     if (state === NEIGHBOUR_REACHABLE && age < this.reachableMs) return entry
     if (state === NEIGHBOUR_NONE || (state === NEIGHBOUR_FAILED && age >= NDP_FAILED_MS)) {
       this.enter(entry, NEIGHBOUR_INCOMPLETE)

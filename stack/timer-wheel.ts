@@ -108,7 +108,8 @@ export class TimerWheel {
       }
       this.nextEvent = this.findNextEvent()
     }
-    if (((nowMs - this.current) | 0) > 0) this.current = nowMs
+    // With no timer that ends the sleep the silence may have been so long that the difference has wrapped.
+    if (this.linkedCount === 0 || ((nowMs - this.current) | 0) > 0) this.current = nowMs
   }
 
   /** Milliseconds from nowMs until something may be due; -1 if no timer is armed. May be early, never late. */

@@ -8,6 +8,7 @@
  *
  * Called by: accurate-ecn.ts, segment-output.ts, syn.ts.
  */
+import { elapsed } from '../clock.ts'
 import type { AccurateEcn } from './accurate-ecn.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
@@ -112,7 +113,7 @@ function sendsOption(context: TcpContext, a: AccurateEcn): boolean {
 /** Some times a round trip (3.2.3.3). */
 function isDue(context: TcpContext, c: Connection, a: AccurateEcn): boolean {
   const { ecnOptionBeacon } = context.tuning
-  return ecnOptionBeacon > 0 && ((context.nowUs32 - a.optionSentUs32) | 0) * ecnOptionBeacon >= c.srttUs
+  return ecnOptionBeacon > 0 && elapsed(context.nowUs32, a.optionSentUs32) * ecnOptionBeacon >= c.srttUs
 }
 
 /** Bytes that full segments leave for it: those of connections that always send it. */

@@ -4,6 +4,7 @@
  *
  * Called by: listen.ts. Calls: syn-cookies.ts, handshake.ts, syn.ts.
  */
+import { elapsed } from '../clock.ts'
 import { MSS_DEFAULT, SYN_COOKIES_BELIEVED_MS } from '../limits.ts'
 import { FLAG_AE, FLAG_CWR, FLAG_ECE, FLAG_SYN } from '../wire/tcp.ts'
 import type { Application } from './application.ts'
@@ -50,7 +51,7 @@ export function answerWithCookie(context: TcpContext, listener: Listener, segmen
 /** Whether an ACK to this listener may bring a cookie. Where none was sent lately, guessing is pointless. */
 export function expectsCookie(context: TcpContext, listener: Listener): boolean {
   if (context.tuning.synCookies === COOKIES_OFF || listener.cookiesSent === 0) return false
-  return ((context.nowMs - listener.cookiesMs) | 0) < SYN_COOKIES_BELIEVED_MS
+  return elapsed(context.nowMs, listener.cookiesMs) < SYN_COOKIES_BELIEVED_MS
 }
 
 /** The segment size that the cookie of an ACK remembers, or 0 if it has none. */

@@ -7,6 +7,7 @@
  * Called by: fast-open-client.ts. Looked at once a connect, never per packet.
  */
 import type { AddressPair } from '../address.ts'
+import { elapsed } from '../clock.ts'
 import { FAST_OPEN_LOSS_PAUSE_MS, FAST_OPEN_SERVERS_MAX } from '../limits.ts'
 import { FAST_OPEN_COOKIE_BYTES_MAX } from './options.ts'
 import type { Segment } from './segment.ts'
@@ -79,7 +80,7 @@ export class FastOpenCache {
   /** SYNs with data have been lost on the way there: it is left alone for a while (RFC 7413 4.1.3.1). */
   isPaused(row: number, nowMs: number): boolean {
     if (row === NO_ROW || this.losses[row]! < LOSSES_MIN) return false
-    return ((nowMs - this.lossMs[row]!) | 0) < FAST_OPEN_LOSS_PAUSE_MS << this.losses[row]!
+    return elapsed(nowMs, this.lossMs[row]!) < FAST_OPEN_LOSS_PAUSE_MS << this.losses[row]!
   }
 
   /**

@@ -8,6 +8,7 @@
  *
  * Called by: applications, tools, tests. Never by the stack.
  */
+import { elapsed } from '../clock.ts'
 import { DELAYED_ACK_MS } from '../limits.ts'
 import { FIELD_CAPABLE_0, FIELD_CAPABLE_1, FIELD_CONGESTED } from './accurate-ecn-option.ts'
 import { THRESHOLD_START } from './congestion/slow-start.ts'
@@ -178,9 +179,9 @@ export function tcpInfo(c: Connection, into: TcpInfo): TcpInfo {
   into.sndMss = c.sendMss
   into.rcvMss = c.peerSegmentBytes
   countInFlight(c, into)
-  into.lastDataSent = (context.nowMs - c.lastSentMs) | 0
-  into.lastDataRecv = (context.nowMs - c.lastDataMs) | 0
-  into.lastAckRecv = (context.nowMs - c.lastHeardMs) | 0
+  into.lastDataSent = elapsed(context.nowMs, c.lastSentMs)
+  into.lastDataRecv = elapsed(context.nowMs, c.lastDataMs)
+  into.lastAckRecv = elapsed(context.nowMs, c.lastHeardMs)
   into.pmtu = c.pathMtu
   into.rcvSsthresh = c.receiveWindowBytes
   into.rcvRtt = c.receiveRttUs

@@ -9,6 +9,7 @@
  * Called by: tcp.ts, once per segment. Only marks what is to be sent or told; that happens at the end of the burst.
  */
 import { NO_META } from '../../storage/layout.ts'
+import { elapsed } from '../clock.ts'
 import { PAWS_AGE_MS } from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FLAG_URG, TCP_HEADER_BYTES } from '../wire/tcp.ts'
@@ -251,7 +252,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
 /** PAWS, RFC 7323 5.3 (R1); a tsRecent older than 24 days proves nothing (5.5). RST is exempt (5.2). */
 function isOldByTimestamp(context: TcpContext, c: Connection): boolean {
   if (((segment.timestampValue - c.tsRecent) | 0) >= 0 || (segment.flags & FLAG_RST) !== 0) return false
-  return ((context.nowMs - c.tsRecentMs) | 0) < PAWS_AGE_MS
+  return elapsed(context.nowMs, c.tsRecentMs) < PAWS_AGE_MS
 }
 
 /**
@@ -294,7 +295,7 @@ function isAcceptable(c: Connection): boolean {
 /** An ACK tells the peer where we are; empty segments get one at most every 500 ms, so that two ends cannot ping-pong. */
 function acknowledgeInvalid(context: TcpContext, c: Connection): void {
   if (segment.sequenceLength === 0) {
-    if (((context.nowMs - c.invalidAckMs) | 0) < context.tuning.invalidAckIntervalMs) return
+    if (elapsed(context.nowMs, c.invalidAckMs) < context.tuning.invalidAckIntervalMs) return
     c.invalidAckMs = context.nowMs
     acknowledge(context, c, ACK_NOW)
     return

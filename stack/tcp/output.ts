@@ -13,6 +13,7 @@
  *
  * Calls: send-queue.ts (gather), segment-output.ts, scoreboard.ts, timer-arming.ts. Does not know recovery.ts.
  */
+import { elapsed } from '../clock.ts'
 import { DELAYED_ACK_MS, SEGMENTS_IN_FLIGHT_MAX } from '../limits.ts'
 import { FLAG_ACK, FLAG_FIN, FLAG_PSH } from '../wire/tcp.ts'
 import { noteWindowUse } from './congestion/validation.ts'
@@ -95,7 +96,8 @@ function sendWaiting(context: TcpContext, c: Connection): void {
 /** Everything that windows and Nagle let go. */
 function sendData(context: TcpContext, c: Connection): void {
   const restarts = c.sndUna === c.sndMax && hasUnsent(c) && c.sndWnd > 0 && c.lastSentMs !== 0
-  if (restarts && context.tuning.slowStartAfterIdle) context.congestion.onRestart(c, (context.nowMs - c.lastSentMs) | 0)
+  if (restarts && context.tuning.slowStartAfterIdle)
+    context.congestion.onRestart(c, elapsed(context.nowMs, c.lastSentMs))
   if (c.mtuProbeOn !== 0) sendMtuProbe(context, c)
   if (c.sendWait >= WAIT_WINDOW) setSendWait(context, c, WAIT_BUSY)
   for (;;) {
@@ -333,7 +335,7 @@ function countRetransmission(context: TcpContext, c: Connection, bytes: number):
 
 /** Data is sent: an answer to what the peer has sent says that ACKs can wait for the next one. */
 function converse(context: TcpContext, c: Connection): void {
-  if (c.dataSegmentsIn > 0 && ((context.nowMs - c.lastDataMs) | 0) < DELAYED_ACK_MS) c.quickAcks = 0
+  if (c.dataSegmentsIn > 0 && elapsed(context.nowMs, c.lastDataMs) < DELAYED_ACK_MS) c.quickAcks = 0
 }
 
 /** Sent when the peer's window was larger. */

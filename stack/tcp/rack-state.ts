@@ -6,6 +6,7 @@
  *
  * Called by: scoreboard.ts, for each segment that arrives; rtt.ts, for the handshake. Read by: rack.ts, tail-probe.ts.
  */
+import { elapsed } from '../clock.ts'
 import { MIN_RTT_WINDOW_MS, REORDERING_SEGMENTS_MAX } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
@@ -54,7 +55,7 @@ export function sentAfter(sentUs: number, end: number, otherUs: number, otherEnd
 /** Step 1: the least of the last two windows, so that a path that has become longer is believed in the end. */
 export function updateMinRtt(c: Connection, nowMs: number, rttUs: number): void {
   const sample = Math.max(rttUs, 1)
-  if (((nowMs - c.minRttSinceMs) | 0) >= MIN_RTT_WINDOW_MS) {
+  if (elapsed(nowMs, c.minRttSinceMs) >= MIN_RTT_WINDOW_MS) {
     c.minRttSinceMs = nowMs
     c.minRttBeforeUs = c.minRttWindowUs
     c.minRttWindowUs = 0

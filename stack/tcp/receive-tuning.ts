@@ -11,6 +11,7 @@
  *
  * Called by: data.ts, receive-queue.ts, handshake.ts.
  */
+import { elapsed } from '../clock.ts'
 import {
   INITIAL_WINDOW_SEGMENTS,
   RECEIVE_TUNING_POOL_SHARE,
@@ -43,7 +44,7 @@ export function measureRoundTrip(context: TcpContext, c: Connection, segment: Se
   if (segment.hasTimestamps !== 0 && c.timestampsOn !== 0) measureEcho(context, c, segment)
   else if (!seqLess(c.rcvNxt, c.receiveRttEnd)) {
     // Without timestamps: what was offered then has arrived now. That takes a round trip or longer; the least counts.
-    const sampleUs = Math.max((context.nowUs32 - c.receiveRttUs32) | 0, 1)
+    const sampleUs = Math.max(elapsed(context.nowUs32, c.receiveRttUs32), 1)
     if (c.receiveRttUs === 0 || sampleUs < c.receiveRttUs) c.receiveRttUs = sampleUs
     beginRoundTrip(context, c)
   }
@@ -52,7 +53,7 @@ export function measureRoundTrip(context: TcpContext, c: Connection, segment: Se
 /** The application has taken data. */
 export function growReceiveWindow(context: TcpContext, c: Connection): void {
   if (c.receiveTuned === 0 || c.receiveRttUs === 0) return
-  if (((context.nowUs32 - c.receiveSpaceUs32) | 0) < c.receiveRttUs) return
+  if (elapsed(context.nowUs32, c.receiveSpaceUs32) < c.receiveRttUs) return
   const taken = seqAdd(c.rcvNxt, -c.receiveQueuedBytes)
   const read = seqDiff(taken, c.receiveSpaceStart)
   c.receiveSpaceStart = taken

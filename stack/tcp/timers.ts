@@ -4,6 +4,7 @@
  *
  * Called by: tcp.ts, from the timer wheel at the end of a burst. Calls: recovery of the context, close.ts, output.ts.
  */
+import { elapsed } from '../clock.ts'
 import { RTO_MAX_MS } from '../limits.ts'
 import { CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from './application.ts'
 import { endConnection } from './close.ts'
@@ -146,7 +147,7 @@ function onPersist(context: TcpContext, c: Connection): void {
 /** RFC 9293 3.8.4. */
 function onKeepAlive(context: TcpContext, c: Connection): void {
   const idleMs = keepAliveIdle(context, c)
-  const silentMs = (context.nowMs - c.lastHeardMs) | 0
+  const silentMs = elapsed(context.nowMs, c.lastHeardMs)
   if (c.sndUna !== seqAdd(c.sendEnd, c.finQueued)) {
     armKeepAlive(context, c, idleMs) // retransmission, or a window probe, finds out
     return
