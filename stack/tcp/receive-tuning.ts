@@ -76,7 +76,7 @@ function measureEcho(context: TcpContext, c: Connection, segment: Segment): void
   const ageMs = (context.nowMs + c.tsOffset - segment.timestampEcho) | 0
   if (ageMs < 0 || ageMs > RTO_MAX_MS) return
   const sampleUs = Math.max(ageMs, 1) * 1000
-  if (c.receiveRttUs === 0) c.receiveRttUs = sampleUs
+  if (c.receiveRttUs === 0 || sampleUs < c.receiveRttUs) c.receiveRttUs = sampleUs
   else c.receiveRttUs += (sampleUs - c.receiveRttUs) >> 3
 }
 
