@@ -9,7 +9,7 @@ import { DUPLICATE_ACKS } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
 import { NO_SEGMENT, type Scoreboard } from './scoreboard.ts'
-import { seqDiff, seqLess } from './seq.ts'
+import { seqDiff, seqLess, seqMax } from './seq.ts'
 import { RECOVERY_FAST, RECOVERY_NONE } from './states.ts'
 
 export function newRenoDetectLoss(c: Connection, scoreboard: Scoreboard, delivery: Delivery): void {
@@ -21,6 +21,8 @@ export function newRenoDetectLoss(c: Connection, scoreboard: Scoreboard, deliver
     c.duplicateAcks = 0
     // RFC 6582 3.2 (3), partial acknowledgement.
     if (c.recoveryState === RECOVERY_FAST && seqLess(c.sndUna, c.recoverSequence)) markHead(c, scoreboard, delivery)
+    // Left behind by 2^31 bytes it would seem to lie ahead, and no duplicate would count for the next 2^31.
+    else if (c.recoveryState === RECOVERY_NONE) c.recoverSequence = seqMax(c.recoverSequence, c.sndUna)
     return
   }
   if (delivery.duplicate === 0) return

@@ -98,6 +98,21 @@ test('three duplicate ACKs bring the first segment at once, not two (RFC 5681 3.
   assert.is(lab.c.sendQueuedBytes, 0)
 })
 
+test('three duplicates count, too, when the last recovery lies 2 GiB back', () => {
+  const lab = established()
+  // As if nothing had been lost for so many bytes: the last but one ACK comes at the end of what a difference can say.
+  lab.c.recoverSequence = (lab.c.sndUna - 0x7fff_ffff + MSS) | 0
+  for (let acked = 1; acked <= 2; acked++) {
+    send(lab, MSS)
+    lab.peer.send('A', { seq: 1, ack: 1 + acked * MSS })
+  }
+  send(lab, 8 * MSS)
+  lab.peer.take()
+  for (let duplicate = 0; duplicate < 3; duplicate++) lab.peer.send('A', { seq: 1, ack: 1 + 2 * MSS })
+  assert.is(lab.peer.host.counters.tcp.fastRetransmits, 1)
+  assert.ok(lab.peer.take().includes(`A ${1 + 2 * MSS} 1 ${MSS}`))
+})
+
 test('a window update is no duplicate ACK', () => {
   const lab = established()
   send(lab, 8 * MSS)
