@@ -44,7 +44,7 @@ export const IPV6_PROBLEM = 2
 /** Right as far as it goes; packet.at is behind its fragment header. */
 export const IPV6_FRAGMENT = 3
 
-/** RFC 7112 5: the first fragment has all headers, the transport's as far as it is read here included. */
+/** RFC 7112 5: the first fragment has all headers, the transport's as far as it is read here included; so has a long frame's first buffer. */
 const FIRST_TRANSPORT_BYTES_MIN = 8
 
 export interface Ipv6Parts {
@@ -110,6 +110,9 @@ export class Ipv6 {
       if (verdict === CHAIN_FRAGMENT) {
         packet.at += FRAGMENT_HEADER_BYTES
         packet.length -= FRAGMENT_HEADER_BYTES
+      } else if (packet.length < FIRST_TRANSPORT_BYTES_MIN && packet.rest !== NO_META) {
+        counters.dropExtensionLength++ // extension headers may be longer than a buffer
+        return IPV6_DROPPED
       }
       const inFirst = totalLength < length ? subtractTail(view, at, totalLength, length, sum) : sum
       packet.headerLength = packet.at - at

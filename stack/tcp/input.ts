@@ -67,6 +67,10 @@ export function tcpInput(context: TcpContext, packet: ReceivedPacket): boolean {
  */
 function partsInput(context: TcpContext, packet: ReceivedPacket): boolean {
   const restBytes = packet.length - packet.firstLength
+  if (packet.firstLength < TCP_HEADER_BYTES) {
+    context.counters.dropShort++
+    return false
+  }
   packet.length = packet.firstLength
   packet.sum = packet.firstSum
   if (!segment.read(packet)) {

@@ -10,7 +10,7 @@ import { parseAddress } from '../../stack/address.ts'
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import { type DatagramApplication, SEND_OK, type Udp, type UdpPort } from '../../stack/udp.ts'
-import { sumBytes } from '../../storage/checksum.ts'
+import { foldSum, sumBytes } from '../../storage/checksum.ts'
 import { BUFFER_BYTES, NO_META } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { ADDRESSES, ImpairedLab } from '../support/impaired-lab.ts'
@@ -122,7 +122,7 @@ test('fragments that are long frames: a copy of each is known as one, in every o
 })
 
 /** A host on one end of a pair, and what is needed to send it frames written by hand. */
-function rawLab(lines: number) {
+function rawLab(lines: number, ipv6 = false) {
   const near = createPool(64)
   const pool = createPool(64)
   const pair = new MemoryPair({ poolA: near, poolB: pool, mtu: MTU })
@@ -131,6 +131,7 @@ function rawLab(lines: number) {
       device: pair.b,
       pool,
       address: '10.0.0.2/24',
+      ...(ipv6 && { address6: 'fd00::2/64', dadTransmits: 0 }),
       random: new SeededRandom(seed),
       secret: new Uint8Array(16),
       wallClock: { low: 0, high: 0, read() {} },
@@ -139,6 +140,9 @@ function rawLab(lines: number) {
     SECOND_US,
   )
   const taken = Array.from({ length: pool.freeMetas - lines }, () => pool.allocateMeta())
+  // The next buffer is the last one of its extent: who reads behind its end throws.
+  const buffers = Array.from({ length: pool.freeBuffers }, () => pool.allocateBuffer())
+  for (const buffer of buffers.sort((a, b) => a - b)) pool.releaseBuffer(buffer)
   let nowUs = SECOND_US
   const send = (frame: Uint8Array): void => {
     const burst = new TransmitBurst()
@@ -196,6 +200,58 @@ test('a long frame is echoed; one with padding, or cut short, or for which there
   assert.is(starved.host.counters.ethernet.dropNoLine, 1)
   assert.is(starved.host.counters.icmp.echoRequests, 0)
   starved.close()
+})
+
+/**
+ * An IPv6 packet of 3000 bytes whose extension headers fill the first buffer but for `left` bytes: there the transport begins.
+ */
+function behindHeadersFrame(mac: Uint8Array, protocol: number, left: number, message: readonly number[]): Uint8Array {
+  const headers = BUFFER_BYTES - 14 - 40 - left
+  const frame = new Uint8Array(14 + 3000)
+  const view = new DataView(frame.buffer)
+  frame.set(mac)
+  frame.set([2, 0, 0, 0, 0, 0x0a], 6)
+  view.setUint16(12, 0x86dd)
+  view.setUint32(14, 0x60000000)
+  view.setUint16(18, 3000 - 40)
+  view.setUint16(20, (60 << 8) | 64)
+  view.setUint32(22, 0xfd000000)
+  view.setUint32(34, 1)
+  view.setUint32(38, 0xfd000000)
+  view.setUint32(50, 2)
+  frame.set([protocol, headers / 8 - 1], 54)
+  // Padding, in few options (RFC 8200 4.2).
+  for (let at = 56; at < 54 + headers; ) {
+    const bytes = Math.min(54 + headers - at, 250)
+    frame.set([1, bytes - 2], at)
+    at += bytes
+  }
+  const at = 54 + headers
+  frame.set(message, at)
+  const length = frame.length - at
+  const sum = foldSum(sumBytes(view, 22, 32) + sumBytes(view, at, length) + length + protocol)
+  view.setUint16(at + (protocol === 58 ? 2 : protocol === 17 ? 6 : 16), ~sum & 0xffff)
+  return frame
+}
+
+test('headers that fill the first buffer, so that the transport goes on in the second, bring nothing and break nothing', () => {
+  const messages: [string, number, number[]][] = [
+    ['echo', 58, [128, 0, 0, 0, 0, 7, 0, 1]],
+    ['UDP', 17, [0x10, 0, 0x1b, 0x58, 0, 8]],
+    ['TCP', 6, [0x10, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0xff, 0xff]],
+  ]
+  for (const [name, protocol, message] of messages)
+    for (const left of [2, 10]) {
+      const lab = rawLab(64, true)
+      const { counters } = lab.host
+      lab.send(behindHeadersFrame(lab.pair.b.mac, protocol, left, message))
+      const text = `${name}, ${left} bytes in the first buffer`
+      assert.is(counters.ipv6.received, 1, text)
+      if (left < 8) assert.is(counters.ipv6.dropExtensionLength, 1, text)
+      assert.is(counters.tcp.dropShort, protocol === 6 && left >= 8 ? 1 : 0, text)
+      assert.is(counters.icmpv6.echoReplies, protocol === 58 && left >= 8 ? 1 : 0, text)
+      lab.close()
+    }
 })
 
 test('what the link gives is as long as its pieces say, in the order in which it was sent', () => {
