@@ -40,12 +40,15 @@ import {
 } from './wire/icmpv6.ts'
 import { PROTOCOL_TCP, PROTOCOL_UDP } from './wire/ipv4.ts'
 import {
+  FRAGMENT_HEADER_BYTES,
+  fragmentOffset,
   IPV6_HEADER_BYTES,
   ipv6AddressSum,
   ipv6DestinationWord,
   ipv6NextHeader,
   ipv6PayloadLength,
   ipv6SourceWord,
+  NEXT_FRAGMENT,
   PROTOCOL_ICMPV6,
 } from './wire/ipv6.ts'
 import { tcpDestinationPort, tcpSequence, tcpSourcePort } from './wire/tcp.ts'
@@ -249,10 +252,21 @@ export class Icmpv6 implements ReassemblyErrors {
     const { counters, ipv6, transports } = this.parts
     const { view } = packet
     const header = packet.at + ICMP_HEADER_BYTES
-    const at = header + IPV6_HEADER_BYTES
-    if (packet.length < ICMP_HEADER_BYTES + IPV6_HEADER_BYTES + QUOTED_TRANSPORT_BYTES) {
+    const end = packet.at + packet.length
+    let at = header + IPV6_HEADER_BYTES
+    if (at + QUOTED_TRANSPORT_BYTES > end) {
       counters.dropShort++
       return
+    }
+    let protocol = ipv6NextHeader(view, header)
+    // Of a datagram in fragments the first one has the ports (RFC 8200 4.5); no other header stands in front of ours.
+    if (
+      protocol === NEXT_FRAGMENT &&
+      fragmentOffset(view, at) === 0 &&
+      at + FRAGMENT_HEADER_BYTES + QUOTED_TRANSPORT_BYTES <= end
+    ) {
+      protocol = view.getUint8(at)
+      at += FRAGMENT_HEADER_BYTES
     }
     counters.errorsReceived++
     const q = this.quoted
@@ -269,7 +283,6 @@ export class Icmpv6 implements ReassemblyErrors {
     const refused =
       (type === ICMPV6_UNREACHABLE && code === UNREACHABLE6_PORT) ||
       (type === ICMPV6_PARAMETER_PROBLEM && code === PROBLEM_NEXT_HEADER)
-    const protocol = ipv6NextHeader(view, header)
     const mtu = icmpRest(view, packet.at) >>> 0
     if (protocol === PROTOCOL_UDP) {
       q.localPort = udpSourcePort(view, at)

@@ -1,10 +1,12 @@
 /** IPv6 and ICMPv6 at the host, packet by packet: what is refused and counted, what is answered, what errors do. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { parseAddress } from '../../stack/address.ts'
 import type { Ipv6Counters } from '../../stack/counters.ts'
 import { CLOSE_UNREACHABLE } from '../../stack/tcp/application.ts'
+import { SEND_OK } from '../../stack/udp.ts'
 import { ALL_NODES, HOST, HOST_GROUP, HOST_LINK_LOCAL, PEER, RawIpv6, setSum } from '../support/raw-ipv6.ts'
-import { StreamApplication } from '../support/stream-application.ts'
+import { chainOf, StreamApplication } from '../support/stream-application.ts'
 
 const PEER_MAC_TEXT = '020000000001'
 const REPLY = `129/0 ${HOST} > ${PEER} ${PEER_MAC_TEXT}`
@@ -233,7 +235,7 @@ test('UDP over IPv6 has a checksum', () => {
 /** An error about the packet in `frame`, as a router far away sends it. */
 function errorAbout(lab: RawIpv6, frame: Uint8Array, type: number, code: number, rest = 0): Uint8Array {
   const message = [type, code, 0, 0, rest >>> 24, (rest >>> 16) & 255, (rest >>> 8) & 255, rest & 255]
-  return lab.icmp([...message, ...frame.subarray(14, 14 + 60)], { from: 'fd99::1' })
+  return lab.icmp([...message, ...frame.subarray(14, 14 + 68)], { from: 'fd99::1' })
 }
 
 function connecting(): { lab: RawIpv6; client: StreamApplication; syn: Uint8Array } {
@@ -280,6 +282,23 @@ test('packet too big lowers the segment size, never below what 1280 takes', () =
   lab.send(errorAbout(lab, segment, 2, 0, 68))
   assert.is(c.sendMss, 1220)
   c.abort()
+})
+
+test('packet too big about the first fragment of a datagram makes the next ones narrower', () => {
+  const lab = withPeer()
+  const port = lab.host.udp.bind(5000, { onDatagrams() {}, onUnreachable() {}, onClose() {} })
+  const lengths = (): number[] => {
+    assert.is(lab.host.udp.send(port, parseAddress(PEER), 9, chainOf(lab.pool, new Uint8Array(3000))), SEND_OK)
+    lab.host.flush(lab.nowUs)
+    return lab.frames.map((frame) => frame.length - 14)
+  }
+  assert.is(Math.max(...lengths()), 1496)
+  const [first, second] = lab.frames.splice(0)
+  lab.send(errorAbout(lab, second!, 2, 0, 1300))
+  assert.is(Math.max(...lengths()), 1496, 'without ports nobody knows whose it was')
+  lab.frames.length = 0
+  lab.send(errorAbout(lab, first!, 2, 0, 1300))
+  assert.ok(Math.max(...lengths()) <= 1300)
 })
 
 /** The peer's answer to a SYN; announces an MSS of 1440. */
