@@ -9,7 +9,13 @@
 import { PackratError } from '../../storage/errors.ts'
 import { Ends, parseAddress } from '../address.ts'
 import type { TcpOptions } from '../host-options.ts'
-import { EPHEMERAL_PORT_FIRST, EPHEMERAL_PORT_LAST, EPHEMERAL_PORTS_TRIED, FAST_OPEN_PENDING_MAX } from '../limits.ts'
+import {
+  EPHEMERAL_PORT_FIRST,
+  EPHEMERAL_PORT_LAST,
+  EPHEMERAL_PORTS_TRIED,
+  FAST_OPEN_PENDING_MAX,
+  WINDOW_BYTES_PER_BUFFER,
+} from '../limits.ts'
 import type { ReceivedPacket } from '../packet.ts'
 import type { QuotedPacket, TransportErrors } from '../transport-errors.ts'
 import { type Application, CLOSE_UNREACHABLE, type ConnectOptions, type ListenOptions } from './application.ts'
@@ -35,9 +41,12 @@ import { tuningOf } from './tuning.ts'
 
 export class Tcp implements TransportErrors {
   private readonly context: TcpContext
+  /** With so many free buffers a window that the pool held shut opens by a segment, and so far that offerWindow tells of it: twice the room of one that is nearly so far open. */
+  private readonly reopenBuffers: number
 
   constructor(parts: TcpContextParts) {
     this.context = new TcpContext(parts)
+    this.reopenBuffers = parts.reserveBuffers + Math.ceil((2 * parts.mtu) / WINDOW_BYTES_PER_BUFFER)
   }
 
   /* --- for applications --- */
@@ -155,7 +164,7 @@ export class Tcp implements TransportErrors {
   /** Sends what is due, on every connection that has something. */
   output(): void {
     const context = this.context
-    if (!context.closedWindows.isEmpty && context.pool.freeBuffers > context.reserveBuffers) this.reopenWindows()
+    if (!context.closedWindows.isEmpty && context.pool.freeBuffers >= this.reopenBuffers) this.reopenWindows()
     while (!context.output.isEmpty) {
       const count = context.output.takeBatch()
       for (let index = 0; index < count; index++) {

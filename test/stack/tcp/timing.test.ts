@@ -354,6 +354,22 @@ test('when buffers run out, the window closes; when they come back, the peer is 
   assert.ok(lab.peer.sent[0]!.window > 10_000)
 })
 
+test('when buffers come back one by one, the peer is told as soon as there is room for a segment', () => {
+  const lab = established({}, {}, { buffers: 256, tcp: { reserveBuffers: 64 } })
+  const { pool } = lab.peer
+  const held: number[] = []
+  while (pool.freeBuffers > 64) held.push(pool.allocateBuffer())
+  for (let seq = 1; lab.c.rcvAdvertised - lab.c.rcvNxt >= 1000; seq += 1000)
+    lab.peer.send('A', { seq, ack: 1, payload: patternBytes(1000) })
+  lab.peer.take()
+  for (const buffer of held) {
+    pool.releaseBuffer(buffer)
+    lab.peer.host.flush(lab.peer.nowUs)
+  }
+  assert.is(lab.peer.sent.length, 1)
+  assert.ok(lab.peer.sent[0]!.window >= MSS)
+})
+
 test('Nagle holds a small segment while data is in flight; noDelay does not', () => {
   const lab = established()
   send(lab, 10)
