@@ -195,6 +195,8 @@ export const SEGMENTS_IN_FLIGHT_MAX = 32_768
 export const MIN_RTT_WINDOW_MS = 150_000
 /** Recoveries without duplicate SACK after which the reordering window is small again (RFC 8985 6.2 step 4). */
 export const REORDER_WINDOW_RECOVERIES = 16
+/** Growth of the reordering window by duplicate SACKs, quarters of a round trip; Linux's reo_wnd_steps has 8 bits. */
+export const REORDER_WINDOW_MULTIPLIER_MAX = 255
 /** A lone segment's ACK may be delayed by the peer (RFC 8985 7.2); Linux adds the minimum RTO. */
 export const TAIL_PROBE_ACK_DELAY_MS = 200
 /** Added to two round trips, so that clocks of 1 ms do not probe too early; Linux TCP_TIMEOUT_MIN. */

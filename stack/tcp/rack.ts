@@ -6,7 +6,7 @@
  *
  * Called by: recovery.ts, after the ACK was worked into the scoreboard, and when the reordering timer fires.
  */
-import { DUPLICATE_ACKS, REORDER_WINDOW_RECOVERIES } from '../limits.ts'
+import { DUPLICATE_ACKS, REORDER_WINDOW_MULTIPLIER_MAX, REORDER_WINDOW_RECOVERIES } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import type { Delivery } from './delivery.ts'
 import { sentAfter } from './rack-state.ts'
@@ -20,7 +20,8 @@ export function adaptReorderWindow(c: Connection, delivery: Delivery): void {
   if (delivery.dsack === 0 || c.rackDsackRoundOn !== 0) return
   c.rackDsackRoundOn = 1
   c.rackDsackRound = c.sndNxt
-  c.rackWindowMultiplier++
+  // A path that duplicates says so in every round trip; the product with a round trip has to stay an int32 (Linux: 255).
+  c.rackWindowMultiplier = Math.min(c.rackWindowMultiplier + 1, REORDER_WINDOW_MULTIPLIER_MAX)
   c.rackWindowRecoveries = REORDER_WINDOW_RECOVERIES
 }
 

@@ -222,4 +222,20 @@ test('a part that came twice is reported, the new part is kept (RFC 2883 4.2)', 
   assert.equal(send(1500, 2000), [])
 })
 
+test('a path that duplicates everything for an hour: the reordering window stays what it was after a minute', () => {
+  const late = lab()
+  let sent = 2
+  const duplicate = (): void => {
+    late.write(1)
+    sent++
+    late.pass(RTT_MS)
+    late.ack(sent, [[sent - 1, sent]])
+  }
+  for (let round = 0; round < 1000; round++) duplicate()
+  const { rackWindowMultiplier } = late.c
+  assert.ok(rackWindowMultiplier > 100, `${rackWindowMultiplier}`)
+  for (let round = 0; round < 1000; round++) duplicate()
+  assert.is(late.c.rackWindowMultiplier, rackWindowMultiplier)
+})
+
 test.run()
