@@ -217,7 +217,7 @@ export const KEEP_ALIVE_IDLE_MS = 7_200_000 // RFC 9293 3.8.4: at least two hour
 export const KEEP_ALIVE_INTERVAL_MS = 75_000 // Linux tcp_keepalive_intvl
 export const KEEP_ALIVE_PROBES = 9 // Linux tcp_keepalive_probes
 
-/** Challenge ACKs per second for the whole host (RFC 5961 10); Linux tcp_challenge_ack_limit. */
+/** Challenge ACKs per second for the whole host (RFC 5961 10), half of it to one and a half; Linux tcp_challenge_ack_limit. */
 export const CHALLENGE_ACKS_PER_SECOND = 1000
 /** ACKs in answer to out-of-window segments, one per connection in this time; Linux tcp_invalid_ratelimit. */
 export const INVALID_ACK_INTERVAL_MS = 500

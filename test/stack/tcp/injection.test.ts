@@ -52,7 +52,7 @@ for (const timestamps of [false, true]) {
     assert.equal(server.events, ['accept'], text)
     assert.is(c.sndWnd, WINDOW, `the window, ${text}`)
     assert.is(c.inFlightBytes, 2000, text)
-    assert.is(counters.challengeAcks, CHALLENGES_PER_SECOND, `one second's worth, ${text}`)
+    assert.ok(isWithinLimit(counters.challengeAcks), `one second's worth, ${text}`)
     // The rightful peer is heard as before.
     const rightful: RawSegment = { seq: 1, ack: 2001, payload: patternBytes(100) }
     if (timestamps) rightful.timestamps = [1001, Math.floor(peer.nowUs / 1000) | 0]
@@ -62,15 +62,25 @@ for (const timestamps of [false, true]) {
   })
 }
 
-test('challenges are limited by the second, for the whole host (RFC 5961 10)', () => {
+test('challenges are limited by the second, for the whole host (RFC 5961 10), and nobody knows how many there are', () => {
   const { peer } = attacked(1, false)
   const counters = peer.host.counters.tcp
-  for (let second = 1; second <= 3; second++) {
+  const seen = new Set<number>()
+  for (let second = 1; second <= 10; second++) {
+    const before = counters.challengeAcks
     for (let attempt = 0; attempt < 500; attempt++) peer.send('S', { seq: 50 })
-    assert.is(counters.challengeAcks, second * CHALLENGES_PER_SECOND)
+    const challenges = counters.challengeAcks - before
+    assert.ok(isWithinLimit(challenges), `${challenges}`)
+    seen.add(challenges)
     peer.advanceMs(1000)
   }
+  assert.ok(seen.size > 5, `${[...seen]}`)
 })
+
+/** A second has half of the limit to one and a half. */
+function isWithinLimit(challenges: number): boolean {
+  return challenges >= CHALLENGES_PER_SECOND / 2 && challenges < 1.5 * CHALLENGES_PER_SECOND
+}
 
 test('a peer that has restarted is found out: the challenge brings the RST that ends the old connection', () => {
   const { peer, server } = attacked(1, false)

@@ -66,7 +66,8 @@ test('a lower challenge limit is kept', () => {
   peer.host.tcp.listen(80, new StreamApplication(peer.pool))
   peer.establish()
   for (let attempt = 0; attempt < 10; attempt++) peer.send('R', { seq: 100 })
-  assert.is(peer.host.counters.tcp.challengeAcks, 3)
+  const { challengeAcks } = peer.host.counters.tcp
+  assert.ok(challengeAcks >= 2 && challengeAcks <= 4, `half of it to one and a half: ${challengeAcks}`)
 })
 
 test.run()
