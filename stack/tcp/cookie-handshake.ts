@@ -20,6 +20,7 @@ import { STATE_SYN_RECEIVED } from './states.ts'
 import { writeSyn } from './syn.ts'
 import { COOKIES_OFF, type CookieOptions, cookieTime, readCookieTime } from './syn-cookies.ts'
 
+const ECN_FLAGS = FLAG_ECE | FLAG_CWR
 const NOBODY: Application = { onAccept() {}, onReceive() {}, onSendSpace() {}, onClose() {} }
 const remembered: CookieOptions = { windowScale: -1, sack: false, ecn: false }
 
@@ -32,8 +33,9 @@ export function createCookieConnection(context: TcpContext): Connection {
 export function answerWithCookie(context: TcpContext, listener: Listener, segment: Segment): void {
   const c = context.cookieConnection
   copyEndpoints(c, segment)
-  // A cookie remembers RFC 3168 at best.
+  // A cookie remembers RFC 3168 at best, and what asks for RFC 9768 without AE (3.1.2) nothing of that.
   segment.flags &= ~FLAG_AE
+  if ((segment.flags & ECN_FLAGS) !== ECN_FLAGS) segment.flags &= ~ECN_FLAGS
   // What only the timestamp can remember is not agreed on without one.
   if (!context.timestamps || segment.hasTimestamps === 0) forgetOptions(segment)
   initializeConnection(context, c, listener.options)
@@ -82,7 +84,7 @@ export function restoreHandshake(
     readCookieTime(remembered, seqDiff(segment.timestampEcho, c.tsOffset))
     segment.windowScale = remembered.windowScale
     segment.sackPermitted = remembered.sack ? 1 : 0
-    if (remembered.ecn) segment.flags |= FLAG_ECE | FLAG_CWR
+    if (remembered.ecn) segment.flags |= ECN_FLAGS
   }
   negotiate(context, c, segment)
   c.state = STATE_SYN_RECEIVED
@@ -94,5 +96,5 @@ export function restoreHandshake(
 function forgetOptions(segment: Segment): void {
   segment.windowScale = -1
   segment.sackPermitted = 0
-  segment.flags &= ~(FLAG_ECE | FLAG_CWR)
+  segment.flags &= ~ECN_FLAGS
 }

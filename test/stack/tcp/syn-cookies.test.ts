@@ -132,6 +132,16 @@ test('the SYN-ACK says what one without cookie says', () => {
   assert.equal(answers[0], answers[1])
 })
 
+test('half of the question for ECN is none, and leaves nothing behind for the next SYN', () => {
+  const { peer } = full({ ecn: 5 })
+  for (const flags of ['SW', 'SE', 'S']) {
+    peer.send(flags, { seq: 0, options: ALL_OPTIONS })
+    const [answer] = peer.sent.splice(0)
+    assert.is(answer!.flags, 'SA', flags)
+    assert.is(answer!.options.length, ALL_OPTIONS.length, flags)
+  }
+})
+
 test('without timestamps there is nothing that could remember more than the segment size', () => {
   const { peer, server } = full()
   peer.send('SEW', { seq: 0, options: [2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 4, 2] })
