@@ -221,6 +221,7 @@ function connectionInput(context: TcpContext, c: Connection): void {
     // Simultaneous open: the peer's SYN-ACK. Its SYN is known, its ACK is what counts.
     segment.sequence = c.rcvNxt
     segment.flags = flags & ~FLAG_SYN
+    if (c.sendScale > 0) segment.window >>= c.sendScale // RFC 7323 2.2: that of a SYN is not scaled
   }
   const timed = segment.hasTimestamps !== 0 && c.timestampsOn !== 0
   if (timed && isOldByTimestamp(context, c)) {

@@ -203,6 +203,17 @@ everyNumber('simultaneous open (RFC 9293 figure 7)', (options) => {
   assert.is(client.receivedBytes, 5)
 })
 
+test('simultaneous open: the window of a SYN-ACK is not scaled (RFC 7323 2.2)', () => {
+  const { peer, client } = connecting({})
+  const options = [2, 4, 5, 180, 1, 3, 3, 7]
+  peer.send('S', { seq: 0, options, window: 1024 })
+  peer.send('SA', { seq: 0, ack: 1, options, window: 1024 })
+  const c = client.connection!
+  assert.equal([c.sendScale, c.sndWnd, c.sndWndMax], [7, 1024, 1024])
+  peer.send('A', { seq: 1, ack: 1, window: 100 })
+  assert.is(c.sndWnd, 12_800)
+})
+
 test('an unanswered SYN is repeated after 1, 3, 7, 15, 31, 63 s and given up after 127 s', () => {
   const { peer, client } = connecting({})
   const start = peer.nowUs
