@@ -330,10 +330,10 @@ export class Socket extends Duplex {
 
   private onIdle(): void {
     const queued = this.channel.current?.sendQueuedBytes ?? 0
-    this.idleTimer?.refresh()
     const progress = queued !== this.queuedWhenIdle && queued > 0
     this.queuedWhenIdle = queued
-    if (!progress) this.emit('timeout')
+    if (progress) this.touch()
+    else this.emit('timeout') // once, until something moves, as in node:net
   }
 
   /** Something was read or written. */
