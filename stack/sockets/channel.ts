@@ -11,7 +11,8 @@
  *  1. After release() or onClosed no event comes.
  *  2. A released connection sends what is queued and its FIN; it ends when the peer has closed, too, or FIN_WAIT_2_MS
  *     after its FIN was acknowledged (Linux tcp_fin_timeout), or with RST at the first byte that nobody can read
- *     any more (RFC 9293 3.10.4, RFC 1122 4.2.2.13).
+ *     any more (RFC 9293 3.10.4, RFC 1122 4.2.2.13), or when the peer has acknowledged nothing for ORPHAN_STALL_TURNS
+ *     times as long: else one that keeps its window shut would hold our buffers for ever (Linux tcp_orphan_retries).
  *
  * Called by: socket.ts, and by TCP as its application. Calls: network.ts, copy.ts, Connection.
  */
@@ -29,6 +30,9 @@ const CONNECTED = 1
 const READABLE = 2
 const WRITABLE = 4
 const CLOSED = 8
+
+/** Linux gives up orphans after 100 s or more. */
+const ORPHAN_STALL_TURNS = 2
 
 /** Lines queued in one call of Connection.send at most, so that a huge write does not take the pool in one gulp. */
 const SEND_PORTION_BYTES = 65_536
@@ -236,9 +240,13 @@ export class Channel implements Application, Task {
 class Orphan implements Application {
   private readonly timer: NodeJS.Timeout
   private readonly network: Network
+  /** Sequence numbers acknowledged when the timer fired last, and how often it has since that changed. */
+  private bytesAcked: number
+  private stalledTurns = 0
 
   constructor(connection: Connection, network: Network) {
     this.network = network
+    this.bytesAcked = connection.bytesAcked
     this.timer = setTimeout(() => this.expire(connection), FIN_WAIT_2_MS)
     this.timer.unref()
   }
@@ -255,9 +263,11 @@ class Orphan implements Application {
     clearTimeout(this.timer)
   }
 
-  /** As long as data is under way, retransmission decides; a peer that has everything and does not close is not waited for. */
+  /** As long as data arrives, it is sent; a peer that has everything and does not close is not waited for, nor one that takes nothing. */
   private expire(c: Connection): void {
-    if (c.state === STATE_FIN_WAIT_2) {
+    this.stalledTurns = c.bytesAcked === this.bytesAcked ? this.stalledTurns + 1 : 0
+    this.bytesAcked = c.bytesAcked
+    if (c.state === STATE_FIN_WAIT_2 || this.stalledTurns === ORPHAN_STALL_TURNS) {
       c.abort()
       this.network.requestFlush()
     } else this.timer.refresh()

@@ -267,6 +267,26 @@ test('a peer that never closes is waited for FIN_WAIT_2_MS, then reset', async (
   }
 })
 
+test('a peer that keeps its window shut is not waited for for ever by a socket that is gone', async () => {
+  const real = globalThis.setTimeout
+  const hasten = (action: () => void, ms?: number): NodeJS.Timeout => real(action, ms === FIN_WAIT_2_MS ? 400 : ms)
+  globalThis.setTimeout = hasten as typeof setTimeout
+  try {
+    await withSocketLab({ seed }, async (lab) => {
+      const server = await listen(lab, (socket) => {
+        socket.write(pattern(200_000, seed))
+        socket.destroy()
+      })
+      const socket = open(lab) // reads nothing beyond its buffer
+      assert.is((await errorOf(socket)).code, 'ECONNRESET')
+      server.close()
+      await closed(server)
+    })
+  } finally {
+    globalThis.setTimeout = real
+  }
+})
+
 test('misuse is answered with the codes of node:net', async () => {
   await withSocketLab({ seed }, async (lab) => {
     const code = (expected: string) => (error: NodeJS.ErrnoException) => error.code === expected
