@@ -377,13 +377,16 @@ export class Store {
     return this.snapshots.take()
   }
 
-  /** Resolves when everything staged is durable and everything free is usable. */
+  /**
+   * Resolves when everything staged is durable and everything free is usable. No program is on its way behind it either way.
+   * @throws PackratError POISONED: what was staged is not durable, even if nothing of it is left to be seen
+   */
   async drain(): Promise<void> {
-    while (!this.isIdle) {
-      if (this.poisoned !== 0) throw this.poisonError()
-      if (this.commitment.busy) await new Promise((resolve) => setImmediate(resolve))
+    while (this.busy || (!this.isIdle && this.poisoned === 0)) {
+      if (this.busy) await new Promise((resolve) => setImmediate(resolve))
       else this.settle()
     }
+    if (this.poisoned !== 0) throw this.poisonError()
   }
 
   poisonError(): PackratError {

@@ -12,6 +12,12 @@ function open(region: TracingRegion, seed = 1): Store {
   return new Store(region, { random: seededRandom(seed) })
 }
 
+const codeOf = (promise: Promise<unknown>): Promise<string> =>
+  promise.then(
+    () => 'none',
+    (error: { code: string }) => error.code,
+  )
+
 test('a value is read back, replaced and removed', async () => {
   const store = open(new TracingRegion())
   assert.is(store.get(text('a')), undefined)
@@ -146,6 +152,28 @@ test('a failed sync poisons the store: writes fail, reads go on', async () => {
   region.failure = 0
   assert.throws(() => store.put(text('b'), text('x')), /read-only/)
   assert.is(show(store.get(text('a'))), 'one')
+})
+
+test('draining a poisoned store fails, whatever is left to do, and when no program is on its way any more', async () => {
+  const region = new TracingRegion({ asynchronous: true })
+  const store = open(region)
+  await store.put(text('a'), text('one'))
+  await store.drain()
+  region.failure = -5
+  store.put(text('a'), text('two')).catch(() => {})
+  assert.is(await codeOf(store.drain()), 'POISONED')
+  assert.is(store.isIdle, true, 'the write was given up, and left no debts')
+  assert.is(await codeOf(store.drain()), 'POISONED')
+
+  const other = new TracingRegion({ asynchronous: true, image: region.durableImage() })
+  const reopened = open(other)
+  reopened.delete(text('a')).catch(() => {})
+  assert.is(reopened.busy, true)
+  other.reserveVersions = () => -5
+  assert.is(await codeOf(reopened.put(text('b'), text('one'))), 'POISONED')
+  assert.is(reopened.busy, true)
+  assert.is(await codeOf(reopened.drain()), 'POISONED')
+  assert.is(reopened.busy, false)
 })
 
 test('a header that cannot be written poisons the store: the put fails, nothing hangs', async () => {

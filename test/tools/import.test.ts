@@ -9,7 +9,10 @@ import { PackratError } from '../../storage/errors.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { CaptureImport } from '../../tools/import/capture.ts'
+import { LinesImport } from '../../tools/import/lines.ts'
+import { Progress } from '../../tools/import/progress.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
+import { TracingRegion } from '../support/tracing-region.ts'
 
 const PROGRAM = new URL('../../tools/packrat.js', import.meta.url).pathname
 const TIMEOUT_MS = 30_000
@@ -155,6 +158,24 @@ test('lines of JSON: text, base 64, deletions, arrival times', async () => {
   assert.equal([...packrat('get', target, 'b').stdout], [0, 1, 2])
   assert.is(packrat('get', target, '--percent', '%FF').stdout.toString(), 'no text in the key')
   assert.is(packrat('get', target, 'gone').status, 1)
+})
+
+test('records whose sync failed are not counted as imported', async () => {
+  const file = join(folder, 'failing.ndjson')
+  writeFileSync(file, '{"key":"a","value":"x"}\n')
+  const region = new TracingRegion({ asynchronous: true })
+  const lines = new LinesImport(file)
+  const store = new Store(region, { random: seededRandom(1), clock: lines.clock })
+  const progress = new Progress(store)
+  await lines.write(store, progress)
+  assert.is(progress.records, 1)
+  region.failure = -5
+  let code = ''
+  await lines.write(store, progress).catch((error: { code: string }) => {
+    code = error.code
+  })
+  assert.is(code, 'POISONED')
+  assert.is(progress.records, 1)
 })
 
 test('a bad line is named, and the lines before it are not written', () => {
