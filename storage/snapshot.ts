@@ -166,7 +166,10 @@ export class Snapshot implements EntrySource {
   /* --- for Snapshots --- */
 
   sees(head: number): boolean {
-    return versionNumber(this.store.pool, head) <= this.version
+    const { pool } = this.store
+    if (!this.owner.isDamaged(head)) return versionNumber(pool, head) <= this.version
+    // Its version may be wrong: its key is to answer "corrupt", not "not found".
+    return !this.retained.has(latin1(copyKey(pool, head)))
   }
 
   retain(key: string, head: number): void {
@@ -182,14 +185,20 @@ export class Snapshot implements EntrySource {
   }
 }
 
+/** An entry that snapshots retain. */
+interface Holding {
+  snapshots: number
+  readonly lines: number
+}
+
 /** All open snapshots of a store. */
 export class Snapshots {
   private readonly store: SnapshotStore
   private readonly reclamation: Reclamation
   /** Oldest first. */
   private open: Snapshot[] = []
-  /** How many snapshots retain an entry, by head. */
-  private readonly holders = new Map<number, number>()
+  /** What is retained, by head. */
+  private readonly holdings = new Map<number, Holding>()
   /** Lines that only snapshots keep from being free; as many buffers at most. */
   retainedLines = 0
   /** Snapshots that were ended to make room for a write. */
@@ -223,10 +232,15 @@ export class Snapshots {
       key ??= latin1(copyKey(pool, head))
       snapshot.retain(key, head)
       this.reclamation.pin(head)
-      const holders = this.holders.get(head) ?? 0
-      this.holders.set(head, holders + 1)
-      if (holders === 0) this.retainedLines += this.chainLength(head)
+      const holding = this.holdings.get(head)
+      if (holding !== undefined) holding.snapshots++
+      else this.hold(head)
     }
+  }
+
+  /** What a damaged line says is not believed: its version and its links mean nothing. */
+  isDamaged(head: number): boolean {
+    return this.reclamation.isDamaged(head)
   }
 
   end(snapshot: Snapshot, because: string): void {
@@ -234,11 +248,10 @@ export class Snapshots {
     if (index === -1) return
     this.open.splice(index, 1)
     for (const head of snapshot.retained.values()) {
-      const holders = this.holders.get(head)! - 1
-      if (holders > 0) this.holders.set(head, holders)
-      else {
-        this.holders.delete(head)
-        this.retainedLines -= this.chainLength(head)
+      const holding = this.holdings.get(head)!
+      if (--holding.snapshots === 0) {
+        this.holdings.delete(head)
+        this.retainedLines -= holding.lines
       }
       this.reclamation.unpin(head)
     }
@@ -263,10 +276,11 @@ export class Snapshots {
     return true
   }
 
-  private chainLength(head: number): number {
+  private hold(head: number): void {
     const { pool } = this.store
-    let lines = 0
-    for (let meta = head; meta !== NO_META; meta = pool.next(meta)) lines++
-    return lines
+    let lines = 1
+    if (!this.isDamaged(head)) for (let meta = pool.next(head); meta !== NO_META; meta = pool.next(meta)) lines++
+    this.holdings.set(head, { snapshots: 1, lines })
+    this.retainedLines += lines
   }
 }

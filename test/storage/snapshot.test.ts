@@ -1,6 +1,7 @@
 /** Snapshots at their edges; store-model.test.ts compares what they read with a model. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { W_VERSION_HIGH } from '../../storage/layout.ts'
 import { SNAPSHOTS_MAX } from '../../storage/snapshot.ts'
 import { Store } from '../../storage/store.ts'
 import { seededRandom } from '../support/random.ts'
@@ -111,6 +112,67 @@ test('a damaged entry stays refused in a snapshot, but the mark does not pass on
   await store.put(text('b'), text('2'))
   assert.is(show(late.get(text('b'))), '1')
   late.close()
+})
+
+test('an entry whose links are damaged can be replaced and deleted under a snapshot', async () => {
+  for (const place of ['head', 'fragment'] as const) {
+    const region = new TracingRegion()
+    const before = new Store(region, { random: seededRandom(1) })
+    for (const key of ['over', 'gone']) await before.put(text(key), new Uint8Array(5000))
+    await before.drain()
+    for (const key of ['over', 'gone']) {
+      const head = before.find(text(key), 0, key.length)
+      before.pool.setNext(place === 'head' ? head : before.pool.next(head), 0x7ffffff0)
+    }
+    const image = region.bytes.slice()
+    const store = open({ image, versionFloor: 100 })
+    assert.is(store.corruptHeads.size, 2)
+    const snapshots = [store.snapshot(), store.snapshot()]
+    await store.put(text('over'), text('new'))
+    assert.is(await store.delete(text('gone')), true)
+    await store.drain()
+    assert.is(store.snapshots.retainedLines, 2, 'what they lead to is not followed')
+    for (const snapshot of snapshots) {
+      for (const key of ['over', 'gone']) {
+        assert.is(
+          codeOf(() => snapshot.get(text(key))),
+          'CORRUPT',
+        )
+      }
+      assert.is([...snapshot.entries()].length, 2)
+      snapshot.close()
+    }
+    assert.is(store.snapshots.retainedLines, 0)
+    assert.is(show(store.get(text('over'))), 'new')
+    await store.drain()
+  }
+})
+
+test('a damaged entry is seen, whatever its version reads as, but for a key that was replaced since', async () => {
+  const region = new TracingRegion()
+  const before = new Store(region, { random: seededRandom(1) })
+  await before.put(text('a'), text('1'))
+  before.pool.set(before.find(text('a'), 0, 1), W_VERSION_HIGH, 1)
+  const store = open({ image: region.bytes.slice(), versionFloor: 100 })
+  const snapshot = store.snapshot()
+  assert.is(
+    codeOf(() => snapshot.get(text('a'))),
+    'CORRUPT',
+  )
+  assert.equal(
+    [...snapshot.entries()].map(({ key }) => show(key)),
+    ['a'],
+  )
+  await store.put(text('b'), text('old'))
+  const later = store.snapshot()
+  await store.put(text('b'), text('new'))
+  store.markCorrupt(store.find(text('b'), 0, 1), true)
+  assert.is(show(later.get(text('b'))), 'old')
+  await store.put(text('b'), text('newer'))
+  assert.is(show(later.get(text('b'))), 'old')
+  snapshot.close()
+  later.close()
+  assert.is(store.snapshots.retainedLines, 0)
 })
 
 test.run()
