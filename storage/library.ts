@@ -10,7 +10,7 @@
 import type { BatchOperation, BatchResult, Condition } from './atomic-batch.ts'
 import type { IntegrityMode } from './commit.ts'
 import type { Durability, DurabilityRequest } from './durability.ts'
-import { FullError, PackratError, RegionError } from './errors.ts'
+import { ConditionError, FullError, PackratError, RegionError } from './errors.ts'
 import { describeEntry, type EntryInfo, type Range } from './iteration.ts'
 import { NO_META } from './layout.ts'
 import type { CorruptEntry } from './recovery.ts'
@@ -184,7 +184,7 @@ export class KeyValueStore {
     return this.store
   }
 
-  /** Tries a write again when room that is on its way has come. */
+  /** Tries a write again when room that is on its way has come. A refused condition is told when what it saw can be read. */
   private async write<T>(action: () => Promise<T>): Promise<T> {
     if (this.readOnly) throw new PackratError('READ_ONLY', 'the store was opened for reading; open it without readOnly')
     for (;;) {
@@ -192,6 +192,7 @@ export class KeyValueStore {
       try {
         return await action()
       } catch (error) {
+        if (error instanceof ConditionError) await store.whenPublished()
         if (!(error instanceof FullError) || !store.owesRoom) throw error
         await store.drain()
       }

@@ -325,7 +325,7 @@ export class Store {
     const batch = this.stagingBatch
     const existed = this.stageDelete(buffer, 0, key.length) !== NO_META
     this.pool.releaseBuffer(buffer)
-    if (!existed) return Promise.resolve(false)
+    if (!existed) return this.whenPublished().then(() => false)
     this.commit()
     return this.whenDurable(batch).then(() => true)
   }
@@ -337,9 +337,7 @@ export class Store {
   batch(operations: readonly BatchOperation[]): Promise<BatchResult> {
     this.stageBatch(operations)
     const result = { committed: operations.length, version: BigInt(this.nextVersion - 1) }
-    const batch = this.pendingBatch // its own, or what its conditions saw
-    this.commit()
-    return this.whenDurable(batch).then(() => result)
+    return this.whenPublished().then(() => result)
   }
 
   /** A copy of the value, or undefined. Throws CorruptionError; never returns bytes that fail their check. */
@@ -375,6 +373,13 @@ export class Store {
    */
   snapshot(): Snapshot {
     return this.snapshots.take()
+  }
+
+  /** Resolves when everything that `current` tells of is durable and can be read: then an answer may rest on it. */
+  whenPublished(): Promise<void> {
+    const batch = this.pendingBatch
+    this.commit()
+    return this.whenDurable(batch)
   }
 
   /**

@@ -139,6 +139,24 @@ test('a store that is open for reading takes no writes, and its file does not ch
   assert.is(Buffer.compare(readFileSync(path), bytes), 0)
 })
 
+test('no answer tells of a write that is still on its way', async ({ path }) => {
+  const store = openStore(path, { createBytes: BYTES })
+  await store.put('a', '1')
+  const first = store.delete('a')
+  assert.is(await store.delete('a'), false, 'somebody else deletes it')
+  assert.is(store.get('a'), undefined)
+  assert.is(await first, true)
+  const put = store.put('a', '2')
+  assert.is(await rejectionOf(store.put('a', '3', { expect: 'absent' })), 'CONDITION')
+  assert.is(show(store.get('a')), '2')
+  await put
+  const again = store.put('a', '4')
+  assert.is(await rejectionOf(store.batch([{ op: 'put', key: 'a', value: '5', expect: 2n }])), 'CONDITION')
+  assert.is(show(store.get('a')), '4')
+  await again
+  await store.close()
+})
+
 test('errors are typed, and a closed store says so', async ({ path }) => {
   const store: KeyValueStore = openStore(path, { createBytes: BYTES, durability: 'process' })
   assert.is(await rejectionOf(store.put('', '1')), 'KEY_LENGTH')
