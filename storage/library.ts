@@ -158,7 +158,8 @@ export class KeyValueStore {
 
   /** Entries in key order. What is written or removed meanwhile may or may not be seen; everything else is seen once. */
   scan(range: ScanRange = {}): Generator<Entry> {
-    return entriesOf(this.opened(), range)
+    this.opened()
+    return entriesOf(() => this.opened(), range)
   }
 
   /** The state as it is now, to read while writers go on. Close it. @throws PackratError SNAPSHOT_LIMIT, CLOSED */
@@ -225,7 +226,7 @@ export class StoreSnapshot {
 
   /** Entries as of the snapshot, whatever writers do. @throws PackratError SNAPSHOT_GONE */
   scan(range: ScanRange = {}): Generator<Entry> {
-    return entriesOf(this.snapshot, range)
+    return entriesOf(() => this.snapshot, range)
   }
 
   close(): void {
@@ -241,7 +242,8 @@ function toEntry({ key, size, version, arrival }: EntryInfo): Entry {
   return { key, size, version, arrival }
 }
 
-function* entriesOf(source: Store | Snapshot, range: ScanRange): Generator<Entry> {
+/** @param source asked before each step, for between two the store may have been closed */
+function* entriesOf(source: () => Store | Snapshot, range: ScanRange): Generator<Entry> {
   const { prefix, start, end } = range
   const bounds: Range = {
     ...range,
@@ -249,5 +251,8 @@ function* entriesOf(source: Store | Snapshot, range: ScanRange): Generator<Entry
     start: start === undefined ? undefined : bytesOf(start),
     end: end === undefined ? undefined : bytesOf(end),
   }
-  for (const entry of source.entries(bounds)) yield toEntry(entry)
+  for (const entry of source().entries(bounds)) {
+    yield toEntry(entry)
+    source()
+  }
 }

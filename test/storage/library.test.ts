@@ -157,6 +157,23 @@ test('no answer tells of a write that is still on its way', async ({ path }) => 
   await store.close()
 })
 
+test('a scan that goes on when the store is closed says so', async ({ path }) => {
+  const store = openStore(path, { createBytes: BYTES, durability: 'process' })
+  for (const key of ['a', 'b', 'c']) await store.put(key, key)
+  const begun = store.scan()
+  assert.is(show(begun.next().value!.key), 'a')
+  const reverse = store.scan({ reverse: true })
+  await store.close()
+  assert.is(
+    codeOf(() => begun.next()),
+    'CLOSED',
+  )
+  assert.is(
+    codeOf(() => reverse.next()),
+    'CLOSED',
+  )
+})
+
 test('errors are typed, and a closed store says so', async ({ path }) => {
   const store: KeyValueStore = openStore(path, { createBytes: BYTES, durability: 'process' })
   assert.is(await rejectionOf(store.put('', '1')), 'KEY_LENGTH')
