@@ -11,7 +11,7 @@ import type { Commit } from './commit.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { versionOf } from './entry.ts'
 import { ConditionError, FullError, PackratError } from './errors.ts'
-import { KEY_LENGTH_MAX, NO_META } from './layout.ts'
+import { KEY_LENGTH_MAX, NO_META, VALUE_LENGTH_MAX } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 
 /** What a key must be like for a write to be done: of exactly this version, absent, or present in any version. */
@@ -55,6 +55,15 @@ export function checkKey(key: Uint8Array): Uint8Array {
   return key
 }
 
+export function checkValue(value: Uint8Array): void {
+  if (value.length > VALUE_LENGTH_MAX) {
+    throw new PackratError(
+      'VALUE_LENGTH',
+      `values have at most ${VALUE_LENGTH_MAX} bytes, this one has ${value.length}; store it in parts`,
+    )
+  }
+}
+
 /**
  * Whether the head that is current for a key satisfies a condition.
  * @throws ConditionError
@@ -69,7 +78,7 @@ export function checkCondition(persistence: Persistence, current: number, expect
 /**
  * Stages all operations as members of the staging batch's group.
  * @returns bytes of values copied
- * @throws PackratError KEY_LENGTH, ConditionError, FullError: then nothing has changed
+ * @throws PackratError KEY_LENGTH, VALUE_LENGTH, ConditionError, FullError: then nothing has changed
  */
 export function stageBatch(
   target: BatchTarget,
@@ -81,6 +90,7 @@ export function stageBatch(
   const last = new Map<string, BatchOperation>()
   for (const [index, operation] of operations.entries()) {
     const key = checkKey(operation.key)
+    if (operation.op === 'put') checkValue(operation.value)
     if (operation.expect !== undefined) checkCondition(persistence, target.currentOf(key), operation.expect, index)
     last.set(Buffer.from(key).toString('latin1'), operation)
   }

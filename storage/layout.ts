@@ -106,6 +106,8 @@ export const FEATURE_GROUPS = 1
 export const FEATURES_KNOWN = FEATURE_GROUPS
 
 export const KEY_LENGTH_MAX = 1024
+/** W_VALUE is a u32. */
+export const VALUE_LENGTH_MAX = 2 ** 32 - 1
 
 /** Packs the state word: the upper half of the commit word. */
 export function packState(generation: number, kind: number, flags: number): number {

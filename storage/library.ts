@@ -120,7 +120,7 @@ export class KeyValueStore {
 
   /**
    * Stores a copy of a value. Resolves with its version when it is durable.
-   * @throws FullError, ConditionError, PackratError KEY_LENGTH, POISONED, READ_ONLY, CLOSED
+   * @throws FullError, ConditionError, PackratError KEY_LENGTH, VALUE_LENGTH, POISONED, READ_ONLY, CLOSED
    */
   put(key: Bytes, value: Bytes, options: WriteOptions = {}): Promise<bigint> {
     return this.write(() => this.store.put(bytesOf(key), bytesOf(value), options.expect))

@@ -19,6 +19,7 @@ import {
   type Condition,
   checkCondition,
   checkKey,
+  checkValue,
   stageBatch,
 } from './atomic-batch.ts'
 import { sumsEqual } from './checksum.ts'
@@ -211,7 +212,7 @@ export class Store {
   /**
    * Stages copies of all operations, to be committed together or not at all.
    * @param arrivalNs arrival time of the entries, ns since the epoch
-   * @throws PackratError KEY_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
    */
   stageBatch(operations: readonly BatchOperation[], arrivalNs = this.clock()): void {
     this.checkWritable()
@@ -299,7 +300,7 @@ export class Store {
 
   /**
    * Stores a copy of `value`. Resolves with its version when it is durable.
-   * @throws FullError, ConditionError, PackratError KEY_LENGTH, POISONED
+   * @throws FullError, ConditionError, PackratError KEY_LENGTH, VALUE_LENGTH, POISONED
    */
   put(key: Uint8Array, value: Uint8Array, expect?: Condition): Promise<bigint> {
     if (expect !== undefined) checkCondition(this.persistence, this.currentOf(key), expect)
@@ -332,7 +333,7 @@ export class Store {
 
   /**
    * Does all operations or, after a crash, none; see `stageBatch`. Resolves when they are durable.
-   * @throws PackratError KEY_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
    */
   batch(operations: readonly BatchOperation[]): Promise<BatchResult> {
     this.stageBatch(operations)
@@ -405,6 +406,7 @@ export class Store {
   private write(key: Uint8Array, value: Uint8Array): CopiedEntry {
     this.checkWritable()
     checkKey(key)
+    checkValue(value)
     const buffers = buffersFor(key.length, value.length)
     if (!this.hasRoom(buffers)) throw new FullError(`no room for ${value.length} bytes; delete something`)
     const entry = copyEntry(this, this.persistence, key, value, this.clock())

@@ -179,6 +179,9 @@ test('errors are typed, and a closed store says so', async ({ path }) => {
   assert.is(await rejectionOf(store.put('', '1')), 'KEY_LENGTH')
   assert.is(await rejectionOf(store.put('k'.repeat(1025), '1')), 'KEY_LENGTH')
   assert.is(await rejectionOf(store.delete('')), 'KEY_LENGTH')
+  const huge = new Uint8Array(2 ** 32) // its length is 0 in the line's 32 bits; no page of it is touched
+  assert.is(await rejectionOf(store.put('k', huge)), 'VALUE_LENGTH')
+  assert.is(await rejectionOf(store.batch([{ op: 'put', key: 'k', value: huge }])), 'VALUE_LENGTH')
   assert.is(await rejectionOf(store.put('a', '1', { expect: 'present' })), 'CONDITION')
   await store.put('a', '1')
   assert.is(await rejectionOf(store.delete('a', { expect: 'absent' })), 'CONDITION')
