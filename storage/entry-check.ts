@@ -44,8 +44,8 @@ export class EntryCheck {
   private fault(head: number, meta: number): string {
     const { pool } = this
     const state = this.lineState(meta)
-    // A deletion on its way clears the commit word before the entry leaves the list.
-    if (state === LINE_UNPUBLISHED && this.store.busy) return ''
+    // A deletion clears the commit word before the entry leaves the list; one that failed leaves it there.
+    if (state === LINE_UNPUBLISHED && (this.store.busy || this.store.poisoned !== 0)) return ''
     if (state !== LINE_VALID) return 'metadata line fails its CRC'
     const next = pool.next(meta)
     if (next !== NO_META && !this.isFragmentOf(head, next)) return `fragment line ${next} fails its check`

@@ -158,6 +158,19 @@ test('an entry with a damaged line can be overwritten and deleted; what the line
   }
 })
 
+test('an entry whose deletion failed is not taken for damaged: it is read as before', async () => {
+  const { region, store, scrubber, findings } = bench()
+  await store.put(text('a'), text('one'))
+  await store.drain()
+  const { execute } = region
+  region.execute = (program, words) => execute.call(region, program, words) || -5 // the last sync fails
+  await store.delete(text('a')).catch(() => {})
+  assert.is(store.poisoned, -5)
+  scrubber.step(PASS_MS, EVERYTHING)
+  assert.equal(findings, [])
+  assert.is(Buffer.from(store.get(text('a'))!).toString(), 'one')
+})
+
 test('a call reads no more than its budget, and the pace follows the time', async () => {
   const { store, scrubber } = bench()
   for (let i = 0; i < 100; i++) await store.put(text(`k${i}`), new Uint8Array(1000))
