@@ -8,10 +8,11 @@
  * entry of the table, and each byte behind it shifts that on; shifted back byte for byte, the miss becomes an entry of
  * the table where the changed byte is. Only the words that name the key are tried out, because with them other bytes are covered.
  *
- * Nothing is repaired by this: it serves to tell whose line it was, and how old (recovery-doubt.ts). Where more is damaged, a
+ * Nothing is repaired by this: it serves to tell whose line it was, and how old (recovery-doubt.ts), or that it was no group
+ * (recovery-lines.ts). Where more is damaged, a
  * byte is found wrongly with a probability of 2^-32 for each place and value, some 10^-6 in all.
  *
- * Called by: recovery-doubt.ts. Calls: pmem (CRC32C).
+ * Called by: recovery-doubt.ts, recovery-lines.ts. Calls: pmem (CRC32C).
  *
  * Invariant: no byte of the region is written.
  */
@@ -33,6 +34,9 @@ import {
 } from './layout.ts'
 import { crc32c } from './pmem.ts'
 import type { Pool } from './pool.ts'
+
+/** Lines that a recovery looks into so, a millisecond or two each. */
+export const SEARCHED_LINES_MAX = 1024
 
 const BYTE_VALUES = 256
 /** What a byte makes of an empty CRC register: from the function itself, less its complements. */
@@ -70,7 +74,7 @@ class Covered {
   /** Fetches the key that the words name, if they are those of a head. False: it cannot be where they say. */
   fetchKey(): boolean {
     this.length = 4 * CRC_END_WORD
-    if (stateKind(this.words[W_STATE]!) !== KIND_HEAD) return true
+    if (this.kind !== KIND_HEAD) return true
     const { pool, words } = this
     const buffer = words[W_BUFFER]!
     const offset = viewOffset(words[W_KEY]!)
@@ -114,10 +118,14 @@ class Covered {
     return false
   }
 
+  get kind(): number {
+    return stateKind(this.words[W_STATE]!)
+  }
+
   /** The head that the words are, if they are one. */
   get head(): LostHead | undefined {
     const { words } = this
-    if (stateKind(words[W_STATE]!) !== KIND_HEAD) return undefined
+    if (this.kind !== KIND_HEAD) return undefined
     return {
       key: this.bytes.slice(4 * CRC_END_WORD, this.length),
       version: (words[W_VERSION_HIGH]! >>> 0) * 2 ** 32 + (words[W_VERSION_LOW]! >>> 0),
@@ -127,9 +135,18 @@ class Covered {
 
 /** What a damaged line was, if it was a head and one byte of what its CRC covers, or of the CRC itself, explains the damage. */
 export function findLostHead(pool: Pool, meta: number): LostHead | undefined {
+  return mend(pool, meta)?.head
+}
+
+/** Of what kind a damaged line was, if one such byte explains the damage. */
+export function findLostKind(pool: Pool, meta: number): number | undefined {
+  return mend(pool, meta)?.kind
+}
+
+function mend(pool: Pool, meta: number): Covered | undefined {
   const covered = new Covered(pool, meta)
-  if (covered.fetchKey() && (isOneByte(covered.miss) || covered.mendByte())) return covered.head
-  return KEY_PLACES.some((at) => covered.tryByte(at)) ? covered.head : undefined
+  if (covered.fetchKey() && (isOneByte(covered.miss) || covered.mendByte())) return covered
+  return KEY_PLACES.some((at) => covered.tryByte(at)) ? covered : undefined
 }
 
 function isOneByte(word: number): boolean {

@@ -12,7 +12,7 @@
  * Called by: recovery.ts.
  */
 
-import { findLostHead } from './damaged-line.ts'
+import { findLostHead, SEARCHED_LINES_MAX } from './damaged-line.ts'
 import { compareVersions, readableKey, versionNumber } from './entry.ts'
 import {
   FLAG_TOMBSTONE,
@@ -28,10 +28,7 @@ import type { Pool } from './pool.ts'
 import { CORRUPT, IN_LIST, type RecoveryState, TAKEN } from './recovery-state.ts'
 import type { SkipList } from './skip-list.ts'
 
-/** Damaged lines that are looked into, a millisecond or two each; of more than that, all are believed to be what they read as. */
-const SEARCHED_LINES_MAX = 1024
-
-/** Refuses the entries that a damaged line may have replaced. */
+/** Refuses the entries that a damaged line may have replaced. Of too many to look into, the rest is believed to be what it reads as. */
 export function doubtReplaced(state: RecoveryState, list: SkipList): void {
   const { pool } = state
   for (const [i, meta] of [...state.damaged].entries()) {

@@ -7,12 +7,13 @@
  *   scanLines ─► unpublished                                       free
  *             ─► whole: an entry by itself                         HEAD
  *             ─► invalid  ─► half of its commit word 0: was free ─► readable key: a corrupt head, else reported
- *             ─► valid    ─► head of a chain, member: `pending` ─► checkChain, judgeMember
+ *             ─► valid    ─► head of a chain, member: `pending` ─► checkChain, counts
  *                         ─► fragment: until a head takes it ─► group
  *
  * Called by: recovery.ts.
  */
 import { LineList } from './batch.ts'
+import { findLostKind, SEARCHED_LINES_MAX } from './damaged-line.ts'
 import { readableKey, valueLength, versionNumber } from './entry.ts'
 import {
   ANCHOR_META,
@@ -64,8 +65,8 @@ class LineScan {
   private readonly pending = new LineList()
   /** Version ranges of the committed groups. */
   private readonly groups: { readonly first: number; readonly last: number }[] = []
-  /** A damaged line that may have been a group: what it covered cannot be told. */
-  private groupLost = false
+  /** Damaged lines that say nothing of a key: each may have been a group. */
+  private readonly keyless: number[] = []
 
   constructor(state: RecoveryState) {
     this.state = state
@@ -86,10 +87,14 @@ class LineScan {
     this.checkAnchor()
     const { pending } = this
     for (let i = 0; i < pending.length; i++) this.checkChain(pending.lines[i]!)
+    const uncovered: number[] = []
     for (let i = 0; i < pending.length; i++) {
       const head = pending.lines[i]!
-      if (this.states[head] === HEAD) this.judgeMember(head)
+      if (this.states[head] === HEAD && !this.counts(head)) uncovered.push(head)
     }
+    if (uncovered.length === 0) return
+    const isGroupLost = this.isGroupLost()
+    for (const head of uncovered) this.undo(head, isGroupLost)
   }
 
   /** Lines [first, end) of one extent, read by one native call. */
@@ -116,7 +121,7 @@ class LineScan {
       // A fragment is reported with the entry that it breaks, if it still says that it is one.
       if (readableKey(pool, meta) !== undefined) this.pending.push(meta)
       else {
-        this.groupLost = true
+        this.keyless.push(meta)
         state.reportCorrupt(meta, 'metadata line fails its CRC')
       }
       return
@@ -197,17 +202,30 @@ class LineScan {
     return this.pool.isBuffer(this.pool.get(meta, W_BUFFER)) && viewOffset(view) + viewLength(view) <= BUFFER_BYTES
   }
 
-  /** Whether a head that is part of an atomic batch counts. */
-  private judgeMember(head: number): void {
+  /** Whether a head counts: if it is part of an atomic batch, only as far as a group covers it. */
+  private counts(head: number): boolean {
     const { pool, state } = this
     const flags = stateFlags(pool.get(head, W_STATE))
-    if ((flags & FLAG_MEMBER) === 0 || state.corruptHeads.has(head)) return
+    if ((flags & FLAG_MEMBER) === 0 || state.corruptHeads.has(head)) return true
     const version = versionNumber(pool, head)
-    if (this.groups.some(({ first, last }) => first <= version && version <= last)) {
-      state.report.completed++
-      if ((flags & FLAG_TOMBSTONE) !== 0) state.tombstones.push(head)
-      else state.members.push(head)
-    } else if (this.groupLost) {
+    if (!this.groups.some(({ first, last }) => first <= version && version <= last)) return false
+    state.report.completed++
+    if ((flags & FLAG_TOMBSTONE) !== 0) state.tombstones.push(head)
+    else state.members.push(head)
+    return true
+  }
+
+  /** Whether a damaged line may have been a group: what it covered cannot be told. */
+  private isGroupLost(): boolean {
+    const { keyless, pool } = this
+    if (keyless.length > SEARCHED_LINES_MAX) return true
+    return keyless.some((meta) => [undefined, KIND_GROUP].includes(findLostKind(pool, meta)))
+  }
+
+  /** A member that no group covers. */
+  private undo(head: number, isGroupLost: boolean): void {
+    const { pool, state } = this
+    if (isGroupLost) {
       let fragments = 0
       for (let meta = pool.next(head); meta !== NO_META; meta = pool.next(meta)) fragments++
       state.keepCorruptHead(

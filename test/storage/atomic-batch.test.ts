@@ -3,7 +3,15 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BatchOperation, Condition } from '../../storage/atomic-batch.ts'
 import { ConditionError } from '../../storage/errors.ts'
-import { KIND_GROUP, KIND_HEAD, stateFlags, stateKind, W_KEY_PREFIX, W_STATE } from '../../storage/layout.ts'
+import {
+  KIND_GROUP,
+  KIND_HEAD,
+  LINE_BYTES,
+  stateFlags,
+  stateKind,
+  W_KEY_PREFIX,
+  W_STATE,
+} from '../../storage/layout.ts'
 import { OP_SEAL_LINE } from '../../storage/persist-program.ts'
 import { Store } from '../../storage/store.ts'
 import { seededRandom } from '../support/random.ts'
@@ -239,6 +247,34 @@ test('recovery undoes a batch that was not committed, and says so', async () => 
   assert.equal([store.report.completed, store.report.undone], [0, 3])
   assert.equal(contents(store), { b: 'old' })
   assert.is(store.pool.freeBuffers + 1, store.pool.totalBuffers)
+})
+
+test('a batch that was not committed is undone although some other line is damaged, if that was no group', async () => {
+  const region = new TracingRegion()
+  const store = open(region)
+  await store.put(text('long'), new Uint8Array(5000))
+  await store.put(text('b'), text('old'))
+  await store.drain()
+  const fragment = store.pool.next(store.find(text('long'), 0, 4))
+  const images: Uint8Array[] = []
+  region.onFence = () => images.push(region.durableImage())
+  await store.batch([put('a', '1'), put('b', '2'), del('long')])
+  const [, , sealed] = images // the members are durable, their group is not
+  for (let byte = 0; byte < LINE_BYTES; byte++) {
+    const image = sealed!.slice()
+    image[fragment * LINE_BYTES + byte]! ^= 0x20
+    const after = open(new TracingRegion({ image, versionFloor: 100 }))
+    assert.is(after.report.undone, 3, `byte ${byte}`)
+    assert.is(Buffer.from(after.get(text('b'))!).toString(), 'old', `byte ${byte}`)
+    assert.is(after.get(text('a')), undefined)
+  }
+  const image = sealed!.slice()
+  for (const byte of [8, 20]) image[fragment * LINE_BYTES + byte]! ^= 0x20
+  assert.is(
+    codeOf(() => open(new TracingRegion({ image, versionFloor: 100 })).get(text('b'))),
+    'CORRUPT',
+    'more than a byte is damaged',
+  )
 })
 
 test('a damaged group makes its members corrupt: they are reported, never dropped silently and never served', async () => {
