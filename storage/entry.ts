@@ -40,6 +40,9 @@ import {
 } from './layout.ts'
 import type { Pool } from './pool.ts'
 
+/** Arrival times are below this, ns since the epoch: the uppermost bit is ARRIVAL_BY_HARDWARE. */
+export const ARRIVAL_END_NS = 1n << 63n
+
 /** Makes a line in transit the head of an entry: its data view is the first piece of the value, the key lies in the same buffer. */
 export function adoptHead(pool: Pool, meta: number, keyOffset: number, keyLength: number): void {
   const words = pool.lines[meta >>> pool.lineShift]!

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DIRECTION_UNKNOWN, PcapngWriter } from '../../drivers/pcapng.ts'
 import { PackratError } from '../../storage/errors.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
@@ -118,6 +119,66 @@ test('a capture that is damaged or cut anywhere is refused, and the region is no
   refused(Buffer.from(whole.toString('latin1').replace(/ at=(\d)/, ' at=9'), 'latin1'), /shorter than its comment says/)
 })
 
+interface MadePacket {
+  readonly comment: string
+  readonly bytes: Uint8Array
+  readonly timeHigh?: number
+}
+
+function makeCapture(packets: readonly MadePacket[]): string {
+  const path = join(folder, 'made.pcapng')
+  const chunks: Uint8Array[] = []
+  const writer = new PcapngWriter((chunk) => chunks.push(chunk))
+  writer.writeSection({ application: 'made' })
+  const wire = writer.writeInterface({ name: 'made' })
+  for (const { comment, bytes, timeHigh = 1 } of packets) {
+    writer.beginPacket(wire, 0, timeHigh, bytes.length, DIRECTION_UNKNOWN, comment)
+    writer.append(bytes, 0, bytes.length)
+    writer.endPacket()
+  }
+  writer.flush()
+  writeFileSync(path, Buffer.concat(chunks))
+  return path
+}
+
+test('views that no buffer can hold are refused before anything is written', () => {
+  const target = emptyRegion('made.pm')
+  const before = readFileSync(target)
+  const copy = 'packrat no-frame: bytes of which the store has no frame\n'
+  const bytes = new Uint8Array(3000).fill(0x6b)
+  for (const [packet, expected] of [
+    [{ comment: `${copy}packrat key=k version=1 size=4 key-at=14+1 value=0+4 at=9` }, /in the header that export made/],
+    [{ comment: `${copy}packrat key=k version=1 size=4 key-at=3+1 value=0+4 at=20` }, /in the header that export made/],
+    [{ comment: 'packrat key=k version=1 size=4 key-at=2500+1 value=0+4 at=60' }, /not in its first buffer/],
+    [{ comment: 'packrat key=k version=1 size=4 key-at=60+1 value=0+4 at=2500' }, /not in its first buffer/],
+    [{ comment: 'packrat key=k version=1 size=4 key-at=60+1 value=0+4 at=70', timeHigh: 2 ** 31 }, /has a time/],
+  ] as const) {
+    const length = packet.comment.startsWith(copy) ? 100 : bytes.length
+    const capture = makeCapture([{ bytes: bytes.subarray(0, length), ...packet }])
+    const { status, stderr } = packrat('import', target, '--from', capture)
+    assert.is(status, 3, stderr)
+    assert.match(stderr, expected)
+    assert.ok(readFileSync(target).equals(before))
+  }
+})
+
+test('whether a packet is a frame is told by its comment alone', () => {
+  const target = emptyRegion('told.pm')
+  const bytes = Uint8Array.from({ length: 2062 }, (_, at) => at)
+  bytes.set([0x88, 0xb5], 12)
+  const capture = makeCapture([
+    { comment: 'packrat key=%00 version=1 size=3 key-at=0+1 value=0+3 at=2', bytes },
+    {
+      comment: 'packrat no-frame\npackrat key=%10 version=2 size=2 key-at=16+1 value=0+2 at=2060',
+      bytes: bytes.slice().fill(8, 12, 14),
+    },
+  ])
+  const { status, stderr } = packrat('import', target, '--from', capture)
+  assert.is(status, 0, stderr)
+  assert.equal([...packrat('get', target, '--percent', '%00').stdout], [2, 3, 4])
+  assert.equal([...packrat('get', target, '--percent', '%10').stdout], [2060 & 0xff, 2061 & 0xff])
+})
+
 test('bytes flipped anywhere in a capture are refused in words, or make no difference to what it says', () => {
   const whole = readFileSync(join(folder, 'cut.pcapng'))
   const flippedFile = join(folder, 'flipped.pcapng')
@@ -188,6 +249,7 @@ test('a bad line is named, and the lines before it are not written', () => {
     ['{"key":"b","value":"x","colour":"red"}', /line 2: unknown member "colour"/],
     ['{"key":"b","value":"x","ifNoneMatch":"*"}', /line 2: conditions are for/],
     ['{"key":"b","value":"x","arrival":17}', /line 2: "arrival" is no string/],
+    ['{"key":"b","value":"x","arrival":"9223372036854775808"}', /line 2: "arrival" is no string/],
   ] as const) {
     writeFileSync(file, `{"key":"a","value":"good"}\n${line}\n`)
     const { status, stderr } = packrat('import', target, '--from', file)

@@ -11,7 +11,7 @@
  */
 import { type CapturedPacket, PcapngReader } from '../../drivers/pcapng-reader.ts'
 import { ETHERNET_HEADER_BYTES } from '../../stack/wire/ethernet.ts'
-import { adoptHead, setArrival } from '../../storage/entry.ts'
+import { ARRIVAL_END_NS, adoptHead, setArrival } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
 import { BUFFER_BYTES, KEY_LENGTH_MAX, NO_BUFFER, NO_FRAME, NO_META } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
@@ -20,8 +20,6 @@ import type { Store } from '../../storage/store.ts'
 import { percentDecode } from '../kv/key-codec.ts'
 import type { Progress } from './progress.ts'
 
-/** ETHERTYPE of what export synthesises for copied bytes. */
-const NO_FRAME_TYPE = 0x88b5
 const VIEW = /^packrat key=(\S*) version=(\d+)(?: size=(\d+) key-at=(\d+)\+(\d+))? value=(\d+)\+(\d+) at=(\d+)$/
 const NO_FRAME_REMARK = 'packrat no-frame'
 
@@ -31,6 +29,8 @@ interface Piece {
   readonly from: number
   readonly length: number
   readonly at: number
+  /** The packet is a frame that export made around copied bytes. */
+  readonly isCopy: boolean
   /** It lies behind the first buffer of a long frame: in one of its own. */
   readonly isBehind: boolean
 }
@@ -90,6 +90,7 @@ export class CaptureImport {
   private collect(): RecordPieces[] {
     const records = new Map<string, RecordPieces>()
     for (const packet of this.reader.packets()) {
+      if (packet.timeNs >= ARRIVAL_END_NS) throw this.fault(packet, 'has a time that no packet can have')
       const lines = packet.comments.flatMap((comment) => comment.split('\n'))
       const views = lines.filter((line) => !line.startsWith(NO_FRAME_REMARK))
       if (views.length === 0)
@@ -115,10 +116,14 @@ export class CaptureImport {
     const isBehind = !isCopy && start + bytes > BUFFER_BYTES
     if (bytes > BUFFER_BYTES)
       throw this.fault(packet, `has a piece that is longer than a buffer (${BUFFER_BYTES} bytes)`)
-    const piece = { packet, from: Number(from), length: bytes, at: start, isBehind }
+    const piece = { packet, from: Number(from), length: bytes, at: start, isCopy, isBehind }
     if (!isBehind) this.uses.set(packet.number, (this.uses.get(packet.number) ?? 0) + 1)
     const end = Math.max(piece.at + piece.length, Number(keyAt ?? 0) + Number(keyBytes ?? 0))
     if (end > packet.length) throw this.fault(packet, 'is shorter than its comment says')
+    const first = Math.min(piece.at, Number(keyAt ?? piece.at))
+    if (isCopy && first < ETHERNET_HEADER_BYTES) throw this.fault(packet, 'has a piece in the header that export made')
+    if (size !== undefined && !isCopy && end > BUFFER_BYTES)
+      throw this.fault(packet, 'has a key, or the piece beside it, that is not in its first buffer')
     const id = `${version} ${name}`
     let record = records.get(id)
     if (record === undefined) {
@@ -158,7 +163,7 @@ export class CaptureImport {
     let head = NO_META
     let tail = NO_META
     for (const piece of record.pieces) {
-      const frame = piece.isBehind ? this.placeBehind(store, piece) : this.frameOf(store, piece.packet)
+      const frame = piece.isBehind ? this.placeBehind(store, piece) : this.frameOf(store, piece)
       const offset = frame.origin + piece.at
       const sum = region.sumView(frame.buffer, offset, piece.length)
       pool.retainBuffer(frame.buffer) // the line's own
@@ -178,15 +183,14 @@ export class CaptureImport {
     return { head, tail }
   }
 
-  private frameOf(store: Store, packet: CapturedPacket): PlacedFrame {
+  private frameOf(store: Store, { packet, isCopy }: Piece): PlacedFrame {
     const present = this.placed.get(packet.number)
     if (present !== undefined) return present
     const { pool } = store
     const bytes = this.reader.read(packet)
-    const isFrame = bytes.length < ETHERNET_HEADER_BYTES || ((bytes[12]! << 8) | bytes[13]!) !== NO_FRAME_TYPE
-    const skipped = isFrame ? 0 : ETHERNET_HEADER_BYTES
+    const skipped = isCopy ? ETHERNET_HEADER_BYTES : 0
     const buffer = fillBuffer(pool, bytes.subarray(skipped, skipped + BUFFER_BYTES))
-    const frame = { buffer, origin: -skipped, isFrame, left: this.uses.get(packet.number)! }
+    const frame = { buffer, origin: -skipped, isFrame: !isCopy, left: this.uses.get(packet.number)! }
     this.placed.set(packet.number, frame)
     return frame
   }

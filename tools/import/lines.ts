@@ -10,6 +10,7 @@ import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { BatchOperation } from '../../storage/atomic-batch.ts'
 import { buffersFor } from '../../storage/copied-entry.ts'
+import { ARRIVAL_END_NS } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
 import type { Store } from '../../storage/store.ts'
 import { parseObject, parseOperation } from '../kv/batch-lines.ts'
@@ -80,6 +81,7 @@ function parse(text: string): Line | string {
   if (typeof operation === 'string') return operation
   if (operation.expect !== undefined) return 'conditions are for POST /kv/_batch'
   if (arrival === undefined) return { operation, arrival }
-  if (typeof arrival !== 'string' || !/^\d{1,19}$/.test(arrival)) return '"arrival" is no string of nanoseconds'
+  if (typeof arrival !== 'string' || !/^\d{1,19}$/.test(arrival) || BigInt(arrival) >= ARRIVAL_END_NS)
+    return '"arrival" is no string of nanoseconds'
   return { operation, arrival: BigInt(arrival) }
 }
