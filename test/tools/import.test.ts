@@ -6,7 +6,10 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DIRECTION_UNKNOWN, PcapngWriter } from '../../drivers/pcapng.ts'
+import { adoptHead } from '../../storage/entry.ts'
 import { PackratError } from '../../storage/errors.ts'
+import { NO_META } from '../../storage/layout.ts'
+import { OP_WORDS } from '../../storage/persist-program.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { CaptureImport } from '../../tools/import/capture.ts'
@@ -219,6 +222,38 @@ test('lines of JSON: text, base 64, deletions, arrival times', async () => {
   assert.equal([...packrat('get', target, 'b').stdout], [0, 1, 2])
   assert.is(packrat('get', target, '--percent', '%FF').stdout.toString(), 'no text in the key')
   assert.is(packrat('get', target, 'gone').status, 1)
+})
+
+test('large records are committed one by one: what a program holds has a limit', async () => {
+  const region = new TracingRegion({ regionBytes: 32 * MIB })
+  const store = new Store(region, { random: seededRandom(1) })
+  const progress = new Progress(store)
+  const { execute } = region
+  let longest = 0
+  region.execute = (program, words) => {
+    longest = Math.max(longest, words)
+    return execute.call(region, program, words)
+  }
+  const buffers = 5000
+  for (const name of ['a', 'b']) {
+    await progress.makeRoom(buffers)
+    let head = NO_META
+    let tail = NO_META
+    for (let i = 0; i < buffers; i++) {
+      const meta = store.pool.createView(store.pool.allocateBuffer(), 0, 1, 0)
+      if (head === NO_META) {
+        store.pool.bufferBytes(store.pool.buffer(meta))[store.pool.dataStartOf(meta)] = name.charCodeAt(0)
+        adoptHead(store.pool, meta, 0, 1)
+        head = meta
+      } else store.appendFragment(head, tail, meta)
+      tail = meta
+    }
+    store.stagePut(head, tail)
+    await progress.staged()
+  }
+  await progress.finish()
+  assert.is(progress.records, 2)
+  assert.ok(longest < 2 * buffers * OP_WORDS + 100, `${longest} words`)
 })
 
 test('records whose sync failed are not counted as imported', async () => {
