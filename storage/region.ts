@@ -243,12 +243,15 @@ export class Region implements Persistence {
   close(nextVersion?: number): void {
     if (!this.open) return
     this.open = false
-    if (nextVersion !== undefined && !this.readOnly) {
-      this.header.cleanShutdown = true
-      this.header.versionFloor = nextVersion
-      this.writeHeader()
+    try {
+      if (nextVersion !== undefined && !this.readOnly) {
+        this.header.cleanShutdown = true
+        this.header.versionFloor = nextVersion
+        this.writeHeader()
+      }
+    } finally {
+      pmem.closeRegion(this.handle) // and its lock with it
     }
-    pmem.closeRegion(this.handle)
   }
 
   /** Writes the older copy, so that a crash leaves the other. */

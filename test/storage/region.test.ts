@@ -196,6 +196,17 @@ test('a failed sync poisons the store in the msync class', async ({ path }) => {
   region.close()
 })
 
+test('a region whose header cannot be written at the end is closed all the same', ({ path }) => {
+  Region.create(path, { bytes: MIB })
+  const region = new Region(path)
+  region.markOpen()
+  region.header.uuid = new Uint8Array(5000) // it does not fit into the header
+  assert.throws(() => region.close(7), RangeError)
+  const again = new Region(path) // nobody holds the lock
+  assert.is(again.header.cleanShutdown, false)
+  again.close()
+})
+
 test('no class is claimed that the backing does not give', () => {
   const backing = { path: 'x', fsName: 'tmpfs', device: false, mapSync: false }
   assert.is(chooseDurability('auto', backing, []).class, 'process')
