@@ -184,7 +184,7 @@ export class Region implements Persistence {
 
   executeAsync(program: Int32Array, words: number, done: (error: number) => void): void {
     const refused = pmem.executeAsync(this.handle, program, words, (error) => {
-      done(error === null ? 0 : -Math.abs((error as NodeJS.ErrnoException).errno ?? EIO))
+      done(error === null ? 0 : error.errno)
     })
     if (refused !== 0) done(refused)
   }

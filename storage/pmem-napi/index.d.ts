@@ -128,7 +128,7 @@ export function executeAsync(
   handle: Handle,
   program: Int32Array,
   words: number,
-  callback: (error: (Error & { code: string }) | null) => void,
+  callback: (error: (Error & { code: string; errno: number }) | null) => void,
 ): number
 /** Live counters: [programs, fences, flushed lines, seals, clears, syncs]. */
 export function counters(handle: Handle): Float64Array

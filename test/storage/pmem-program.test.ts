@@ -74,12 +74,12 @@ function run(...ops: number[][]): number {
   return pmem.execute(handle, program, program.length)
 }
 
-function runAsync(...ops: number[][]): Promise<(Error & { code: string }) | null> {
+function runAsync(...ops: number[][]): Promise<(Error & { code: string; errno: number }) | null> {
   const program = Int32Array.from(ops.flatMap((op) => [0, 1, 2, 3].map((i) => op[i] ?? 0)))
   return new Promise((resolve, reject) => {
     // Also keeps the event loop alive: without it a callback that never comes would end the suite in silence.
     const guard = setTimeout(() => reject(new Error('the callback did not come')), CALLBACK_MS_MAX)
-    const done = (error: (Error & { code: string }) | null) => {
+    const done = (error: (Error & { code: string; errno: number }) | null) => {
       clearTimeout(guard)
       resolve(error)
     }
@@ -642,6 +642,7 @@ test('a failed sync on the native thread reaches the callback with its code', as
   pmem.failSync(handle, 1)
   const error = await runAsync([OP_SEAL_LINE, 1, HEAD], [OP_FENCE], [OP_SEAL_LINE, 2, HEAD])
   assert.is(error?.code, 'EIO')
+  assert.is(error?.errno, EIO)
   assert.is(lines[0]![(2 << 4) + 1], 0)
   assert.is(
     pmem.executeAsync(handle, Int32Array.of(99, 0, 0, 0), 4, () => assert.unreachable()),

@@ -79,6 +79,7 @@ static void finish_job(napi_env env, napi_status status, void *data) {
   } else {
     message = make_string(env, error_text(-result));
     if (napi_create_error(env, make_string(env, error_code(-result)), message, &argument) != napi_ok) return;
+    napi_set_named_property(env, argument, "errno", make_i32(env, result));
   }
   napi_call_function(env, receiver, callback, 1, &argument, NULL); /* an exception of the callback is uncaught, as in any callback */
 }
