@@ -32,10 +32,11 @@ export class EntryCheck {
     this.onFinding = onFinding
   }
 
-  /** Checks a line of an entry and the link to the line behind it; reports the entry if one is wrong. */
+  /** Checks a line of an entry and the link to the line behind it; reports the entry if one is wrong, and the line is part of it. */
   check(head: number, meta: number): boolean {
     const reason = this.fault(head, meta)
     if (reason === '') return true
+    if (!this.leadsTo(head, meta)) return false
     this.store.markCorrupt(head, reason !== PAYLOAD_FAULT)
     this.onFinding({ key: readableKey(this.pool, head), meta, buffer: this.pool.buffer(meta), reason })
     return false
@@ -50,6 +51,18 @@ export class EntryCheck {
     const next = pool.next(meta)
     if (next !== NO_META && !this.isFragmentOf(head, next)) return `fragment line ${next} fails its check`
     return this.store.verifyLine(meta) ? '' : PAYLOAD_FAULT
+  }
+
+  /**
+   * Whether the links of an entry lead to a line. That a line names the head is not enough: it may be what is left of an
+   * entry that had this head line before, or be damaged.
+   */
+  private leadsTo(head: number, meta: number): boolean {
+    const { pool } = this
+    let at = head
+    for (let left = pool.totalMetas; at !== meta && left > 0 && at !== NO_META && pool.isMeta(at); left--)
+      at = pool.next(at)
+    return at === meta
   }
 
   private isFragmentOf(head: number, meta: number): boolean {

@@ -109,7 +109,10 @@ export class Scrubber {
     this.store = store
     this.persistence = persistence
     this.pool = persistence.pool
-    this.entries = new EntryCheck(store, persistence, options.onFinding)
+    this.entries = new EntryCheck(store, persistence, (finding) => {
+      this.counters.corrupt++
+      options.onFinding(finding)
+    })
     this.patrol = new Walk(this.pool.metaIndexEnd, options.passMs, options.nowMs)
     this.upgrade = new Walk(this.pool.metaIndexEnd, options.upgradeMs, options.nowMs)
   }
@@ -188,8 +191,6 @@ export class Scrubber {
   private check(head: number, meta: number): boolean {
     this.counters.linesChecked++
     this.counters.bytesChecked += this.pool.dataLength(meta)
-    const sound = this.entries.check(head, meta)
-    if (!sound) this.counters.corrupt++
-    return sound
+    return this.entries.check(head, meta)
   }
 }

@@ -10,6 +10,7 @@ import {
   W_NEXT_FRAGMENT,
   W_PAYLOAD_CRC,
   W_PAYLOAD_CRC_COMPLEMENT,
+  W_SUM,
   W_VERSION_HIGH,
 } from '../../storage/layout.ts'
 import type { CorruptEntry } from '../../storage/recovery.ts'
@@ -156,6 +157,26 @@ test('an entry with a damaged line can be overwritten and deleted; what the line
     assert.is(reopened.records, 102)
     for (let i = 0; i < 100; i++) assert.equal(reopened.get(text(`k${i}`)), new Uint8Array(3000).fill(i))
   }
+})
+
+test('a damaged line that names the head of an entry that is gone does not speak against the next one there', async () => {
+  const { region, store } = bench()
+  await store.put(text('long'), new Uint8Array(5000))
+  await store.drain()
+  const head = store.find(text('long'), 0, 4)
+  store.pool.set(store.pool.next(head), W_SUM, 1)
+  const reopened = bench(new TracingRegion({ image: region.bytes, versionFloor: 100 }))
+  assert.is(await reopened.store.delete(text('long')), true)
+  await reopened.store.drain()
+  let key = text('')
+  for (let i = 0; !reopened.store.list.has(head); i++) {
+    key = text(`k${i}`)
+    await reopened.store.put(key, text('sound'))
+  }
+  for (let pass = 1; pass <= 3; pass++) reopened.scrubber.step(pass * PASS_MS, EVERYTHING)
+  assert.equal(reopened.findings, [])
+  assert.is(reopened.scrubber.counters.corrupt, 0)
+  assert.is(Buffer.from(reopened.store.get(key)!).toString(), 'sound')
 })
 
 test('an entry whose deletion failed is not taken for damaged: it is read as before', async () => {
