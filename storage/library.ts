@@ -167,7 +167,10 @@ export class KeyValueStore {
     return new StoreSnapshot(this.opened().snapshot())
   }
 
-  /** Waits for all writes and closes the file in order; snapshots end. Closing twice is no error. */
+  /**
+   * Waits for all writes and closes the file in order; snapshots end. Closing twice is no error.
+   * @throws PackratError POISONED: not all of them are durable; the file is closed all the same
+   */
   async close(): Promise<void> {
     if (!this.open) return
     this.open = false
