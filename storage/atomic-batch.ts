@@ -14,6 +14,12 @@ import { ConditionError, FullError, PackratError } from './errors.ts'
 import { KEY_LENGTH_MAX, NO_META, VALUE_LENGTH_MAX } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 
+/**
+ * Buffers of one batch at most: its persist program has about three operations for each, and such programs have a limit
+ * (pmem-napi, OPERATIONS_MAX). As many as the largest value takes.
+ */
+const BATCH_BUFFERS_MAX = 1 << 21
+
 /** What a key must be like for a write to be done: of exactly this version, absent, or present in any version. */
 export type Condition = bigint | 'absent' | 'present'
 
@@ -78,7 +84,7 @@ export function checkCondition(persistence: Persistence, current: number, expect
 /**
  * Stages all operations as members of the staging batch's group.
  * @returns bytes of values copied
- * @throws PackratError KEY_LENGTH, VALUE_LENGTH, ConditionError, FullError: then nothing has changed
+ * @throws PackratError KEY_LENGTH, VALUE_LENGTH, BATCH_SIZE, ConditionError, FullError: then nothing has changed
  */
 export function stageBatch(
   target: BatchTarget,
@@ -127,10 +133,12 @@ function stageSingleDelete(commitment: Commit, { pool }: Persistence, key: Uint8
   pool.releaseBuffer(buffer)
 }
 
-/** @throws FullError */
+/** @throws PackratError BATCH_SIZE, FullError */
 function takeRoom(target: BatchTarget, { pool }: Persistence, changes: readonly BatchOperation[]): void {
   let buffers = 1 // the group's line
   for (const change of changes) buffers += buffersFor(change.key.length, change.op === 'put' ? change.value.length : 0)
+  if (buffers > BATCH_BUFFERS_MAX)
+    throw new PackratError('BATCH_SIZE', `a batch of ${buffers} buffers of 2 KiB is too large: do it in parts`)
   // Buffers that a device holds ready count as room, but only those on the free list can be had now.
   if (!target.hasRoom(buffers) || pool.freeBuffers < buffers || pool.freeMetas < buffers)
     throw new FullError(`no room for a batch of ${changes.length} changes; delete something`)

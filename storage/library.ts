@@ -133,7 +133,7 @@ export class KeyValueStore {
 
   /**
    * Does all operations together, or none: if the batch is refused, and after a crash. Of several operations on one key the
-   * last counts; conditions are about the state before the batch. @throws as `put`
+   * last counts; conditions are about the state before the batch. @throws as `put`, and BATCH_SIZE
    */
   batch(operations: readonly BatchWrite[]): Promise<BatchResult> {
     const converted: BatchOperation[] = operations.map((operation) =>

@@ -212,7 +212,7 @@ export class Store {
   /**
    * Stages copies of all operations, to be committed together or not at all.
    * @param arrivalNs arrival time of the entries, ns since the epoch
-   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, BATCH_SIZE, POISONED, ConditionError, FullError: then nothing has changed
    */
   stageBatch(operations: readonly BatchOperation[], arrivalNs = this.clock()): void {
     this.checkWritable()
@@ -333,7 +333,7 @@ export class Store {
 
   /**
    * Does all operations or, after a crash, none; see `stageBatch`. Resolves when they are durable.
-   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, POISONED, ConditionError, FullError: then nothing has changed
+   * @throws PackratError KEY_LENGTH, VALUE_LENGTH, BATCH_SIZE, POISONED, ConditionError, FullError: then nothing has changed
    */
   batch(operations: readonly BatchOperation[]): Promise<BatchResult> {
     this.stageBatch(operations)

@@ -182,6 +182,9 @@ test('errors are typed, and a closed store says so', async ({ path }) => {
   const huge = new Uint8Array(2 ** 32) // its length is 0 in the line's 32 bits; no page of it is touched
   assert.is(await rejectionOf(store.put('k', huge)), 'VALUE_LENGTH')
   assert.is(await rejectionOf(store.batch([{ op: 'put', key: 'k', value: huge }])), 'VALUE_LENGTH')
+  const half = huge.subarray(2 ** 31)
+  const three = ['x', 'y', 'z'].map((key) => ({ op: 'put', key, value: half }) as const)
+  assert.is(await rejectionOf(store.batch(three)), 'BATCH_SIZE')
   assert.is(await rejectionOf(store.put('a', '1', { expect: 'present' })), 'CONDITION')
   await store.put('a', '1')
   assert.is(await rejectionOf(store.delete('a', { expect: 'absent' })), 'CONDITION')
