@@ -265,4 +265,21 @@ test('a connection that ends halfway through a batch leaves nothing', () => {
   assert.is(bench.store.records, 0)
 })
 
+test('FIN in the middle of a batch behind a PUT whose reply is held: the PUT is answered, the batch never was', () => {
+  const whole = batch(lines({ op: 'put', key: 'b', value: 'x'.repeat(100) }))
+  for (const cut of [1, 50]) {
+    const bench = new KvBench()
+    const client = bench.connect()
+    client.send(put('a', 'x') + whole.slice(0, -cut))
+    client.close()
+    assert.is(client.responses(['PUT'])[0]?.status, 201)
+    bench.runFor(1_000_000)
+    assert.ok(client.finished)
+    assert.equal(client.bytes.length, 0, 'no answer to the batch')
+    assert.is(bench.one(get('b')).status, 404)
+    assert.is(bench.one(get('a')).status, 200)
+    assert.is(bench.leaks(), '')
+  }
+})
+
 test.run()

@@ -48,6 +48,7 @@ import {
   PHASE_CHUNKED,
   PHASE_DOWNLOAD,
   PHASE_DRAIN,
+  PHASE_HEAD,
   PHASE_LISTING,
   Session,
 } from './session.ts'
@@ -235,6 +236,7 @@ export class KvService implements Application {
   /** The peer sends no more: finish what is complete, give up what is not. */
   private endOfInput(session: Session): void {
     abandonUpload(this.store, session)
+    session.phase = PHASE_HEAD // of no body any more: with replies still held, this session is looked at again
     if (session.heldBatch === 0) this.replies.finish(session)
   }
 
