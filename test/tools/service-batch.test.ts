@@ -1,7 +1,7 @@
 /** POST /kv/_batch: all or nothing, in order with what is pipelined around it, and every refusal names its line. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { BATCH_OPERATIONS_MAX } from '../../tools/kv/batch-lines.ts'
+import { BATCH_OPERATIONS_MAX, parseBatchLines } from '../../tools/kv/batch-lines.ts'
 import { HeldRegion } from '../support/held-region.ts'
 import { get, HOST, put, remove, request } from '../support/http-requests.ts'
 import { KvBench } from '../support/kv-bench.ts'
@@ -280,6 +280,28 @@ test('FIN in the middle of a batch behind a PUT whose reply is held: the PUT is 
     assert.is(bench.one(get('a')).status, 200)
     assert.is(bench.leaks(), '')
   }
+})
+
+test('base 64 of any length is read, and its padding looked at', () => {
+  const parse = (valueBase64: string): string | number => {
+    const parsed = parseBatchLines(Buffer.from(lines({ op: 'put', key: 'a', valueBase64 })))
+    if ('error' in parsed) return parsed.error
+    const [operation] = parsed.operations
+    return operation?.op === 'put' ? operation.value.length : -1
+  }
+  const megabytes = 'QUJD'.repeat(8 << 20)
+  assert.is(parse(megabytes), 3 * (8 << 20))
+  assert.is(parse(`${megabytes}QQ==`), 3 * (8 << 20) + 1)
+  assert.match(String(parse(`${megabytes}Q!==`)), /is not base 64/)
+  for (const [text, length] of [
+    ['', 0],
+    ['QQ==', 1],
+    ['QUI=', 2],
+    ['QUJD', 3],
+  ] as const)
+    assert.is(parse(text), length)
+  for (const text of ['=', '==', '====', 'Q===', 'QQ=', 'QQ', 'QUJDQ', 'QQ==QQ==', 'Q=Q=', 'QU-_', 'QU\n='])
+    assert.match(String(parse(text)), /is not base 64/, text)
 })
 
 test.run()
