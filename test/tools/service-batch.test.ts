@@ -304,4 +304,40 @@ test('base 64 of any length is read, and its padding looked at', () => {
     assert.match(String(parse(text)), /is not base 64/, text)
 })
 
+test('an error repeats no more of an unknown member than its beginning', () => {
+  const bench = new KvBench()
+  const { status, error } = refusal(bench, lines({ op: 'delete', key: 'a', ['n'.repeat(100_000)]: 1 }))
+  assert.is(status, 400)
+  assert.match(error, /unknown member "n+"$/)
+  assert.ok(error.length < 100, `${error.length} characters`)
+  assert.is(bench.leaks(), '')
+})
+
+test('bodies that come in together have a bound: 503 for the one that passes it, and all is given back', () => {
+  const maxValue = 1 << 20
+  const bench = new KvBench({ maxValue })
+  const head = request('POST', '/kv/_batch', ['Transfer-Encoding: chunked'])
+  const piece = ' '.repeat(1 << 16)
+  const chunk = `${piece.length.toString(16)}\r\n${piece}\r\n`
+  for (let round = 0; round < 2; round++) {
+    const clients = Array.from({ length: 5 }, () => bench.connect())
+    for (const client of clients) client.send(head)
+    for (let sent = 0; sent + piece.length < maxValue; sent += piece.length) {
+      for (const client of clients) {
+        if (client.finished) continue
+        client.send(chunk)
+        bench.runUntil(() => client.finished || client.connection!.sendQueuedBytes === 0)
+      }
+    }
+    const refused = clients.filter((client) => client.finished)
+    assert.ok(refused.length >= 1 && refused.length < clients.length, `${refused.length} of 5 refused`)
+    for (const client of refused) assert.is(client.responses(['POST'])[0]!.status, 503)
+    const [other] = clients.filter((client) => !client.finished)
+    assert.is(other!.exchange('0\r\n\r\n', ['POST'])[0]!.status, 200, 'the others go on')
+    for (const client of clients) client.abort()
+    bench.runFor(1_000_000)
+  }
+  assert.is(bench.leaks(), '')
+})
+
 test.run()

@@ -27,6 +27,9 @@ export interface BatchFault {
   readonly line: number
 }
 
+/** Characters of a name that an error repeats: it may be as long as the body, and replies lie in buffers of the network. */
+const SHOWN_NAME_MAX = 64
+
 const LINE_FEED = 0x0a
 const MEMBERS = new Set(['op', 'key', 'keyBase64', 'value', 'valueBase64', 'ifMatch', 'ifNoneMatch'])
 const NOT_BASE64 = /[^A-Za-z0-9+/]/
@@ -62,7 +65,8 @@ function parseLine(text: string): BatchOperation | string {
 
 /** The operation that the members of a line say, or what is wrong with them. */
 export function parseOperation(members: Readonly<Record<string, unknown>>): BatchOperation | string {
-  for (const name of Object.keys(members)) if (!MEMBERS.has(name)) return `unknown member ${JSON.stringify(name)}`
+  for (const name of Object.keys(members))
+    if (!MEMBERS.has(name)) return `unknown member ${JSON.stringify(name.slice(0, SHOWN_NAME_MAX))}`
   const { op } = members
   if (op !== 'put' && op !== 'delete') return '"op" is neither "put" nor "delete"'
   const key = bytesOf(members, 'key')

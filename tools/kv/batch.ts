@@ -22,29 +22,64 @@ import { dropFront, trimFront } from './views.ts'
 export const BATCH_BYTES_MAX = 64 << 20
 
 const INITIAL_BYTES = 4096
+/** Bodies of all connections together: so many of the largest, and so many bytes at least. */
+const LARGEST_BODIES_MAX = 4
+const ALL_BODIES_BYTES_MIN = 4 << 20
+
+/** Memory of the bodies that are coming in, or wait for room. */
+class BodyMemory {
+  private readonly bytesMax: number
+  private heldBytes = 0
+
+  constructor(bytesMax: number) {
+    this.bytesMax = bytesMax
+  }
+
+  take(bytes: number): boolean {
+    if (this.heldBytes + bytes > this.bytesMax) return false
+    this.heldBytes += bytes
+    return true
+  }
+
+  giveBack(bytes: number): void {
+    this.heldBytes -= bytes
+  }
+}
 
 /** The body of a batch while it comes in. */
 export class BatchBody {
-  bytes = new Uint8Array(INITIAL_BYTES)
+  bytes = new Uint8Array(0)
   length = 0
+  private readonly memory: BodyMemory
   /** Chunked coding; otherwise the session's `bodyLeft` counts. */
   readonly chunked: boolean
   complete = false
   /** The operations, once the body is complete and while it waits for room. */
   parsed: BatchLines | undefined
 
-  constructor(chunked: boolean) {
+  constructor(chunked: boolean, memory: BodyMemory) {
     this.chunked = chunked
+    this.memory = memory
   }
 
-  append(source: Uint8Array, start: number, length: number): void {
-    if (this.length + length > this.bytes.length) {
-      const larger = new Uint8Array(Math.max(this.bytes.length * 2, this.length + length))
-      larger.set(this.bytes.subarray(0, this.length))
-      this.bytes = larger
+  /** False: other bodies have all the memory. */
+  append(source: Uint8Array, start: number, length: number): boolean {
+    const { bytes } = this
+    if (this.length + length > bytes.length) {
+      const larger = Math.max(bytes.length * 2, this.length + length, INITIAL_BYTES)
+      if (!this.memory.take(larger - bytes.length)) return false
+      this.bytes = new Uint8Array(larger)
+      this.bytes.set(bytes.subarray(0, this.length))
     }
     this.bytes.set(source.subarray(start, start + length), this.length)
     this.length += length
+    return true
+  }
+
+  /** It is answered, or given up. */
+  release(): void {
+    this.memory.giveBack(this.bytes.length)
+    this.bytes = new Uint8Array(0)
   }
 }
 
@@ -54,6 +89,7 @@ export class Batcher {
   private readonly replies: Replies
   private readonly head: RequestHead
   private readonly bytesMax: number
+  private readonly memory: BodyMemory
 
   constructor(store: Store, replies: Replies, head: RequestHead, maxValue: number) {
     this.store = store
@@ -61,6 +97,7 @@ export class Batcher {
     this.replies = replies
     this.head = head
     this.bytesMax = Math.min(maxValue, BATCH_BYTES_MAX)
+    this.memory = new BodyMemory(Math.max(this.bytesMax * LARGEST_BODIES_MAX, ALL_BODIES_BYTES_MIN))
   }
 
   /**
@@ -75,7 +112,7 @@ export class Batcher {
       this.answer(session, 411, { error: 'a batch needs Content-Length or Transfer-Encoding: chunked' })
       return 0
     }
-    session.batch = new BatchBody(head.chunked)
+    session.batch = new BatchBody(head.chunked, this.memory)
     session.bodyLeft = Math.max(head.contentLength, 0)
     session.phase = PHASE_BATCH
     if (head.chunked) {
@@ -92,7 +129,7 @@ export class Batcher {
     if (body.chunked) return this.takeChunked(session, body)
     const meta = session.inputHead
     const length = Math.min(this.pool.dataLength(meta), session.bodyLeft)
-    body.append(this.pool.dataBytes(meta), this.pool.dataStartOf(meta), length)
+    if (!body.append(this.pool.dataBytes(meta), this.pool.dataStartOf(meta), length)) return 503
     dropFront(this.pool, session, length)
     session.bodyLeft -= length
     body.complete = session.bodyLeft === 0
@@ -112,7 +149,7 @@ export class Batcher {
       trimFront(pool, meta, decoder.position - start)
       body.complete = true
     } else {
-      body.append(pool.dataBytes(meta), decoder.pieceStart, decoder.pieceLength)
+      if (!body.append(pool.dataBytes(meta), decoder.pieceStart, decoder.pieceLength)) return 503
       dropFront(pool, session, decoder.pieceStart - start + decoder.pieceLength)
     }
     return 0
@@ -161,6 +198,7 @@ export class Batcher {
 
   /** Waits for what is staged: the batch itself, or what a refusal was decided on. */
   private answer(session: Session, status: number, document: object): void {
+    session.batch?.release()
     session.batch = undefined
     session.phase = PHASE_HEAD
     this.replies.json(session, status, document, { batch: this.store.pendingBatch })

@@ -76,6 +76,7 @@ const STATUS_TEXTS: Readonly<Record<number, string>> = {
   417: 'the expectation is not known',
   431: 'the request head is longer than 16 KiB',
   501: 'the transfer coding is not known',
+  503: 'too many batches are coming in: come again',
   505: 'only HTTP/1.x is spoken here',
 }
 

@@ -87,6 +87,7 @@ export function appendPiece(store: KvStore, session: Session, meta: number): voi
 
 /** Gives up the write in progress. */
 export function abandonUpload(store: KvStore, session: Session): void {
+  session.batch?.release()
   session.batch = undefined
   if (session.entryHead === NO_META) return
   store.discard(session.entryHead)
