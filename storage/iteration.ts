@@ -77,6 +77,11 @@ export class ListSource implements EntrySource {
 
 /** The entries of a range in its order. */
 export function* iterate(source: EntrySource, pool: Pool, range: Range): Generator<EntryInfo> {
+  for (const info of scan(source, pool, range)) if (info !== undefined) yield info
+}
+
+/** The same step by step: undefined for each entry that is passed over, so that who may not take long can stop there. */
+export function* scan(source: EntrySource, pool: Pool, range: Range): Generator<EntryInfo | undefined> {
   let left = range.limit ?? Number.POSITIVE_INFINITY
   if (left <= 0) return
   let meta = range.reverse ? seekLast(source, range) : seekFirst(source, range)
@@ -86,7 +91,7 @@ export function* iterate(source: EntrySource, pool: Pool, range: Range): Generat
     if (isInTime(info.arrival, range)) {
       yield info
       if (--left === 0) return
-    }
+    } else yield undefined
     // Found anew by key: the entry itself may have been replaced or removed meanwhile.
     meta = range.reverse ? source.before(info.key) : source.behind(info.key)
   }

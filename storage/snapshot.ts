@@ -19,7 +19,7 @@
  */
 import { copyKey, versionNumber } from './entry.ts'
 import { PackratError } from './errors.ts'
-import { compareBytes, type EntryInfo, type EntrySource, iterate, ListSource, type Range } from './iteration.ts'
+import { compareBytes, type EntryInfo, type EntrySource, iterate, ListSource, type Range, scan } from './iteration.ts'
 import { NO_META } from './layout.ts'
 import type { Pool } from './pool.ts'
 import type { Reclamation } from './reclamation.ts'
@@ -70,6 +70,12 @@ export class Snapshot implements EntrySource {
   entries(range: Range = {}): Generator<EntryInfo> {
     this.checkOpen()
     return iterate(this, this.store.pool, range)
+  }
+
+  /** The same step by step: undefined for each entry whose time of arrival is outside the range. @throws PackratError SNAPSHOT_GONE */
+  scan(range: Range): Generator<EntryInfo | undefined> {
+    this.checkOpen()
+    return scan(this, this.store.pool, range)
   }
 
   /** Gives back what is retained. Closing twice is no error. */

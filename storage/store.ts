@@ -29,7 +29,7 @@ import { Completions } from './completions.ts'
 import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
-import { type EntryInfo, iterate, ListSource, type Range } from './iteration.ts'
+import { type EntryInfo, iterate, ListSource, type Range, scan } from './iteration.ts'
 import { NO_BUFFER, NO_META, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
@@ -366,6 +366,11 @@ export class Store {
   /** Published entries in key order. Entries written or removed while iterating may or may not be seen; all others are seen once. */
   entries(range: Range = {}): Generator<EntryInfo> {
     return iterate(new ListSource(this.list), this.pool, range)
+  }
+
+  /** `entries` step by step: undefined for each entry whose time of arrival is outside the range. */
+  scan(range: Range): Generator<EntryInfo | undefined> {
+    return scan(new ListSource(this.list), this.pool, range)
   }
 
   /**

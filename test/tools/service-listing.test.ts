@@ -3,6 +3,7 @@ import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { put, remove, request } from '../support/http-requests.ts'
 import { KvBench } from '../support/kv-bench.ts'
+import { TracingRegion } from '../support/tracing-region.ts'
 
 test('the listing is in key order and takes prefix, start, end, limit, reverse, since and until', () => {
   const bench = new KvBench()
@@ -69,6 +70,49 @@ test('a listing longer than the send queue comes whole, while others write', () 
   for (const each of [client, reader]) each.close()
   assert.is(bench.leaks(), '')
 })
+
+for (const [name, query, found] of [
+  ['that finds nothing of a time', '?since=9999999999999999999', 0],
+  ['of everything', '', 1200],
+] as const) {
+  test(`a listing ${name} looks at no more than a few hundred entries in one turn`, () => {
+    const bench = new KvBench({ region: new TracingRegion({ regionBytes: 4 << 20 }) })
+    const client = bench.connect()
+    for (let i = 0; i < 1200; i += 20) {
+      const batch = Array.from({ length: 20 }, (_, j) => put(`${1000 + i + j}`, 'v'))
+      client.send(batch.join(''))
+      assert.is(client.responses(batch.map(() => 'PUT')).length, 20)
+    }
+    let looked = 0
+    let most = 0
+    const { list } = bench.store
+    const next = list.next.bind(list)
+    list.next = (head) => {
+      looked++
+      return next(head)
+    }
+    bench.server.addBurstHook(() => {
+      most = Math.max(most, looked)
+      looked = 0
+    })
+    client.send(request('GET', `/kv${query}`))
+    bench.runFor(1000)
+    // What a pause of the traffic does.
+    for (let pause = 0; pause < 10; pause++) {
+      looked = 0
+      bench.resume()
+      most = Math.max(most, looked)
+    }
+    assert.not(bench.service.hasStalled, 'and comes to its end')
+    const [response] = client.responses(['GET'])
+    assert.is(response!.status, 200)
+    assert.is(response!.body.toString().split('\n').length - 1, found)
+    // One part when the request comes, one when the burst is over.
+    assert.ok(most > 0 && most <= 600, `${most} entries at once`)
+    client.close()
+    assert.is(bench.leaks(), '')
+  })
+}
 
 test('a listing whose reader goes away in the middle leaves nothing behind', () => {
   const bench = new KvBench()

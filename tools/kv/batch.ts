@@ -176,7 +176,7 @@ export class Batcher {
       store.stageBatch(operations, arrivalOf(session))
     } catch (error) {
       if (error instanceof FullError && store.owesRoom) {
-        this.replies.stalled.push(session)
+        this.replies.stall(session)
         return false
       }
       this.answerRefused(session, error, lines)

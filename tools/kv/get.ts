@@ -123,7 +123,7 @@ export class Getter {
     }
     startDownload(session, entry, range.first, range.length)
     const result = pump(this.store, session, this.sumView, front)
-    if (result === PUMP_NO_LINE) replies.stalled.push(session)
+    if (result === PUMP_NO_LINE) replies.stall(session)
     else if (result === PUMP_COMPLETE && session.lastRequest) replies.finish(session)
   }
 

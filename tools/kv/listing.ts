@@ -19,8 +19,12 @@ import { chainOf, textOf } from './response-writer.ts'
 import { PHASE_HEAD, PHASE_LISTING, type Session } from './session.ts'
 import { GONE, type SnapshotTable } from './snapshots.ts'
 
-/** Text of one part, bytes: a few buffers, so that a long listing does not keep others waiting. */
+/**
+ * One part in one turn: a few buffers of text, bytes, or so many entries looked at, most of which may have arrived at
+ * another time than is asked for. So a long listing does not keep others waiting.
+ */
 const PART_BYTES = 16 * 1024
+const PART_ENTRIES = 256
 
 const NDJSON_TYPE = textOf('Content-Type: application/x-ndjson\r\n')
 const CHUNKED = textOf('Transfer-Encoding: chunked\r\n')
@@ -70,36 +74,36 @@ export class Lister {
       return
     }
     session.connection.send(meta)
-    session.listing = source.entries(query)
+    session.listing = source.scan(query)
     session.listingSnapshot = id
     session.phase = PHASE_LISTING
   }
 
-  /** Sends parts while there is room. True if the listing is complete. */
+  /** Sends a part if there is room. True if the listing is complete. */
   pump(session: Session): boolean {
-    while (session.connection.sendSpace > 0) {
-      // Using the snapshot keeps it from expiring; one that is gone nevertheless ends the listing halfway.
-      const { listingSnapshot: id } = session
-      if (id !== undefined && this.snapshots.find(id, this.replies.writer.seconds) === undefined) {
-        session.connection.abort()
-        return false
-      }
-      let text = ''
-      let ended = false
-      while (text.length < PART_BYTES && !ended) {
-        const next = session.listing!.next()
-        if (next.done) ended = true
-        else text += listingLine(next.value)
-      }
-      if (!this.sendPart(session, text, ended)) return false
-      if (ended) {
-        session.listing = undefined
-        session.phase = PHASE_HEAD
-        if (session.lastRequest) this.replies.finish(session)
-        return true
-      }
+    if (session.connection.sendSpace === 0) return false
+    // Using the snapshot keeps it from expiring; one that is gone nevertheless ends the listing halfway.
+    const { listingSnapshot: id } = session
+    if (id !== undefined && this.snapshots.find(id, this.replies.writer.seconds) === undefined) {
+      session.connection.abort()
+      return false
     }
-    return false
+    let text = ''
+    let ended = false
+    for (let looked = 0; looked < PART_ENTRIES && text.length < PART_BYTES && !ended; looked++) {
+      const next = session.listing!.next()
+      if (next.done) ended = true
+      else if (next.value !== undefined) text += listingLine(next.value)
+    }
+    if (!this.sendPart(session, text, ended)) return false
+    if (!ended) {
+      if (session.connection.sendSpace > 0) this.replies.stall(session)
+      return false
+    }
+    session.listing = undefined
+    session.phase = PHASE_HEAD
+    if (session.lastRequest) this.replies.finish(session)
+    return true
   }
 
   private sendPart(session: Session, text: string, ended: boolean): boolean {

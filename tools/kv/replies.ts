@@ -31,7 +31,10 @@ export class Replies {
   private waitingCount = 0
   /** Sessions whose replies went out and whose input may go on; the service empties it. */
   readonly resumable: Session[] = []
-  /** Sessions that wait for a free line, or for the room that a program on its way will make; tried again with the next burst. */
+  /**
+   * Sessions that wait for a free line, for the room that a program on its way will make, or for the next turn of a
+   * listing; tried again with the next burst, or in the next pause.
+   */
   readonly stalled: Session[] = []
 
   constructor(store: KvStore) {
@@ -45,6 +48,13 @@ export class Replies {
   blocks(session: Session, isWrite: boolean): boolean {
     if (session.heldBatch === 0) return false
     return !isWrite || session.heldBatch !== this.store.stagingBatch
+  }
+
+  /** Has the session tried again. */
+  stall(session: Session): void {
+    if (session.stalled) return
+    session.stalled = true
+    this.stalled.push(session)
   }
 
   /** Sends a finished response, a line or chain, now or when `batch` is durable (0: now). */

@@ -146,7 +146,7 @@ export class KvService implements Application {
     session.listing = undefined
   }
 
-  /** Sessions wait for room or for a line: `commitBurst` tries them again. */
+  /** Sessions wait for room, for a line or for their turn: `commitBurst` tries them again. */
   get hasStalled(): boolean {
     return this.replies.stalled.length > 0
   }
@@ -155,7 +155,11 @@ export class KvService implements Application {
   commitBurst(): void {
     const { resumable, stalled } = this.replies
     if (this.snapshots.count > 0) this.snapshots.expire(this.replies.writer.seconds)
-    while (stalled.length > 0) resumable.push(stalled.pop()!)
+    while (stalled.length > 0) {
+      const session = stalled.pop()!
+      session.stalled = false
+      resumable.push(session)
+    }
     for (;;) {
       this.store.commit()
       if (resumable.length === 0) return
@@ -174,7 +178,7 @@ export class KvService implements Application {
     while (session.open) {
       if (session.phase === PHASE_DOWNLOAD) {
         const result = pump(this.store, session, this.sumView, NO_META)
-        if (result === PUMP_NO_LINE) this.replies.stalled.push(session)
+        if (result === PUMP_NO_LINE) this.replies.stall(session)
         if (result !== PUMP_COMPLETE) return
         if (session.lastRequest) this.replies.finish(session)
         continue
@@ -312,7 +316,7 @@ export class KvService implements Application {
     // An interim response must not overtake an earlier reply, so a PUT that asks for one waits like a read.
     if (this.replies.blocks(session, isWrite && !head.expectContinue)) return false
     if (isWrite && head.method === METHOD_PUT && this.putter.mustWait()) {
-      this.replies.stalled.push(session)
+      this.replies.stall(session)
       return false
     }
     this.counters.requests++

@@ -69,8 +69,9 @@ export class Session {
   heldTail = NO_META
   /** The batch they wait for; 0: none. */
   heldBatch = 0
-  /** Stands in the list of sessions that wait for a batch. */
+  /** Stands in the list of sessions that wait for a batch, and in that of those to be tried again. */
   waiting = false
+  stalled = false
 
   /* The response in progress. */
   downloadHead = NO_META
@@ -79,7 +80,7 @@ export class Session {
   downloadSkip = 0
   downloadLeft = 0
   downloadPinned = false
-  listing: Generator<EntryInfo> | undefined
+  listing: Generator<EntryInfo | undefined> | undefined
   listingChunked = false
   /** Identifier of the snapshot that the listing reads from. */
   listingSnapshot: string | undefined
