@@ -5,7 +5,9 @@
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Host } from '../../stack/host.ts'
+import type { Connection } from '../../stack/tcp/connection.ts'
 import { PackratError } from '../../storage/errors.ts'
+import { NO_BUFFER } from '../../storage/layout.ts'
 import { type ClientOutcome, IperfClient } from '../../tools/iperf3/client.ts'
 import type { Environment } from '../../tools/iperf3/environment.ts'
 import { jsonReport } from '../../tools/iperf3/json-report.ts'
@@ -251,6 +253,26 @@ test('a link that dies at any moment ends the test on both sides, and gives ever
       assert.is(lab.network.poolB.freeBuffers, lab.network.poolB.totalBuffers, `after ${frames} frames`)
     }
   }
+})
+
+test('a server without a buffer to say that the test begins ends it, and sends nothing', () => {
+  const lab = new Lab()
+  const { poolB } = lab.network
+  const { server } = lab
+  const allocate = poolB.allocateBuffer.bind(poolB)
+  const receive = server.onReceive.bind(server)
+  let control: Connection | undefined
+  let isExhausted = false
+  poolB.allocateBuffer = () => (isExhausted ? NO_BUFFER : allocate())
+  server.onReceive = (c) => {
+    control ??= c
+    isExhausted = c !== control // a stream has come
+    receive(c)
+    isExhausted = false
+  }
+  assert.instance(lab.measure({ seconds: 1, reverse: true }), PackratError)
+  assert.is(server.counters.failed, 1)
+  lab.assertIdle()
 })
 
 test('a client that gives up, and a server that stops, say so', () => {

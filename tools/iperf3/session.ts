@@ -135,7 +135,7 @@ export class Session implements Role {
   private enter(state: number): void {
     this.state = state
     this.channel.sendState(state)
-    this.limit(STATE_MS)
+    if (!this.isOver) this.limit(STATE_MS) // it is where no buffer was left to say so
   }
 
   private limit(ms: number): void {
@@ -197,6 +197,7 @@ export class Session implements Role {
     })
     this.enter(TEST_START)
     this.enter(TEST_RUNNING)
+    if (this.isOver) return // and so is what streams send from
     const { seconds, omitSeconds } = this.parameters!
     if (seconds > 0) this.limit((seconds + omitSeconds) * 1000 + GRACE_MS)
     else this.cancel()
