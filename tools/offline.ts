@@ -1,6 +1,8 @@
 /** `packrat list FILE` and `packrat get FILE KEY`: reading a region without the daemon. */
-import { once } from 'node:events'
-import { CorruptionError } from '../storage/errors.ts'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { CorruptionError, PackratError } from '../storage/errors.ts'
+import type { EntryInfo } from '../storage/iteration.ts'
 import { NO_META } from '../storage/layout.ts'
 import { count, EXIT_OK, EXIT_PROBLEM, runCommand, text, toggle } from './arguments.ts'
 import { percentDecode } from './kv/key-codec.ts'
@@ -27,8 +29,32 @@ const listCommand = {
 
 const bytesOf = (value: string): Uint8Array => new Uint8Array(Buffer.from(value))
 
-async function write(chunk: string | Uint8Array): Promise<void> {
-  if (!process.stdout.write(chunk)) await once(process.stdout, 'drain')
+/** Text that is written at once, bytes. */
+const CHUNK_BYTES = 64 << 10
+
+/** Who reads the output may have seen enough, as head(1) has after ten lines: the rest is for nobody, and that is no error. */
+async function print(chunks: Iterable<string | Uint8Array>): Promise<void> {
+  try {
+    await pipeline(Readable.from(chunks), process.stdout, { end: false })
+  } catch (error) {
+    const { code, syscall, message } = error as NodeJS.ErrnoException
+    if (syscall !== 'write') throw error
+    if (code !== 'EPIPE') throw new PackratError('OUTPUT', `cannot write to standard output: ${message}`)
+  }
+}
+
+function* listing(entries: Iterable<EntryInfo>, asDocument: boolean): Generator<string> {
+  let text = asDocument ? '{"entries":[' : ''
+  let separator = ''
+  for (const entry of entries) {
+    const line = listingLine(entry)
+    text += asDocument ? separator + line.trimEnd() : line
+    separator = ','
+    if (text.length < CHUNK_BYTES) continue
+    yield text
+    text = ''
+  }
+  yield asDocument ? `${text}]}\n` : text
 }
 
 export const list = (argv: string[]): number | Promise<number> =>
@@ -42,13 +68,7 @@ export const list = (argv: string[]): number | Promise<number> =>
         limit: flags.limit,
         reverse: flags.reverse,
       }
-      let separator = '{"entries":['
-      for (const entry of store.entries(range)) {
-        const line = listingLine(entry)
-        await write(flags.json ? separator + line.trimEnd() : line)
-        separator = ','
-      }
-      if (flags.json) await write(separator === ',' ? ']}\n' : '{"entries":[]}\n')
+      await print(listing(store.entries(range), flags.json))
       return EXIT_OK
     } finally {
       region.close()
@@ -76,7 +96,7 @@ export const get = (argv: string[]): number | Promise<number> =>
         console.error(`packrat get: no such key: ${given}`)
         return EXIT_PROBLEM
       }
-      await write(store.read(head))
+      await print([store.read(head)])
       return EXIT_OK
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error

@@ -1,5 +1,6 @@
 /** `packrat inspect`, `list` and `get` on a region file: what they print, their exit statuses, and that they change nothing. */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -237,5 +238,28 @@ test('wrong usage is one line and exit status 2; --help is 0', () => {
     assert.match(result.stdout.toString(), new RegExp(`^packrat ${command}: `))
   }
 })
+
+for (const [command, ...rest] of [['list'], ['list', '--json'], ['get', 'long']] as const) {
+  test(`${command} ${rest.join(' ')} ends quietly when its reader has seen enough`, async () => {
+    const path = join(folder, 'much.pm')
+    rmSync(path, { force: true })
+    Region.create(path, { bytes: REGION_BYTES })
+    const region = new Region(path, { durability: 'process' })
+    const store = new Store(region, { random: seededRandom(1) })
+    for (let i = 0; i < 200; i++) await store.put(text(`${'k'.repeat(1000)}${i}`), text('v'))
+    await store.put(text('long'), new Uint8Array(200_000))
+    await store.drain()
+    region.close(store.nextVersion)
+    const child = spawn(process.execPath, [PROGRAM, command, path, ...rest], { timeout: TIMEOUT_MS })
+    let stderr = ''
+    child.stderr.on('data', (chunk: Buffer) => {
+      stderr += chunk
+    })
+    child.stdout.once('data', () => child.stdout.destroy())
+    const [status] = await once(child, 'close')
+    assert.is(status, 0)
+    assert.is(stderr, '')
+  })
+}
 
 test.run()
