@@ -11,7 +11,9 @@
  *  1. `idle` buffers are the kernel's to receive into, or received and not taken yet.
  *  2. Each transmit descriptor in the kernel's hands holds its buffer until the completion ring has named it.
  */
+import { constants } from 'node:os'
 import type { XdpSocket } from 'xdp-napi'
+import { PackratError } from '../storage/errors.ts'
 import { BUFFER_BYTES, NO_BUFFER } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import {
@@ -41,7 +43,12 @@ const STAMP_BYTES = 8
 /** The fill ring counts as starving below this: a burst could find it empty. */
 const IDLE_BUFFERS_LOW = 32
 
+/** What the kernel says of a socket whose interface was deleted: it is bound to nothing any more. */
+const INTERFACE_DELETED = -constants.errno.ENXIO
+
 export interface XdpQueueOptions {
+  /** Of the device, for people. */
+  readonly name: string
   readonly socket: XdpSocket
   readonly pool: Pool
   readonly memory: XdpMemory
@@ -56,6 +63,7 @@ export interface XdpQueueOptions {
 
 export class XdpQueue {
   readonly socket: XdpSocket
+  private readonly name: string
   /** Buffers held for reception. */
   idle = 0
   receivedFrames = 0
@@ -79,6 +87,7 @@ export class XdpQueue {
 
   constructor(options: XdpQueueOptions) {
     const { rings } = options.socket
+    this.name = options.name
     this.socket = options.socket
     this.pool = options.pool
     this.memory = options.memory
@@ -95,13 +104,18 @@ export class XdpQueue {
 
   /**
    * Appends received frames to the burst, which has so many already.
-   * @returns frames appended
+   * @returns frames appended. Throws PackratError DEVICE_GONE.
    */
   receive(burst: ReceiveBurst, before: number): number {
-    if (this.sending > 0) this.reap()
+    if (this.sending > 0) {
+      // A kick leaves frames in the ring when the interface's queue is full, and nothing may come to be sent behind them.
+      if (this.tx.hasUntaken) this.kick()
+      this.reap()
+    }
     const entries = this.wholeFrames(Math.min(this.rx.available(), RECEIVE_BURST_DESCRIPTORS - burst.count))
     const frames = entries > 0 ? this.take(burst, before, entries) : 0
-    if (frames === 0 && this.busyPolled) this.socket.wake()
+    // A driver may have gone to sleep for want of buffers just after it got the last ones: then no frame will tell.
+    if (frames === 0 && (this.busyPolled || this.fill.needsWakeup)) this.wake()
     if (this.idle < this.idleTarget) this.refill()
     return frames
   }
@@ -168,7 +182,7 @@ export class XdpQueue {
     if (count > 0) {
       this.fill.publish(count)
       this.idle += count
-      if (this.fill.needsWakeup) this.socket.wake()
+      if (this.fill.needsWakeup) this.wake()
     }
     if (this.idle < IDLE_BUFFERS_LOW) this.counters.receiveStarved++
   }
@@ -258,7 +272,21 @@ export class XdpQueue {
   }
 
   private kick(): void {
-    if (this.tx.needsWakeup) this.socket.kick()
+    if (this.tx.needsWakeup) this.check(this.socket.kick())
+  }
+
+  /** Has the driver look at the fill ring. Throws PackratError DEVICE_GONE. */
+  wake(): void {
+    this.check(this.socket.wake())
+  }
+
+  /** Other errors pass: an interface that is down may come up again. */
+  private check(status: number): void {
+    if (status === INTERFACE_DELETED)
+      throw new PackratError(
+        'DEVICE_GONE',
+        `${this.name} was deleted by another program; restart when it is there again`,
+      )
   }
 
   /** Gives back the buffers of frames that have left. */

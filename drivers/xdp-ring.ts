@@ -60,6 +60,11 @@ export class RingProducer {
     Atomics.store(this.words, this.ring.producer, this.producer)
   }
 
+  /** Whether the kernel has not taken everything yet that was published. */
+  get hasUntaken(): boolean {
+    return Atomics.load(this.words, this.ring.consumer) !== this.producer
+  }
+
   /** Whether the kernel has to be called to look at the ring. */
   get needsWakeup(): boolean {
     return (Atomics.load(this.words, this.ring.flags) & NEED_WAKEUP) !== 0

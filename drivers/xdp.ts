@@ -208,7 +208,10 @@ export class XdpDevice implements Device {
       called = true
       ready()
     }
-    for (const queue of this.queues) queue.socket.onReadable(once)
+    for (const queue of this.queues) {
+      queue.wake() // an interface that was deleted never becomes readable: ask before each sleep
+      queue.socket.onReadable(once)
+    }
   }
 
   /** The kernel's own counters of all queues together, and ours. */
@@ -256,8 +259,8 @@ export class XdpDevice implements Device {
         first = socket
       } else socket = openPatiently({ ...base, ...own, queue })
       const busyPolled = base.busyPollUs > 0
-      const { counters } = this
-      this.queues.push(new XdpQueue({ socket, pool, memory, counters, idleTarget, scatter, busyPolled }))
+      const { counters, name } = this
+      this.queues.push(new XdpQueue({ name, socket, pool, memory, counters, idleTarget, scatter, busyPolled }))
     }
     return scatter
   }

@@ -5,6 +5,7 @@
  *
  *   fill ─► model: writes a frame ─► receive        transmit ─► model: sends it, any time later ─► completion
  */
+import { constants } from 'node:os'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { XdpRing, XdpSocket } from 'xdp-napi'
@@ -64,6 +65,8 @@ class KernelModel {
   readonly tx: XdpRing
   kicks = 0
   wakes = 0
+  /** What it answers to both. */
+  status = 0
   /** Chunks that it may write frames into, and pieces that it has not sent yet. */
   readonly chunks: string[] = []
   readonly sending: Piece[] = []
@@ -77,8 +80,15 @@ class KernelModel {
 
   get socket(): XdpSocket {
     const { fill, completion, rx, tx } = this
-    const socket = { rings: { fill, completion, rx, tx }, kick: () => ++this.kicks, wake: () => ++this.wakes }
-    return socket as unknown as XdpSocket
+    const kick = (): number => {
+      this.kicks++
+      return this.status
+    }
+    const wake = (): number => {
+      this.wakes++
+      return this.status
+    }
+    return { rings: { fill, completion, rx, tx }, kick, wake } as unknown as XdpSocket
   }
 
   /** Entries that the other side has published: the words of each. */
@@ -169,7 +179,7 @@ class Bench {
     this.kernel = new KernelModel(entries, start)
     this.memory = new XdpMemory(this.pool, [MAPPING_OFFSET])
     const { pool, memory, counters } = this
-    const options = { pool, memory, counters, idleTarget: IDLE_TARGET, scatter, busyPolled: false }
+    const options = { name: 'xdp:model', pool, memory, counters, idleTarget: IDLE_TARGET, scatter, busyPolled: false }
     this.queue = new XdpQueue({ socket: this.kernel.socket, ...options })
   }
 
@@ -329,6 +339,59 @@ test('the fill ring is kept full while the pool has buffers; when it runs dry th
   kernel.takeFill()
   assert.is(kernel.chunks.length, IDLE_TARGET, 'full again')
   assert.ok(kernel.wakes > wakes, 'and the kernel is told')
+})
+
+/** Frames of one buffer each, sent and released: only the device holds them. */
+function sendFrames({ pool, queue }: Bench, frames: number): void {
+  for (let frame = 0; frame < frames; frame++) {
+    const buffer = pool.allocateBuffer()
+    assert.ok(queue.send(Int32Array.of(buffer, 0, 60, 0), 0, 0))
+    pool.releaseBuffer(buffer)
+  }
+  queue.finishBurst()
+}
+
+test('frames that a kick left in the ring are kicked again, though nothing is sent behind them', () => {
+  const bench = new Bench(64, -2)
+  const { kernel, pool, queue } = bench
+  const burst = new ReceiveBurst()
+  sendFrames(bench, 3)
+  assert.is(kernel.kicks, 1)
+  // The interface was busy and took none.
+  bench.receiveAndRelease(burst)
+  assert.is(kernel.kicks, 2)
+  kernel.takeTransmit()
+  bench.receiveAndRelease(burst)
+  assert.is(kernel.kicks, 2, 'what is taken is not kicked')
+  kernel.complete(3)
+  bench.receiveAndRelease(burst)
+  assert.is(pool.freeBuffers + queue.idle, pool.totalBuffers)
+})
+
+test('a driver that fell asleep behind a full fill ring is woken, one that is awake is left alone', () => {
+  const bench = new Bench(64, 0)
+  const { kernel, queue } = bench
+  const burst = new ReceiveBurst()
+  assert.is(queue.idle, IDLE_TARGET, 'nothing is to be added')
+  kernel.fill.words[FLAGS] = 0
+  const wakes = kernel.wakes
+  bench.receiveAndRelease(burst)
+  assert.is(kernel.wakes, wakes)
+  kernel.fill.words[FLAGS] = 1
+  bench.receiveAndRelease(burst)
+  assert.is(kernel.wakes, wakes + 1)
+})
+
+test('an interface that was deleted is an error with the next frame to send, one that is down is none', () => {
+  const bench = new Bench(64, 0)
+  const { kernel } = bench
+  kernel.status = -constants.errno.ENETDOWN
+  sendFrames(bench, 1)
+  kernel.status = -constants.errno.ENXIO
+  assert.throws(
+    () => sendFrames(bench, 1),
+    (error: { code?: string }) => error.code === 'DEVICE_GONE',
+  )
 })
 
 test.run()

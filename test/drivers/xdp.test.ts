@@ -223,4 +223,17 @@ test('a closed device says so', async () => {
   assert.throws(() => device.transmit(new TransmitBurst()), /is closed/)
 })
 
+// The last test: the pair is gone behind it.
+test('an interface deleted by somebody else ends the device with a clear error', async () => {
+  const gone = (error: { code?: string }) => error.code === 'DEVICE_GONE'
+  await pair.withDevice((device) => {
+    const burst = new TransmitBurst()
+    const sent = pair.pushDatagram(device, burst, 'to nobody', Number.POSITIVE_INFINITY)
+    command('ip link del pr-a')
+    assert.throws(() => device.transmit(burst), gone)
+    for (const buffer of sent) pair.region.pool.releaseBuffer(buffer)
+    assert.throws(() => device.waitReadable(() => {}), gone, 'nor would a frame ever come')
+  })
+})
+
 test.run()
