@@ -3,7 +3,7 @@
  * came with, at the times they arrived; see stored-frames.ts for what did not arrive as a frame, docs/export.md for the
  * comments beside the packets.
  */
-import { closeSync, fstatSync, ftruncateSync, openSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import { DIRECTION_INBOUND, DIRECTION_UNKNOWN, PcapngWriter } from '../drivers/pcapng.ts'
 import { CorruptionError, PackratError } from '../storage/errors.ts'
 import { NO_META } from '../storage/layout.ts'
@@ -11,6 +11,7 @@ import type { Pool } from '../storage/pool.ts'
 import { EXIT_OK, EXIT_PROBLEM, type Flag, runCommand, text, UsageError } from './arguments.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { type OpenedStore, openForReading } from './open-store.ts'
+import { isSameFile } from './same-file.ts'
 import { StoredFrames } from './stored-frames.ts'
 
 const command = {
@@ -72,13 +73,11 @@ function openCapture(path: string, region: string): number {
   } catch (error) {
     throw cannotWrite(path, error)
   }
-  const own = fstatSync(descriptor)
-  if (!own.isFile()) {
+  if (!fstatSync(descriptor).isFile()) {
     closeSync(descriptor)
     throw new UsageError(`--out '${path}' is no regular file; name one`)
   }
-  const other = statSync(region)
-  if (own.dev === other.dev && own.ino === other.ino) {
+  if (isSameFile(path, region)) {
     closeSync(descriptor)
     throw new UsageError(`--out '${path}' is the region itself; name another file`)
   }

@@ -1,5 +1,6 @@
 /**
- * The link of `packrat serve`, from its flags: `--device tap:NAME` or `--device xdp:IFACE[:QUEUE]`. Called by serve.ts.
+ * The link of `packrat serve`, from its flags: `--device tap:NAME` or `--device xdp:IFACE[:QUEUE]`. First the flags are
+ * read, and wrong ones refused; the link is opened later, when there is a region to receive into. Called by serve.ts.
  */
 import type { Device } from '../drivers/device.ts'
 import { parseCpuList, type SteeringWish } from '../drivers/steering.ts'
@@ -8,6 +9,7 @@ import { type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.
 import type { XdpAttachMode, XdpTimestamps } from '../drivers/xdp-program.ts'
 import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
 import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
+import { PackratError } from '../storage/errors.ts'
 import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
 import { type Flag, UsageError } from './arguments.ts'
@@ -56,33 +58,57 @@ export interface Link {
   readonly xdp?: () => XdpStatistics
 }
 
-/** Opens the link that --device names. @throws UsageError, PackratError of the devices */
-export function openLink(flags: LinkFlags, region: Region, store: Store): Link {
-  const [, kind, name = '', queue] = /^(tap|xdp):([^:]+)(?::(.+))?$/.exec(flags.device) ?? []
-  if (kind === 'tap' && queue === undefined) return openTap(flags, name, store)
-  if (kind === 'xdp') return openXdp(flags, name, queue, region, store)
-  throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME or xdp:IFACE[:QUEUE]`)
+/** Opens the link. @throws PackratError of the devices */
+export type OpenLink = (region: Region, store: Store) => Link
+
+/** The link that the flags name, to be opened. @throws UsageError */
+export function chooseLink(flags: LinkFlags): OpenLink {
+  const [, kind, name = '', queue] = /^(tap|xdp):([^\s:/%]{1,15})(?::(.+))?$/.exec(flags.device) ?? []
+  if (kind === 'tap' && queue === undefined) return chooseTap(flags, name)
+  if (kind === 'xdp') return chooseXdp(flags, name, queue)
+  throw new UsageError(
+    `--device '${flags.device}' is not known; write tap:NAME or xdp:IFACE[:QUEUE], names of 1 to 15 characters`,
+  )
 }
 
-function openTap(flags: LinkFlags, name: string, store: Store): Link {
-  const kernelAddress6 = hostAddress6(flags)
+function chooseTap(flags: LinkFlags, name: string): OpenLink {
   const offload = tapOffload(flags)
-  const device = new TapDevice(store.pool, {
+  const kernelAddress = hostAddress(flags)
+  const kernelAddress6 = hostAddress6(flags)
+  const options = {
     name,
     mtu: flags.mtu,
     offload,
     steer: flags.steer,
-    ...(flags['host-address'] !== 'none' && { hostAddress: flags['host-address'] }),
+    ...(kernelAddress !== undefined && { hostAddress: kernelAddress }),
     ...(kernelAddress6 !== undefined && { hostAddress6: kernelAddress6 }),
     ...(flags.mac !== undefined && { mac: parseMac(flags.mac) }),
-  })
-  const modes = offload === 'none' ? [] : [`offload ${offload}`]
-  if (device.steered !== undefined) modes.push(device.steered)
-  return {
-    device,
-    ...(modes.length > 0 && { mode: modes.join(', ') }),
-    ...(offload !== 'none' && { offloads: () => device.readOffloads() }),
   }
+  return (_region, store) => {
+    const device = new TapDevice(store.pool, options)
+    const modes = offload === 'none' ? [] : [`offload ${offload}`]
+    if (device.steered !== undefined) modes.push(device.steered)
+    return {
+      device,
+      ...(modes.length > 0 && { mode: modes.join(', ') }),
+      ...(offload !== 'none' && { offloads: () => device.readOffloads() }),
+    }
+  }
+}
+
+/** Address of the kernel's side of a TAP; undefined if it keeps what it has. */
+function hostAddress(flags: LinkFlags): string | undefined {
+  const given = flags['host-address']
+  if (given === 'none') return undefined
+  let address: number
+  try {
+    address = parseCidr(given).address
+  } catch (error) {
+    throw error instanceof PackratError ? new UsageError(`--host-address: ${error.message}`) : error
+  }
+  if (address === parseCidr(flags.address).address)
+    throw new UsageError(`--host-address ${given} is the address of --address: give both ends one of their own`)
+  return given
 }
 
 /** An impaired link acts on segments one by one, as a wire would see them. */
@@ -94,16 +120,15 @@ function tapOffload(flags: LinkFlags): Exclude<Offload, 'auto'> {
   return offload
 }
 
-function openXdp(flags: LinkFlags, name: string, queue: string | undefined, region: Region, store: Store): Link {
+function chooseXdp(flags: LinkFlags, name: string, queue: string | undefined): OpenLink {
   if (flags.offload === 'checksum' || flags.offload === 'all')
     throw new UsageError(`--offload ${flags.offload} is for TAP; an xdp device has none: leave it out`)
   if (flags.steer !== 'auto')
     throw new UsageError('--steer is for TAP; the other end of an xdp device is not ours: leave it out')
   if (flags.mac !== undefined) throw new UsageError('--mac is for TAP; an xdp device has the address of its interface')
-  const device = new XdpDevice(store.pool, {
+  const options = {
     interface: name,
     queues: parseQueues(queue ?? '0'),
-    extentOffsets: region.extentOffsets,
     ipv4: ipv4Bytes(flags.address),
     ipv6: flags.address6 === undefined ? [] : ipv6Addresses(flags.address6),
     mtu: flags.mtu,
@@ -111,8 +136,11 @@ function openXdp(flags: LinkFlags, name: string, queue: string | undefined, regi
     copy: flags['xdp-copy'],
     busyPollUs: flags['xdp-busy-poll-us'],
     timestamps: flags['xdp-timestamps'],
-  })
-  return { device, mode: device.mode, xdp: () => device.readStatistics() }
+  }
+  return ({ extentOffsets }, store) => {
+    const device = new XdpDevice(store.pool, { ...options, extentOffsets })
+    return { device, mode: device.mode, xdp: () => device.readStatistics() }
+  }
 }
 
 /** `2`, or `0-3`: one socket for each. */
@@ -142,9 +170,10 @@ export function ipv6Addresses(cidr: string): Uint8Array[] {
 }
 
 function parseMac(mac: string): Uint8Array {
-  const parts = mac.split(':')
-  if (parts.length !== 6 || parts.some((part) => !/^[0-9a-f]{2}$/i.test(part))) {
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac))
     throw new UsageError(`--mac '${mac}' is no Ethernet address; write it as 02:00:00:00:00:01`)
-  }
-  return Uint8Array.from(parts, (part) => Number.parseInt(part, 16))
+  const bytes = Uint8Array.from(mac.split(':'), (part) => Number.parseInt(part, 16))
+  if ((bytes[0]! & 1) !== 0)
+    throw new UsageError(`--mac '${mac}' is a multicast address; the first byte of a station's is even`)
+  return bytes
 }

@@ -9,129 +9,28 @@ import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
 import { PackratError, RegionError } from '../storage/errors.ts'
-import { LINE_LATENCY_NS_MAX, Region } from '../storage/region.ts'
+import { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import { openAdmin } from './admin.ts'
-import { choice, count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, size, text } from './arguments.ts'
+import { EXIT_CANNOT, EXIT_OK, runCommand } from './arguments.ts'
 import { reportCorrupt, reportRecovery } from './damage.ts'
-import { impairDevice, impairment } from './impairment.ts'
+import { impairDevice } from './impairment.ts'
 import { type Environment, systemEnvironment } from './iperf3/environment.ts'
-import { IPERF_PORT } from './iperf3/protocol.ts'
 import { IperfServer } from './iperf3/server.ts'
-import { AddressDetection, checkIpv6 } from './ipv6-flags.ts'
+import { AddressDetection } from './ipv6-flags.ts'
 import { KvService } from './kv/service.ts'
-import { OFFLOADS, openLink, steering } from './link.ts'
 import { Loop } from './loop.ts'
 import { Packing } from './packing.ts'
 import { Prefaulting } from './prefaulting.ts'
-import { checkRoutes, routes } from './route-flag.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
+import { checkFlags, command, SEED_MAX, type ServeFlags } from './serve-flags.ts'
 import { readStats, type StatsSources } from './stats.ts'
 import { BaselineStore } from './stores/baseline-store.ts'
-import { BASELINES } from './stores/engine.ts'
 import { openBaseline } from './stores/open-baseline.ts'
-import { tcpKnobs } from './tcp-knobs.ts'
 
-const GIB = 1 << 30
-const SEED_MAX = 0x7fffffff
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT'] as const
-/** Below this the network's reserve would leave nothing to store. */
-const REGION_BYTES_SERVED_MIN = 4 << 20
 /** Buffers that windows never promise. Less than what a full store leaves beside the device's own, or all windows would close then. */
 const WINDOW_RESERVE_BUFFERS = 64
-
-const command = {
-  name: 'packrat serve',
-  summary: 'the daemon: a key-value store on its own TCP/IP stack',
-  operands: [],
-  flags: {
-    device: text('tap:NAME|xdp:IFACE[:QUEUE]', 'the link; docs/af-xdp.md', { default: 'tap:packrat0' }),
-    address: text('CIDR', "Packrat's own address", { default: '10.77.0.2/24' }),
-    'host-address': text('CIDR|none', 'address of the kernel on the other side of the TAP', {
-      default: '10.77.0.1/24',
-    }),
-    gateway: text('IP', 'next hop for what is not on the link'),
-    address6: text('CIDR', "Packrat's own IPv6 address, such as fd77::2/64; without it there is no IPv6"),
-    'host-address6': text('CIDR|none', 'IPv6 address of the kernel; default the first of the network of --address6'),
-    gateway6: text('IP', 'next hop for IPv6 that is not on the link'),
-    route: routes('static route; may be given again, the longest prefix counts'),
-    mac: text('MAC', "Packrat's own Ethernet address; default derived from the interface's name"),
-    mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
-    offload: choice(OFFLOADS, 'what Packrat and the kernel leave to each other on a TAP; docs/offloads.md', {
-      default: 'auto',
-    }),
-    steer: steering(
-      'processors that take in what Packrat sends on a TAP; auto: those it is kept off; docs/offloads.md',
-    ),
-    pm: text('FILE', 'the region; created if it does not exist', { default: './packrat.pm' }),
-    'pm-size': size('size of the region when it is created', { default: GIB, minimum: REGION_BYTES_SERVED_MIN }),
-    'pm-lines': choice(
-      ['1', '2', '4', '8'],
-      'metadata lines a buffer when it is created; small values need more of them',
-      {
-        default: '2',
-      },
-    ),
-    durability: choice(['auto', 'dax', 'msync', 'process'], 'what a reply promises', { default: 'auto' }),
-    'pm-latency-ns': count(
-      'N',
-      'emulate slower memory: each fence waits so long for every cache line flushed before it',
-      {
-        default: 0,
-        maximum: LINE_LATENCY_NS_MAX,
-      },
-    ),
-    integrity: choice(['tcp', 'crc32c'], 'check of stored values: the TCP sum, or CRC32C at commit as well', {
-      default: 'tcp',
-    }),
-    store: choice(['packet', ...BASELINES], 'packet: packets are the store; the others are baselines (docs/bench.md)', {
-      default: 'packet',
-    }),
-    scrub: text('off|SECONDS', 'verify everything stored once in this time, in the pauses of the traffic', {
-      default: '3600',
-    }),
-    packing: choice(['on', 'off'], 'for want of room, copy small values together; their frames are given up', {
-      default: 'on',
-    }),
-    'http-port': count('PORT', 'port of the key-value service', { default: 80, minimum: 1, maximum: 65535 }),
-    'iperf-port': count('PORT', 'port of the iperf3 server; 0: none', { default: IPERF_PORT, maximum: 65535 }),
-    congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
-    tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
-    admin: text('ADDR:PORT', "/stats on the kernel's network, or none", { default: '127.0.0.1:9177' }),
-    'max-value': size('largest value taken', { default: 64 << 20, maximum: 4 * GIB - 1 }),
-    'xdp-attach': choice(
-      ['auto', 'native', 'generic'],
-      "where the XDP program runs: in the driver, or in the kernel's generic path",
-      {
-        default: 'auto',
-      },
-    ),
-    'xdp-copy': choice(['auto', 'zerocopy', 'copy'], 'who writes the frames into the region: the card, or the kernel', {
-      default: 'auto',
-    }),
-    'xdp-busy-poll-us': count('US', "drive the card's queue from the loop (SO_PREFER_BUSY_POLL); 0: interrupts do", {
-      default: 0,
-      maximum: 10_000,
-    }),
-    'xdp-timestamps': choice(
-      ['auto', 'hardware', 'software'],
-      "whose arrival times: the interface's where it stamps every frame, or the system's clock",
-      { default: 'auto' },
-    ),
-    impair: impairment('make the link as bad as this says; docs/impairment.md'),
-    capture: text('FILE.pcapng', 'write every frame that is received or sent to this file'),
-    'busy-poll-us': count('US', 'how long to poll on after the last frame before sleeping', {
-      default: 200,
-      maximum: 10_000_000,
-    }),
-    seed: count('N', 'seed of ports, timestamps and the shape of the index; 0: drawn and printed', {
-      default: 0,
-      maximum: SEED_MAX,
-    }),
-  },
-}
-
-type ServeFlags = FlagValues<typeof command.flags>
 
 export const serve = (argv: string[]): number | Promise<number> =>
   runCommand(command, argv, (flags) => new Daemon(flags).run())
@@ -178,8 +77,7 @@ class Daemon {
     const seed = flags.seed === 0 ? randomInt(1, SEED_MAX) : flags.seed
     const random = new SeededRandom(seed)
     const scrubPassMs = parseScrub(flags.scrub)
-    checkRoutes(flags, flags.route)
-    checkIpv6(flags, flags.route)
+    const openLink = checkFlags(flags)
 
     const region = openRegion(flags)
     let cleanVersion: number | undefined
@@ -193,7 +91,7 @@ class Daemon {
 
     const baseline = await this.openBaseline(store, () => random.next())
     const capture = this.openCapture()
-    const link = openLink(flags, region, store)
+    const link = openLink(region, store)
     const impaired = flags.impair === undefined ? undefined : impairDevice(link.device, store.pool, flags.impair)
     // Around the impairment: the capture shows what the stack sees.
     const wire = impaired ?? link.device

@@ -3,6 +3,9 @@
  * memory. Called by the flag parser; `formatSize` is its inverse for messages.
  */
 
+/** Size of a region that `serve` creates. */
+export const REGION_BYTES_DEFAULT = 1 << 30
+
 const UNITS = ['', 'K', 'M', 'G', 'T']
 const UNIT_SHIFT = 10
 

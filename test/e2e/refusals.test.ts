@@ -4,7 +4,7 @@
  *
  * @timeout 120
  */
-import { chmodSync, existsSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { FORMAT_VERSION, HEADER_BYTES } from '../../storage/layout.ts'
@@ -194,6 +194,44 @@ test('wrong usage is status 2, not 3', async () => {
   const { status, stderr } = await run(process.execPath, [PACKRAT_PROGRAM, 'serve', '--no-such-flag'])
   assert.is(status, 2)
   assert.match(stderr, /--no-such-flag/)
+})
+
+test('flags with values that cannot be are status 2, and nothing is created', async () => {
+  const region = join(scratchDirectory(), 'refused.pm')
+  for (const [flags, reason] of [
+    [['--device', 'eth0'], /write tap:NAME/],
+    [['--device', 'tap:longer-than-15-bytes'], /1 to 15 characters/],
+    [['--device', 'xdp:lo:3-1'], /queue '3-1' of --device is none/],
+    [['--mac', '02:00:00:00:00'], /no Ethernet address/],
+    [['--mac', '03:00:00:00:00:01'], /multicast/],
+    [['--address', '10.78.0.2'], /--address/],
+    [['--host-address', '10.78.0.1'], /--host-address/],
+    [['--host-address', '10.78.0.2/24'], /give both ends one of their own/],
+    [['--admin', '127.0.0.1'], /--admin '127.0.0.1' is refused/],
+    [['--admin', '127.0.0.1:0'], /such as 127.0.0.1:9177/],
+    [['--admin', '127.0.0.1:http'], /such as 127.0.0.1:9177/],
+    [['--http-port', '5201'], /--http-port and --iperf-port are both 5201/],
+    [['--capture', region], /is the region itself/],
+  ] as const) {
+    const { status, stderr } = await serve(region, ...flags)
+    assert.is(status, 2, `${flags.join(' ')}: ${stderr}`)
+    assert.match(stderr, reason)
+    assert.is(stderr.trim().split('\n').length, 1, 'one line')
+    assert.not(existsSync(region), `${flags.join(' ')}: a region was created`)
+  }
+})
+
+test('a capture into the region is refused, by whatever name, and the region is as it was', async () => {
+  const region = await makeRegion('captured.pm')
+  const before = fileHash(region)
+  const link = join(directory, 'a-link.pcapng')
+  symlinkSync(region, link)
+  for (const name of [region, link, join(directory, '.', 'captured.pm')]) {
+    const { status, stderr } = await serve(region, '--capture', name)
+    assert.is(status, 2, stderr)
+    assert.match(stderr, /is the region itself; name another file/)
+    assert.is(fileHash(region), before)
+  }
 })
 
 test('offloads and steering that cannot be are refused with what to do', async () => {
