@@ -51,6 +51,8 @@ class Daemon {
   private readonly flags: ServeFlags
   private readonly closers: (() => void | Promise<void>)[] = []
   private finish: (status: number) => void = () => {}
+  /** What ended the daemon has been said. */
+  private hasFailed = false
 
   constructor(flags: ServeFlags) {
     this.flags = flags
@@ -68,8 +70,21 @@ class Daemon {
       return await ended
     } finally {
       for (const signal of STOP_SIGNALS) process.off(signal, stop)
-      for (const close of this.closers.reverse()) await close()
+      await this.close()
     }
+  }
+
+  /** Closes also what comes behind something that cannot be closed in order: the region and the capture behind a link that is gone. */
+  private async close(): Promise<void> {
+    const failures: unknown[] = []
+    for (const close of this.closers.reverse()) {
+      try {
+        await close()
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0 && !this.hasFailed) throw failures[0]
   }
 
   private async start(): Promise<void> {
@@ -280,6 +295,7 @@ class Daemon {
 
   private fail(error: unknown): void {
     console.error(`packrat serve: ${error instanceof PackratError ? error.message : ((error as Error).stack ?? error)}`)
+    this.hasFailed = true
     this.finish(EXIT_CANNOT)
   }
 }

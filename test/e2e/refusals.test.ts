@@ -4,19 +4,25 @@
  *
  * @timeout 120
  */
+import { once } from 'node:events'
 import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import * as assert from 'uvu/assert'
 import { FORMAT_VERSION, HEADER_BYTES } from '../../storage/layout.ts'
 import {
   type Daemon,
   fileHash,
+  keyUrl,
   lacks,
   type Outcome,
+  PACKRAT_ADDRESS,
   PACKRAT_PROGRAM,
+  packrat,
   randomBytes,
   run,
   scratchDirectory,
+  send,
   startDaemon,
 } from '../support/lab.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
@@ -232,6 +238,24 @@ test('a capture into the region is refused, by whatever name, and the region is 
     assert.match(stderr, /is the region itself; name another file/)
     assert.is(fileHash(region), before)
   }
+})
+
+test('an interface deleted under the daemon ends it with one line, and the region is closed in order', async () => {
+  const region = join(directory, 'gone.pm')
+  const capture = join(directory, 'gone.pcapng')
+  const flags = ['--pm-size', '16M', '--durability', 'process', '--capture', capture]
+  const daemon = await startDaemon({ region, flags })
+  await send('PUT', keyUrl('a'), { body: Buffer.from('x') })
+  // A connection that is open: it would have to be told of the end.
+  const socket = connect(80, PACKRAT_ADDRESS)
+  await once(socket, 'connect')
+  await run('ip', ['link', 'del', 'packrat0'])
+  assert.equal(await daemon.ending(), { status: 3, signal: null })
+  socket.destroy()
+  assert.match(daemon.stderr, /^packrat serve: tap:packrat0 was deleted by another program[^\n]*\n$/)
+  const { stdout } = await packrat('inspect', region, '--json')
+  assert.ok(JSON.parse(stdout.toString()).cleanShutdown)
+  assert.ok(statSync(capture).size > 500, 'the capture was written to its end')
 })
 
 test('offloads and steering that cannot be are refused with what to do', async () => {

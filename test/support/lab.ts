@@ -277,6 +277,11 @@ export class Daemon {
     return JSON.parse(response.body.toString())
   }
 
+  /** Waits until it ends by itself. */
+  ending(): Promise<Ending> {
+    return within(STOP_TIMEOUT_MS, this.ended, 'daemon did not end')
+  }
+
   /** Orderly stop; resolves with how it ended. */
   stop(signal: 'SIGTERM' | 'SIGINT' = 'SIGTERM'): Promise<Ending> {
     this.child.kill(signal)
