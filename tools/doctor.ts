@@ -4,7 +4,8 @@
  *
  * Exit status: 0 if `packrat serve` could run here with its default flags, 1 if not.
  */
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs'
+import { join } from 'node:path'
 import { XDP_MTU_MAX } from '../drivers/xdp-memory.ts'
 import { EXIT_OK, EXIT_PROBLEM, runCommand, toggle } from './arguments.ts'
 import {
@@ -22,6 +23,9 @@ import {
   xdpFinding,
   xdpInterfaces,
 } from './machine.ts'
+import { formatSize, REGION_BYTES_DEFAULT } from './size.ts'
+
+const MIB = 1 << 20
 
 const COMMAND = {
   name: 'packrat doctor',
@@ -86,10 +90,27 @@ async function tryXdp(finding: Finding): Promise<Finding> {
   }
 }
 
+/** Whether `serve` could create its region there, or write the one that is there. */
+function tryPlace(place: Place): Place {
+  if (place.durability === undefined) return place
+  const refused = (evidence: string): Place => ({ ...place, durability: undefined, pinnable: false, evidence })
+  const region = join(place.path, 'packrat.pm')
+  const exists = existsSync(region)
+  try {
+    accessSync(exists ? region : place.path, constants.W_OK)
+  } catch (error) {
+    return refused(`no region can be written there: ${(error as NodeJS.ErrnoException).code}`)
+  }
+  const { bavail, bsize } = statfsSync(place.path)
+  if (exists || bavail * bsize >= REGION_BYTES_DEFAULT) return place
+  const free = formatSize(Math.floor((bavail * bsize) / MIB) * MIB)
+  return refused(`${free} are free, less than the ${formatSize(REGION_BYTES_DEFAULT)} of --pm-size`)
+}
+
 export async function diagnose(options: DiagnosisOptions = {}): Promise<Diagnosis> {
   const { root = '/', nodeVersion = process.version, folders = [process.cwd(), '/dev/shm'] } = options
-  const described = xdpFinding(root)
-  const xdp = root === '/' ? await tryXdp(described) : described
+  const xdpDescribed = xdpFinding(root)
+  const xdp = root === '/' ? await tryXdp(xdpDescribed) : xdpDescribed
   const findings = [
     nodeFinding(nodeVersion, minimumNodeVersion()),
     await nativeFinding(),
@@ -101,7 +122,8 @@ export async function diagnose(options: DiagnosisOptions = {}): Promise<Diagnosi
     daxFinding(root),
     eadrFinding(root),
   ]
-  const places = folders.map((folder) => placeOf(root, folder))
+  const described = folders.map((folder) => placeOf(root, folder))
+  const places = root === '/' ? described.map(tryPlace) : described
   const lacking = findings.some(({ required, state }) => required && state === 'missing')
   const interfaces = xdp.state === 'ok' ? xdpInterfaces(root, XDP_MTU_MAX) : []
   return { canServe: !lacking && places[0]?.durability !== undefined, findings, places, interfaces }

@@ -1,4 +1,5 @@
 /** The doctor: machines are described as folders, so that each finding is seen both ways. */
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -204,6 +205,26 @@ test('--json prints one document about this machine, and the status agrees with 
   assert.is(status, document.canServe ? 0 : 1)
   assert.ok(document.findings.length >= 9)
   assert.is(document.places.length, 2)
+})
+
+test('a folder in which a region of the default size cannot be written is no place for one', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'packrat-doctor-'))
+  folders.push(folder)
+  // A mount namespace of its own, so that the small file system ends with the shell.
+  const script =
+    'mount -t tmpfs -o size=4m tmpfs "$0" || exit 99; cd "$0"; "$@"; ' +
+    'truncate -s 1M packrat.pm; "$@"; mount -o remount,ro "$0"; "$@"; exit 0'
+  const program = new URL('../../tools/packrat.js', import.meta.url).pathname
+  const argv = ['-m', 'sh', '-c', script, folder, process.execPath, program, 'doctor']
+  const { status, stdout } = spawnSync('unshare', argv, { encoding: 'utf8', timeout: 30_000 })
+  if (status !== 0) {
+    console.log('SKIP: places: tmpfs cannot be mounted here')
+    return
+  }
+  const found = stdout.split('\n').filter((line) => line.startsWith(`  in ${folder}: `))
+  assert.match(found[0]!, /: refused \(tmpfs; 4M are free, less than the 1G of --pm-size\)$/)
+  assert.match(found[1]!, /: class process /, 'one that is there has its size already')
+  assert.match(found[2]!, /: refused \(tmpfs; no region can be written there: EROFS\)$/)
 })
 
 test.run()
