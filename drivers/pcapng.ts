@@ -55,6 +55,7 @@ const PACKET_FLAGS_BYTES = OPTION_HEADER_BYTES + 4
 const OPTIONS_END_BYTES = OPTION_HEADER_BYTES
 
 const TWO_TO_32 = 4294967296
+const NO_COMMENTS: readonly Uint8Array[] = []
 
 export const LINKTYPE_ETHERNET = 1
 
@@ -87,7 +88,7 @@ export class PcapngWriter {
   private frameAt = 0
   private frameEnd = 0
   private packetFlags = 0
-  private packetComment: Uint8Array | undefined
+  private packetComments: readonly Uint8Array[] = NO_COMMENTS
 
   /** @param chunkBytes a chunk has at most so many, but for a block that is larger than that */
   constructor(sink: PcapngSink, chunkBytes = CHUNK_BYTES_DEFAULT) {
@@ -148,7 +149,7 @@ export class PcapngWriter {
    * @param high its upper 32 bits
    * @param length bytes of the frame; all of them are captured
    * @param direction DIRECTION_INBOUND, DIRECTION_OUTBOUND or DIRECTION_UNKNOWN
-   * @param comment shown by Wireshark beside the packet, at most 65535 bytes of UTF-8
+   * @param comment shown by Wireshark beside the packet; in several options, cut between lines, if it is longer than one takes
    */
   beginPacket(
     interfaceNumber: number,
@@ -159,9 +160,10 @@ export class PcapngWriter {
     comment?: string,
   ): void {
     if (interfaceNumber >= this.interfaces) throw new RangeError(`interface ${interfaceNumber} is not declared`)
-    const encoded = comment === undefined ? undefined : encodeText(comment)
+    const comments = comment === undefined ? NO_COMMENTS : encodeLines(comment)
     const framed = padded(length)
-    const bytes = PACKET_FIXED_BYTES + framed + optionBytes(encoded) + PACKET_FLAGS_BYTES + OPTIONS_END_BYTES
+    let bytes = PACKET_FIXED_BYTES + framed + PACKET_FLAGS_BYTES + OPTIONS_END_BYTES
+    for (const encoded of comments) bytes += optionBytes(encoded)
     const start = this.beginBlock(BLOCK_PACKET, bytes)
     const { view } = this
     const at = start + BLOCK_BODY
@@ -173,7 +175,7 @@ export class PcapngWriter {
     this.frameAt = at + PACKET_FIXED_BYTES
     this.frameEnd = this.frameAt + length
     this.packetFlags = direction
-    this.packetComment = encoded
+    this.packetComments = comments
   }
 
   /** Adds a piece of the frame. */
@@ -190,13 +192,13 @@ export class PcapngWriter {
     if (this.frameAt !== this.frameEnd) throw new RangeError('the frame is shorter than it was said to be')
     let at = this.frameEnd
     while ((at & 3) !== 0) this.chunk[at++] = 0 // blocks start at multiples of 4, and so do frames in them
-    at = this.putOption(at, OPTION_COMMENT, this.packetComment)
+    for (const comment of this.packetComments) at = this.putOption(at, OPTION_COMMENT, comment)
     this.view.setUint16(at, OPTION_PACKET_FLAGS, true)
     this.view.setUint16(at + 2, 4, true)
     this.view.setUint32(at + 4, this.packetFlags, true)
     this.endOptions(at + PACKET_FLAGS_BYTES)
     this.frameEnd = 0
-    this.packetComment = undefined
+    this.packetComments = NO_COMMENTS
   }
 
   /**
@@ -280,6 +282,18 @@ function padded(length: number): number {
 
 function optionBytes(value: Uint8Array | undefined): number {
   return value === undefined ? 0 : OPTION_HEADER_BYTES + padded(value.length)
+}
+
+/** A text in as few options as its lines fit. */
+function encodeLines(text: string): Uint8Array[] {
+  if (Buffer.byteLength(text) <= OPTION_VALUE_BYTES_MAX) return [encodeText(text)]
+  const parts: string[] = []
+  for (const line of text.split('\n')) {
+    const longer = parts.length === 0 ? line : `${parts.at(-1)}\n${line}`
+    if (parts.length > 0 && Buffer.byteLength(longer) <= OPTION_VALUE_BYTES_MAX) parts[parts.length - 1] = longer
+    else parts.push(line)
+  }
+  return parts.map(encodeText)
 }
 
 function encodeText(text: string): Uint8Array {

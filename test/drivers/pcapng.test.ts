@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { DIRECTION_INBOUND, DIRECTION_OUTBOUND, DIRECTION_UNKNOWN, PcapngWriter } from '../../drivers/pcapng.ts'
+import { PcapngReader } from '../../drivers/pcapng-reader.ts'
 import { scratchDirectory } from '../support/lab.ts'
 import { readCapture } from '../support/pcapng-reader.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
@@ -128,6 +129,26 @@ test('a frame that is not as long as announced, and an interface that was not de
   writer.append(new Uint8Array(3), 0, 3)
   assert.throws(() => writer.endPacket(), /shorter/)
   assert.throws(() => writer.beginPacket(0, 0, 0, 4, DIRECTION_INBOUND), /not ended/)
+})
+
+test('a comment longer than an option is several, cut between lines', () => {
+  const { writer, chunks } = startCapture()
+  const line = (index: number): string => `${index} ${'é'.repeat(1500)}`
+  const long = Array.from({ length: 50 }, (_, index) => line(index)).join('\n')
+  for (const comment of [long, 'short']) {
+    writer.beginPacket(0, 0, 0, 3, DIRECTION_UNKNOWN, comment)
+    writer.append(Uint8Array.of(1, 2, 3), 0, 3)
+    writer.endPacket()
+  }
+  writer.flush()
+  const file = join(scratchDirectory(), 'comments.pcapng')
+  writeFileSync(file, Buffer.concat(chunks))
+  const reader = new PcapngReader(file)
+  const [first, second] = [...reader.packets()]
+  reader.close()
+  assert.is(first!.comments.length, 3)
+  assert.is(first!.comments.join('\n'), long)
+  assert.equal(second!.comments, ['short'])
 })
 
 test('tshark reads interface, nanoseconds, direction, comment and frame', () => {
