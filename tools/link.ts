@@ -9,7 +9,6 @@ import { type XdpCopyMode, XdpDevice, type XdpStatistics } from '../drivers/xdp.
 import type { XdpAttachMode, XdpTimestamps } from '../drivers/xdp-program.ts'
 import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
 import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
-import { PackratError } from '../storage/errors.ts'
 import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
 import { type Flag, UsageError } from './arguments.ts'
@@ -100,13 +99,7 @@ function chooseTap(flags: LinkFlags, name: string): OpenLink {
 function hostAddress(flags: LinkFlags): string | undefined {
   const given = flags['host-address']
   if (given === 'none') return undefined
-  let address: number
-  try {
-    address = parseCidr(given).address
-  } catch (error) {
-    throw error instanceof PackratError ? new UsageError(`--host-address: ${error.message}`) : error
-  }
-  if (address === parseCidr(flags.address).address)
+  if (parseCidr(given).address === parseCidr(flags.address).address)
     throw new UsageError(`--host-address ${given} is the address of --address: give both ends one of their own`)
   return given
 }

@@ -17,6 +17,7 @@ import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { PackratError } from '../storage/errors.ts'
 import { BUFFER_BYTES, LINE_BYTES } from '../storage/layout.ts'
 import { Pool } from '../storage/pool.ts'
+import { cidr, TAP_DEVICE } from './address-flags.ts'
 import { count, EXIT_CANNOT, EXIT_OK, type Flag, type FlagValues, runCommand, text } from './arguments.ts'
 import { impairDevice, impairment } from './impairment.ts'
 import { Loop } from './loop.ts'
@@ -36,8 +37,8 @@ const COMMAND = {
   flags: {
     left: tapName('the one end; rx of the impairment comes from here', 'wire0'),
     right: tapName('the other end; tx of the impairment comes from here', 'wire1'),
-    'left-address': text('CIDR', "the kernel's address on the left end"),
-    'right-address': text('CIDR', "the kernel's address on the right end"),
+    'left-address': cidr("the kernel's address on the left end"),
+    'right-address': cidr("the kernel's address on the right end"),
     impair: impairment('how bad the wire is; docs/impairment.md'),
     capture: text('FILE.pcapng', 'write what each kernel sends and receives to this file'),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 68, maximum: 65_521 }),
@@ -59,8 +60,8 @@ function tapName(help: string, name: string): Flag<string> {
     help,
     shownDefault: `tap:${name}`,
     absent: name,
-    read: (value) => /^tap:(.+)$/.exec(value)?.[1],
-    expects: 'tap:NAME',
+    read: (value) => TAP_DEVICE.exec(value)?.[1],
+    expects: 'tap:NAME, a name of 1 to 15 characters',
   }
 }
 

@@ -210,8 +210,12 @@ test('flags with values that cannot be are status 2, and nothing is created', as
     [['--device', 'xdp:lo:3-1'], /queue '3-1' of --device is none/],
     [['--mac', '02:00:00:00:00'], /no Ethernet address/],
     [['--mac', '03:00:00:00:00:01'], /multicast/],
-    [['--address', '10.78.0.2'], /--address/],
-    [['--host-address', '10.78.0.1'], /--host-address/],
+    [['--address', '10.78.0.2'], /--address '10.78.0.2' is refused/],
+    ...['10.78.0.0/24', '10.78.0.255/24', '0.0.0.0/0', '127.0.0.1/8', '224.0.0.1/24', '10.78.0.2/33'].map(
+      (address) => [['--address', address], /that a station can have/] as const,
+    ),
+    [['--host-address', '10.78.0.1'], /--host-address '10.78.0.1' is refused/],
+    [['--gateway', 'router'], /--gateway 'router' is refused/],
     [['--host-address', '10.78.0.2/24'], /give both ends one of their own/],
     [['--admin', '127.0.0.1'], /--admin '127.0.0.1' is refused/],
     [['--admin', '127.0.0.1:0'], /such as 127.0.0.1:9177/],
@@ -224,6 +228,21 @@ test('flags with values that cannot be are status 2, and nothing is created', as
     assert.match(stderr, reason)
     assert.is(stderr.trim().split('\n').length, 1, 'one line')
     assert.not(existsSync(region), `${flags.join(' ')}: a region was created`)
+  }
+})
+
+test('so are those of iperf3 and wire', async () => {
+  for (const argv of [
+    ['iperf3', '-c', 'localhost'],
+    ['iperf3', '-c', '10.78.0.1', '--address', '10.78.0.255/24'],
+    ['iperf3', '-c', '10.78.0.1', '--host-address', 'some'],
+    ['iperf3', '-c', '10.78.0.1', '--device', 'tap:longer-than-15-bytes'],
+    ['wire', '--left-address', '10.78.0.1'],
+    ['wire', '--left', 'tap:a/b'],
+  ]) {
+    const { status, stderr } = await packrat(...argv)
+    assert.is(status, 2, `${argv.join(' ')}: ${stderr}`)
+    assert.is(stderr.trim().split('\n').length, 1, 'one line')
   }
 })
 

@@ -141,7 +141,10 @@ test('TCP between two kernels keeps to the rate, and its losses are counted', as
 test('an end that is no TAP, and one interface for both ends, are one clear line', async () => {
   const wrong = await packrat('wire', '--left', 'eth0')
   assert.is(wrong.status, 2)
-  assert.match(wrong.stderr, /^packrat wire: --left 'eth0' is refused: it must be tap:NAME\n$/)
+  assert.match(
+    wrong.stderr,
+    /^packrat wire: --left 'eth0' is refused: it must be tap:NAME, a name of 1 to 15 characters\n$/,
+  )
   const twice = await packrat('wire', '--left', 'tap:same0', '--right', 'tap:same0')
   assert.is(twice.status, 3)
   assert.match(twice.stderr, /^packrat wire: cannot open TAP same0: [^\n]*\n$/)

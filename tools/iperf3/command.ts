@@ -10,6 +10,7 @@ import { SystemClock, SystemWallClock } from '../../stack/clock.ts'
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import { PackratError } from '../../storage/errors.ts'
+import { cidr, cidrOrNone, ipv4, TAP_DEVICE } from '../address-flags.ts'
 import {
   choice,
   count,
@@ -56,7 +57,7 @@ const command = {
   summary: 'measures throughput to an iperf3 server, over a stack and a TAP of its own',
   operands: [],
   flags: {
-    client: lettered('c', text('ADDR', 'the server, an IPv4 address')),
+    client: lettered('c', ipv4('ADDR', 'the server, an IPv4 address')),
     port: lettered('p', count('PORT', 'its port', { default: IPERF_PORT, minimum: 1, maximum: 65535 })),
     time: lettered(
       't',
@@ -96,11 +97,11 @@ const command = {
     'get-server-output': toggle("print the server's report, too"),
     json: lettered('J', toggle('print one JSON document')),
     device: text('tap:NAME', 'the link', { default: 'tap:packrat1' }),
-    address: text('CIDR', "this stack's own address", { default: '10.78.0.2/24' }),
-    'host-address': text('CIDR|none', 'address of the kernel on the other side of the TAP', {
+    address: cidr("this stack's own address", { default: '10.78.0.2/24' }),
+    'host-address': cidrOrNone('address of the kernel on the other side of the TAP', {
       default: '10.78.0.1/24',
     }),
-    gateway: text('IP', 'next hop for what is not on the link; default the kernel, which has to forward then'),
+    gateway: ipv4('IP', 'next hop for what is not on the link; default the kernel, which has to forward then'),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
     tcp: tcpKnobs('set a knob of TCP, under the name that Linux gives it'),
@@ -163,8 +164,9 @@ async function measure(
   address: string,
   parameters: TestParameters,
 ): Promise<ClientOutcome | PackratError> {
-  const [, name] = /^tap:([^:]+)$/.exec(flags.device) ?? []
-  if (name === undefined) throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME`)
+  const [, name] = TAP_DEVICE.exec(flags.device) ?? []
+  if (name === undefined)
+    throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME, a name of 1 to 15 characters`)
   const kernel = flags['host-address'] === 'none' ? undefined : flags['host-address']
   const gateway = flags.gateway ?? kernel?.split('/')[0]
   const pool = createPool(POOL_BUFFERS)
