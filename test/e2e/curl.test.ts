@@ -330,13 +330,20 @@ test('PUT without a length is 411, a key over 1024 bytes 414', async () => {
   assert.is((await send('PUT', keyUrl('k'.repeat(1025)), { body: Buffer.from('v') })).status, 414)
 })
 
-test('statistics are the same document by both addresses, and no payload byte was copied', async () => {
+/**
+ * Of all other uploads: the pieces at the ends of curl's writes may be small, and are put together then. Where those ends
+ * are is a matter of time, too.
+ */
+const WRITE_ENDS_COPIED_MAX = 4096
+
+test('statistics are the same document by both addresses, and no payload byte was copied but at the ends of writes', async () => {
   const admin = await untilIdle(daemon)
   const own = await daemon.stats(PACKRAT_URL)
   assert.equal(Object.keys(own).sort(), Object.keys(admin).sort())
   assert.is(own.records, admin.records)
   // The last piece of a frame that is larger than a buffer may be small: it is put beside its neighbour then.
-  if (!LAB_HAS_LONG_FRAMES) assert.is(admin.payloadBytesCopied, chunkBytesCopied)
+  const copied = admin.payloadBytesCopied - chunkBytesCopied
+  if (!LAB_HAS_LONG_FRAMES) assert.ok(copied <= WRITE_ENDS_COPIED_MAX, `${copied} bytes copied`)
   assert.is(admin.buffers.free + admin.buffers.stored, admin.buffers.total)
 })
 
