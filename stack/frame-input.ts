@@ -135,8 +135,6 @@ export class FrameInput {
     packet.buffer = buffer
     const sum = descriptors[from + D_SUM]! & RX_SUM_MASK
     const taken = this.input(buffer, descriptors[from + D_OFFSET]!, descriptors[from + D_LENGTH]!, sum)
-    packet.restBytes = 0
-    packet.restSum = 0
     if (!taken) pool.releaseBuffer(buffer)
     this.releaseRest(packet)
   }
@@ -145,8 +143,6 @@ export class FrameInput {
   private collectRest(descriptors: Int32Array, from: number, end: number): boolean {
     const { packet, pool } = this
     let tail = NO_META
-    packet.restBytes = 0
-    packet.restSum = 0
     for (let at = from; at < end; at += DESCRIPTOR_WORDS) {
       const length = descriptors[at + D_LENGTH]!
       const sum = descriptors[at + D_SUM]! & RX_SUM_MASK
@@ -171,10 +167,13 @@ export class FrameInput {
     return true
   }
 
+  /** What the packet has behind its first buffer, if nobody took it; the next packet is in one piece. */
   private releaseRest(packet: ReceivedPacket): void {
     this.pool.releaseChain(packet.rest)
     packet.rest = NO_META
     packet.restLines = 0
+    packet.restBytes = 0
+    packet.restSum = 0
   }
 
   /** @returns true if the reference to the frame's own buffer was taken over */

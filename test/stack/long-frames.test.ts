@@ -202,6 +202,36 @@ test('a long frame is echoed; one with padding, or cut short, or for which there
   starved.close()
 })
 
+/** An IPv6 echo request of one short frame. */
+function echoFrame6(mac: Uint8Array): Uint8Array {
+  const frame = new Uint8Array(14 + 40 + 64)
+  const view = new DataView(frame.buffer)
+  frame.set(mac)
+  frame.set([2, 0, 0, 0, 0, 0x0a], 6)
+  view.setUint16(12, 0x86dd)
+  view.setUint32(14, 0x60000000)
+  view.setUint32(18, (64 << 16) | (58 << 8) | 64)
+  view.setUint32(22, 0xfd000000)
+  view.setUint32(34, 1)
+  view.setUint32(38, 0xfd000000)
+  view.setUint32(50, 2)
+  view.setUint16(54, 0x8000)
+  view.setUint16(56, ~foldSum(sumBytes(view, 22, 32) + sumBytes(view, 54, 64) + 64 + 58) & 0xffff)
+  return frame
+}
+
+test('what there were no lines for leaves nothing to the frames behind it', () => {
+  const { host, pair, send, close } = rawLab(3, true)
+  const { counters } = host
+  send(echoFrame(pair.b.mac, 8990, 0))
+  assert.is(counters.ethernet.dropNoLine, 1)
+  send(echoFrame6(pair.b.mac))
+  assert.is(counters.icmpv6.echoRequests, 1, 'its length is its own')
+  send(echoFrame(pair.b.mac, 900, 0).subarray(0, 300))
+  assert.is(counters.ipv4.dropTotalLength, 1, 'more than came is not believed')
+  close()
+})
+
 /**
  * An IPv6 packet of 3000 bytes whose extension headers fill the first buffer but for `left` bytes: there the transport begins.
  */
