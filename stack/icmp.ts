@@ -139,8 +139,9 @@ export class Icmp implements ReassemblyErrors {
     const rest = icmpRest(packet.view, packet.at)
     const old = icmpChecksum(packet.view, packet.at)
     const code = icmpCode(packet.view, packet.at)
-    // RFC 1624 eqn. 3: only the type changes, from 8 to 0.
-    const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff
+    // RFC 1624 eqn. 3: only the type changes, from 8 to 0. It says 0 for a reply whose bytes are all 0, where only 0xffff is
+    // right; where both are, 0xffff says the same.
+    const checksum = ~subtractSums(~old & 0xffff, ICMP_ECHO << 8) & 0xffff || 0xffff
     const { source0, source1, source2, source3 } = packet
     const mtu = this.pathMtus.lookup(source0, source1, source2, source3)
     if (packet.rest !== NO_META || packet.length + IPV4_HEADER_BYTES > mtu) {

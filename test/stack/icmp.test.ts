@@ -92,6 +92,22 @@ test('no error about an error, a broadcast, a multicast, a fragment behind the f
   assert.is(peer.host.counters.icmp.errorsSent, 0)
 })
 
+test('the reply to an echo request of zeros has a checksum that is right, as that of any other', () => {
+  const peer = new FragmentPeer()
+  const request = new Uint8Array(40)
+  request.set([8, 0, 0xf7, 0xff])
+  const odd = request.slice(0, 39)
+  const other = request.slice()
+  other.set([8, 0, 0xe7, 0xff, 0x10, 0])
+  const checksumZero = request.slice()
+  checksumZero.set([8, 0, 0, 0, 0xf7, 0xff])
+  push(peer, ...[request, odd, other, checksumZero].map((bytes) => packet(peer, ICMP, bytes)))
+  const replies = peer.takePackets()
+  assert.is(replies.length, 4)
+  for (const { payload } of replies)
+    assert.is(sumBytes(new DataView(payload.buffer, payload.byteOffset), 0, payload.length), 0xffff)
+})
+
 test('redirects are counted and not followed', () => {
   const peer = new FragmentPeer()
   push(peer, packet(peer, ICMP, icmp(5, 1)))
