@@ -252,8 +252,9 @@ export class ImpairDevice implements Device, DeviceTiming {
     }
   }
 
+  /** Not while it closes: then everything is due. */
   private readClock(): void {
-    if (this.clockUs !== undefined) this.now[0] = this.clockUs()
+    if (this.clockUs !== undefined && !this.closed) this.now[0] = this.clockUs()
   }
 
   private hasRoom(path: ImpairedPath, descriptors: number): boolean {

@@ -237,6 +237,17 @@ test('a rate spaces frames by their length, and its queue takes no more than it 
   lab.close()
 })
 
+test('at the end all that was sent and is still on its way arrives, be it many bursts, with a clock of its own as well', () => {
+  for (const clockUs of [undefined, () => START_US]) {
+    const lab = new Lab('tx:delay=50ms', BUFFERS / 2, clockUs)
+    for (const number of sequence(1020)) lab.sendFromNear(numbered(number))
+    assert.is(lab.device.heldBuffers, 1020)
+    lab.device.close()
+    assert.is(lab.pair.b.pendingFrames, 1020)
+    lab.close()
+  }
+})
+
 test('loss hits the given share, the same frames for the same seed, whatever the other direction does', () => {
   const first = arrivals(`loss=10%,seed=${seed}`, 5000)
   const lost = 5000 - first.length
