@@ -72,6 +72,8 @@ export class FragmentCounters {
   dropOverlap = 0
   /** No buffer or line may be held for it. */
   dropMemory = 0
+  /** Datagrams of which one fragment met congestion, and another one says that it cannot be marked (RFC 3168 5.3). */
+  dropEcn = 0
 }
 
 export class Ipv6Counters {

@@ -68,6 +68,10 @@ export interface FragmentParts {
 
 const UNKNOWN = -1
 const FRAGMENT_UNIT_MASK = 7
+/** The ECN codepoints that a row saw, a bit each (RFC 3168 5). */
+const NOT_ECT_SEEN = 1 << 0
+const CONGESTION_SEEN = 1 << 3
+const CONGESTION_EXPERIENCED = 3
 /** RFC 1858 3.2.1: the ports and flags of a segment stand in its first fragment; so do the header words of the others. */
 const TRANSPORT_BYTES_MIN = 8
 
@@ -84,6 +88,7 @@ export class Fragments {
   /** Length of the whole; UNKNOWN until the last fragment is there. */
   private readonly total = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly refused = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
+  private readonly codepoints = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly deadlineMs = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   /** Of the list by age; free rows are linked through `younger`, too. */
   private readonly older = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
@@ -201,7 +206,16 @@ export class Fragments {
     if (after === NO_META) this.tail[row] = last
     this.bytes[row]! += packet.length
     if (!more) this.total[row] = end
+    this.codepoints[row]! |= 1 << packet.ecn
     if (this.bytes[row] !== this.total[row]) return FRAGMENT_HELD
+    // RFC 3168 5.3: a mark of congestion is not lost, and not given to who cannot answer it.
+    const isMarked = (this.codepoints[row]! & CONGESTION_SEEN) !== 0
+    if (isMarked && (this.codepoints[row]! & NOT_ECT_SEEN) !== 0) {
+      counters.dropEcn++
+      this.discard(row)
+      return FRAGMENT_HELD
+    }
+    if (isMarked) packet.ecn = CONGESTION_EXPERIENCED
     this.complete(row, packet)
     return FRAGMENT_COMPLETES
   }
@@ -342,6 +356,7 @@ export class Fragments {
     this.bytes[row] = 0
     this.total[row] = UNKNOWN
     this.refused[row] = 0
+    this.codepoints[row] = 0
     this.deadlineMs[row] = (this.nowMs + this.parts.timeoutMs) | 0
     this.older[row] = this.youngest
     this.younger[row] = NO_ROW

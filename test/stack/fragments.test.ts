@@ -191,6 +191,43 @@ test('a TCP segment in fragments is taken like smaller segments, FIN last', () =
   allBack(peer)
 })
 
+test('a mark of congestion on any fragment is one on the whole; where not all could be marked, it is dropped (RFC 3168 5.3)', () => {
+  const { peer } = lab()
+  const server = new StreamApplication(peer.pool)
+  peer.host.tcp.listen(80, server)
+  peer.send('SEW', { seq: 0, options: [2, 4, 0x23, 0] })
+  assert.equal(peer.take(), ['SAE 0 1'])
+  peer.send('A', { seq: 1, ack: 1 })
+  const data = patternBytes(4000)
+  let seq = 1
+  const send = (marks: readonly number[], flags = 'A'): string[] => {
+    const bytes = peer.segmentBytes(flags, { seq, ack: 1, payload: data })
+    const fragments = cut(bytes, TCP, 100 + seq, every(1480, bytes.length))
+    assert.is(fragments.length, marks.length)
+    peer.sendFragments(fragments.map((fragment, index) => ({ ...fragment, ecn: marks[index]! })))
+    peer.advanceMs(50)
+    return peer.take()
+  }
+  assert.equal(send([2, 2, 2]), ['A 1 4001'])
+  seq += 4000
+  for (const marks of [
+    [3, 2, 2],
+    [2, 3, 2],
+    [2, 2, 3],
+  ]) {
+    assert.equal(send(marks, 'AW'), [`AE 1 ${seq + 4000}`], `${marks}`)
+    seq += 4000
+  }
+  const { counters } = peer.host
+  assert.equal(send([3, 0, 2]), [])
+  assert.equal(send([0, 2, 3]), [])
+  assert.is(counters.fragments.dropEcn, 2)
+  assert.equal(send([0, 0, 0], 'AW'), [`A 1 ${seq + 4000}`])
+  assert.is(server.receivedBytes, 5 * 4000)
+  peer.send('RA', { seq: seq + 4000, ack: 1 })
+  allBack(peer)
+})
+
 test('fragments that part a transport header are refused (RFC 1858, RFC 3128)', () => {
   const { peer } = lab()
   const counters = peer.host.counters.fragments

@@ -16,6 +16,8 @@ export interface Fragment {
   protocol: number
   identification: number
   source?: number
+  /** The two ECN bits of the IP header. */
+  ecn?: number
 }
 
 /** A peer that keeps every IPv4 frame of the host, and sends fragments. */
@@ -54,7 +56,7 @@ export function fragmentFrame(mac: Uint8Array, fragment: Fragment): Uint8Array {
   frame.set(mac, 0)
   frame.set([2, 0, 0, 0, 0, 1], 6)
   view.setUint16(12, 0x0800)
-  view.setUint16(14, 0x4500)
+  view.setUint16(14, 0x4500 | (fragment.ecn ?? 0))
   view.setUint16(16, frame.length - 14)
   view.setUint16(18, fragment.identification)
   view.setUint16(20, (fragment.more ? 0x2000 : 0) | (fragment.offset >>> 3))
