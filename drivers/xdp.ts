@@ -126,6 +126,7 @@ export class XdpDevice implements Device {
     this.name = `xdp:${options.interface}`
     this.memory = new XdpMemory(pool, options.extentOffsets)
     this.flows = queues.length > 1 ? new XdpFlows(pool) : undefined
+    let attached: XdpProgram | undefined
     try {
       const link = readInterface(options.interface)
       if (!link.isUp)
@@ -138,7 +139,7 @@ export class XdpDevice implements Device {
       if (fragments && !scatter)
         throw tooLarge(this.name, link.mtu, XDP_BUFFER_MTU, 'without scattered frames (Linux 6.6)')
       const { program, native, stamped, clock } = attachProgram(options, link, fragments)
-      this.program = program
+      this.program = attached = program
       this.capabilities = { mtu, receiveSum: false, receiveTime: stamped }
       for (const queue of this.queues) queue.stamped = stamped
       for (const [index, queue] of queues.entries()) program.setSocket(queue, this.queues[index]!.socket)
@@ -151,6 +152,7 @@ export class XdpDevice implements Device {
         `queue ${queues.join(', ')} of ${link.queues}`,
       ].join(', ')
     } catch (error) {
+      attached?.release()
       this.releaseQueues()
       throw translate(error)
     }

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as assert from 'uvu/assert'
+import { XdpError, XdpProgram } from 'xdp-napi'
 import { ReceiveBurst, TransmitBurst } from '../../drivers/device.ts'
 import { XdpDevice } from '../../drivers/xdp.ts'
 import { privateNetworkSuite } from '../support/netns.ts'
@@ -193,6 +194,20 @@ test('refused: a queue, and an interface, that somebody has', async () => {
     assert.match(pair.refusal({ queues: [1] }).message, /another XDP program is attached; remove it/)
     assert.match(pair.refusal({ queues: [1], attach: 'generic' }).message, /XDP program/)
   })
+})
+
+test('an interface whose program cannot be directed to the sockets is given back', () => {
+  const { setSocket } = XdpProgram.prototype
+  XdpProgram.prototype.setSocket = () => {
+    throw new XdpError('ENOMEM', 'no memory')
+  }
+  try {
+    assert.match(pair.refusal({}).message, /no memory/)
+    assert.not.match(command('ip link show pr-b'), /xdp/)
+  } finally {
+    XdpProgram.prototype.setSocket = setSocket
+  }
+  pair.open().close()
 })
 
 test('refused: a region whose file system cannot be pinned', () => {
