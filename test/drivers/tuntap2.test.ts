@@ -188,4 +188,29 @@ test('no argument to the native side, however wrong, crashes it or throws', () =
   for (const id of [live, -1, 99, 'x', undefined]) assert.ok((native.release!(id) as number) < 0)
 })
 
+test('memory that shrinks, and descriptors that lie in the buffers that they name, make bursts fail, not crash', () => {
+  const shrinking = runNode(`const { Tap } = await import(${JSON.stringify(PACKAGE)})
+    const tap = new Tap('pkshrink', { offload: 'checksum' })
+    tap.isUp = true
+    const memory = new ArrayBuffer(1 << 20, { maxByteLength: 1 << 20 })
+    new Uint8Array(memory).fill(0x45)
+    tap.attach({ extents: [memory], dataStart: [0], buffers: [512] })
+    const results = [tap.transmitBurst(Int32Array.of(500, 0, 60, 2), 1)]
+    memory.resize(4096)
+    results.push(tap.transmitBurst(Int32Array.of(500, 0, 60, 2), 1), tap.receiveBurst(Int32Array.of(500, 0, 2048, 0), 0, 1))
+    console.log(String(results))`)
+  assert.is(shrinking.stdout, '1,-22,-22\n', shrinking.stderr)
+  // The checksum field of the first frame is the upper half of the second one's buffer index.
+  const aliased = runNode(`const { Tap } = await import(${JSON.stringify(PACKAGE)})
+    const tap = new Tap('pkalias', { offload: 'checksum' })
+    tap.isUp = true
+    const bytes = new Uint8Array(8 * 2048)
+    bytes.set([8, 0, 0x45], 12)
+    tap.attach({ extents: [bytes.buffer], dataStart: [0], buffers: [8] })
+    const descriptors = new Int32Array(bytes.buffer, 32, 8)
+    descriptors.set([0, 0, 60, 2, 1, 0, 60, 2])
+    console.log(tap.transmitBurst(descriptors, 2))`)
+  assert.is(aliased.stdout, '-22\n', aliased.stderr)
+})
+
 test.run()

@@ -159,7 +159,8 @@ static bool is_refusal(int error) {
 /*
  * Descriptors [buffer, offset, length, flags]; TX_MORE: the frame goes on. A refused frame is counted and skipped.
  * Returns the number of frames sent. -EINVAL: a descriptor is bad, nothing was sent. Other -errno: the device is
- * gone.
+ * gone. Descriptors that lie in the buffers themselves, or in shared memory, may change meanwhile: then what is left is
+ * not sent.
  */
 int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count) {
   if (!is_valid(tap, descriptors, count)) return -EINVAL;
@@ -172,12 +173,16 @@ int burst_transmit(struct tap *tap, const int32_t *descriptors, uint32_t count) 
   uint32_t flags = 0; /* of the frame's first descriptor */
   size_t bytes = 0;
   for (const int32_t *d = descriptors; d < descriptors + (size_t)count * DESCRIPTOR_WORDS; d += DESCRIPTOR_WORDS) {
-    views[used].iov_base = memory_view(tap, &alive, d[D_BUFFER], d[D_OFFSET], d[D_LENGTH]);
-    views[used].iov_len = (size_t)d[D_LENGTH];
-    if (used == 0) flags = (uint32_t)d[D_FLAGS];
-    bytes += (size_t)d[D_LENGTH];
+    const int32_t length_now = d[D_LENGTH];
+    const uint32_t flags_now = (uint32_t)d[D_FLAGS];
+    uint8_t *view = memory_view(tap, &alive, d[D_BUFFER], d[D_OFFSET], length_now);
+    if (view == NULL || used == TX_FRAME_DESCRIPTORS_MAX) return -EINVAL;
+    views[used].iov_base = view;
+    views[used].iov_len = (size_t)length_now;
+    if (used == 0) flags = flags_now;
+    bytes += (size_t)length_now;
     used++;
-    if (d[D_FLAGS] & TX_MORE) continue;
+    if (flags_now & TX_MORE) continue;
 
     if (tap->has_headers) {
       if (flags & TX_TCP)

@@ -4,7 +4,8 @@
  *   extent   [... dataStart bytes ...][buffer 0][buffer 1]...      2048 bytes each
  *
  * Every descriptor is checked against this geometry before a byte moves. The region may be closed, which detaches
- * its ArrayBuffers and unmaps the memory: each burst asks, for each extent it touches, whether it is still there.
+ * its ArrayBuffers and unmaps the memory, and an ArrayBuffer may shrink: each burst asks, for each extent it touches,
+ * whether all of it is still there.
  */
 #include <errno.h>
 
@@ -39,7 +40,11 @@ int memory_attach(struct tap *tap, napi_value memories, napi_value starts, napi_
     if (data == NULL || start < 0 || (uint64_t)start > bytes) return -EINVAL;
     if (count < 1 || count > EXTENT_BUFFERS_MAX) return -EINVAL;
     if ((bytes - (uint64_t)start) / BUFFER_BYTES < (uint64_t)count) return -EINVAL;
-    found[index] = (struct extent){.buffers = (uint8_t *)data + start, .count = (uint32_t)count};
+    found[index] = (struct extent){
+        .buffers = (uint8_t *)data + start,
+        .count = (uint32_t)count,
+        .end = (size_t)start + (size_t)count * BUFFER_BYTES,
+    };
   }
 
   memory_detach(tap);
@@ -63,9 +68,10 @@ void memory_detach(struct tap *tap) {
 
 static bool is_alive(struct tap *tap, uint32_t index) {
   napi_value memory;
-  bool detached;
+  void *data;
+  size_t bytes; /* 0 if it is detached */
   return napi_get_reference_value(tap->module->env, tap->extent[index].memory, &memory) == napi_ok && memory != NULL &&
-         napi_is_detached_arraybuffer(tap->module->env, memory, &detached) == napi_ok && !detached;
+         napi_get_arraybuffer_info(tap->module->env, memory, &data, &bytes) == napi_ok && bytes >= tap->extent[index].end;
 }
 
 uint8_t *memory_view(struct tap *tap, uint64_t *alive, int32_t buffer, int32_t offset, int32_t length) {

@@ -55,6 +55,7 @@ enum { D_BUFFER, D_OFFSET, D_LENGTH, D_SUM, DESCRIPTOR_WORDS };
 struct extent {
   uint8_t *buffers; /* buffer 0 */
   uint32_t count;
+  size_t end;      /* of the last buffer in the ArrayBuffer, bytes */
   napi_ref memory; /* strong: keeps the ArrayBuffer from being collected */
 };
 
@@ -129,7 +130,7 @@ int memory_attach(struct tap *tap, napi_value memories, napi_value starts, napi_
 void memory_detach(struct tap *tap);
 /*
  * Address of a view, or NULL if any part of it lies outside the attached memory. `alive` collects over one burst
- * the extents that were found not to be detached; it starts as 0.
+ * the extents that were found to be there still; it starts as 0.
  */
 uint8_t *memory_view(struct tap *tap, uint64_t *alive, int32_t buffer, int32_t offset, int32_t length);
 
