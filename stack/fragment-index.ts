@@ -8,6 +8,7 @@
  */
 import { hashAddress } from './address-hash.ts'
 import { FRAGMENT_DATAGRAMS_MAX } from './limits.ts'
+import { isMulticast } from './own-addresses.ts'
 import type { ReceivedPacket } from './packet.ts'
 
 export const NO_ROW = -1
@@ -89,6 +90,7 @@ export class FragmentIndex {
     packet.destination1 = addresses[at + 5]!
     packet.destination2 = addresses[at + 6]!
     packet.destination3 = addresses[at + 7]!
+    packet.isMulticast = isMulticast(packet.destination0) ? 1 : 0
     packet.protocol = this.protocol[row]!
   }
 

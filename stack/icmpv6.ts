@@ -135,9 +135,9 @@ export class Icmpv6 implements ReassemblyErrors {
       this.sendError(packet, ICMPV6_PARAMETER_PROBLEM, code, pointer)
   }
 
-  /** RFC 4443 3.3. */
+  /** RFC 4443 3.3, and 2.4 (e.3): not about what was sent to a group. */
   onReassemblyTimeout(packet: ReceivedPacket): void {
-    this.sendError(packet, ICMPV6_TIME_EXCEEDED, TIME_EXCEEDED6_REASSEMBLY, 0)
+    if (packet.isMulticast === 0) this.sendError(packet, ICMPV6_TIME_EXCEEDED, TIME_EXCEEDED6_REASSEMBLY, 0)
   }
 
   /** @param rest pointer or MTU, the second word of the message */

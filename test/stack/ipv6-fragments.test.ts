@@ -249,6 +249,15 @@ test('after 60 s a datagram is given up; its sender hears of it if the first fra
   allBack(lab)
 })
 
+test('nobody is told that what he sent to a group in fragments never became whole (RFC 4443 2.4)', () => {
+  const { lab } = withPeer()
+  for (const group of [ALL_NODES, HOST_GROUP]) lab.send(fragment(lab, patternBytes(800), UDP, 0, true, 9, group))
+  lab.advanceMs(IPV6_FRAGMENT_TIMEOUT_MS)
+  assert.is(lab.host.counters.ipv6Fragments.timeouts, 2)
+  assert.equal(lab.take(), [])
+  allBack(lab)
+})
+
 test('Neighbor Discovery in fragments is not listened to (RFC 6980)', () => {
   const { lab } = withPeer()
   const solicitation = lab.ndp(NS, HOST, { to: HOST_GROUP, option: PEER_MAC })
