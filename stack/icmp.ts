@@ -29,6 +29,7 @@ import {
   ICMP_UNREACHABLE,
   icmpChecksum,
   icmpCode,
+  icmpIsError,
   icmpMtu,
   icmpRest,
   icmpType,
@@ -116,6 +117,8 @@ export class Icmp implements ReassemblyErrors {
   }
 
   onReassemblyTimeout(packet: ReceivedPacket): void {
+    // RFC 1122 3.2.2: no error about an error.
+    if (packet.protocol === PROTOCOL_ICMP && icmpIsError(packet.view, packet.at)) return
     this.sendError(packet, ICMP_TIME_EXCEEDED, TIME_EXCEEDED_REASSEMBLY)
   }
 

@@ -24,6 +24,7 @@ import { ICMP_HEADER_BYTES, icmpChecksum, icmpCode, icmpRest, icmpType, writeIcm
 import {
   ICMPV6_ECHO,
   ICMPV6_ECHO_REPLY,
+  ICMPV6_INFORMATIONAL,
   ICMPV6_PARAMETER_PROBLEM,
   ICMPV6_TIME_EXCEEDED,
   ICMPV6_TOO_BIG,
@@ -145,6 +146,7 @@ export class Icmpv6 implements ReassemblyErrors {
     const { counters } = this.parts
     // RFC 4443 2.4 (e.6): "::" is nobody.
     if ((packet.source0 | packet.source1 | packet.source2 | packet.source3) === 0) return
+    if (packet.protocol === NEXT_FRAGMENT && beginsError(packet)) return
     const { source0, source1, source2, source3 } = packet
     if (!this.parts.limits.take(source0, source1, source2, source3)) {
       counters.dropRate++
@@ -297,4 +299,11 @@ export class Icmpv6 implements ReassemblyErrors {
       else transports.tcp.onUnreachable(q, refused)
     }
   }
+}
+
+/** Whether a fragment is the first one of an ICMPv6 error: never answered by another (RFC 4443 2.4 (e.1)). */
+function beginsError({ view, at }: ReceivedPacket): boolean {
+  const header = at - FRAGMENT_HEADER_BYTES
+  if (view.getUint8(header) !== PROTOCOL_ICMPV6 || fragmentOffset(view, header) !== 0) return false
+  return icmpType(view, at) < ICMPV6_INFORMATIONAL
 }

@@ -13,9 +13,11 @@ const MTU = 6
 
 export const ICMP_ECHO_REPLY = 0
 export const ICMP_UNREACHABLE = 3
+const ICMP_SOURCE_QUENCH = 4
 export const ICMP_REDIRECT = 5
 export const ICMP_ECHO = 8
 export const ICMP_TIME_EXCEEDED = 11
+const ICMP_PARAMETER_PROBLEM = 12
 
 export const UNREACHABLE_PROTOCOL = 2
 export const UNREACHABLE_PORT = 3
@@ -25,6 +27,20 @@ export const TIME_EXCEEDED_REASSEMBLY = 1
 
 export function icmpType(view: DataView, at: number): number {
   return view.getUint8(at)
+}
+
+/** RFC 1122 3.2.2: an error message, not a query. */
+export function icmpIsError(view: DataView, at: number): boolean {
+  switch (icmpType(view, at)) {
+    case ICMP_UNREACHABLE:
+    case ICMP_SOURCE_QUENCH:
+    case ICMP_REDIRECT:
+    case ICMP_TIME_EXCEEDED:
+    case ICMP_PARAMETER_PROBLEM:
+      return true
+    default:
+      return false
+  }
 }
 
 export function icmpCode(view: DataView, at: number): number {

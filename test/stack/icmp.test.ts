@@ -79,6 +79,8 @@ test('no error about an error, a broadcast, a multicast, a fragment behind the f
     toAll,
     toAllByAddress,
     packet(peer, UDP, bytes.subarray(48), { offset: 48, more: false }),
+    packet(peer, ICMP, icmp(3, 1).subarray(0, 32), { more: true }),
+    packet(peer, ICMP, icmp(12, 0).subarray(0, 32), { more: true, identification: 2 }),
     packet(peer, UDP, bytes, { source: 0 }),
     packet(peer, UDP, bytes, { source: 0x7f000001 }),
     packet(peer, UDP, bytes, { source: 0xe0000001 | 0 }),
@@ -88,8 +90,9 @@ test('no error about an error, a broadcast, a multicast, a fragment behind the f
   )
   assert.is(peer.frames.length, 0)
   peer.advanceMs(40_000)
-  assert.is(peer.frames.length, 0, 'nor about the fragment when its time is up')
+  assert.is(peer.frames.length, 0, 'nor about the fragments when their time is up')
   assert.is(peer.host.counters.icmp.errorsSent, 0)
+  assert.is(peer.host.counters.fragments.timeouts, 3)
 })
 
 test('the reply to an echo request of zeros has a checksum that is right, as that of any other', () => {

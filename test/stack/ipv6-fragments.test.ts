@@ -258,6 +258,23 @@ test('nobody is told that what he sent to a group in fragments never became whol
   allBack(lab)
 })
 
+test('no error about an error, though it comes in fragments that are wrong or never whole (RFC 4443 2.4)', () => {
+  const { lab } = withPeer()
+  const message = (type: number, length: number): Uint8Array => Uint8Array.of(type, 0, ...patternBytes(length - 2))
+  for (const type of [1, 3, 127]) {
+    lab.send(fragment(lab, message(type, 800), ICMPV6, 0, true, type))
+    lab.send(fragment(lab, message(type, 801), ICMPV6, 0, true, type))
+  }
+  lab.advanceMs(IPV6_FRAGMENT_TIMEOUT_MS)
+  assert.is(lab.host.counters.ipv6Fragments.timeouts, 3)
+  assert.equal(lab.take(), [])
+  lab.introduce()
+  lab.take()
+  lab.send(fragment(lab, message(128, 801), ICMPV6, 0, true))
+  assert.match(lab.take()[0]!, /^4\/0 /, 'an echo request is none')
+  allBack(lab)
+})
+
 test('Neighbor Discovery in fragments is not listened to (RFC 6980)', () => {
   const { lab } = withPeer()
   const solicitation = lab.ndp(NS, HOST, { to: HOST_GROUP, option: PEER_MAC })
