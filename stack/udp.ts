@@ -236,10 +236,11 @@ export class Udp implements DatagramErrors {
     const checksum = udpSum(this.ends, port.number, remotePort, length, sum)
     const ports = (port.number << 16) | remotePort
     const sent = fragmentation.send(this.ends, PROTOCOL_UDP, ports, (length << 16) | checksum, chain, length, mtu)
+    // Asked before the chain's own buffers come free.
+    const result = sent ? SEND_OK : pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
     pool.releaseChain(chain)
-    if (!sent) return pool.freeBuffers === 0 ? SEND_NO_BUFFER : SEND_NO_ROUTE
-    counters.sent++
-    return SEND_OK
+    if (sent) counters.sent++
+    return result
   }
 
   /* --- for the host --- */

@@ -99,8 +99,12 @@ test('what cannot be sent is released', () => {
   const line = (length: number): number => chainOf(pool, new Uint8Array(length), 2048)
   assert.is(udp.send(port, SERVER, PORT, chainOf(pool, new Uint8Array(65_508), 2048)), SEND_TOO_LONG)
   assert.is(udp.send(port, parseAddress('192.0.2.1'), PORT, line(1)), SEND_NO_ROUTE)
+  assert.is(udp.send(port, parseAddress('192.0.2.1'), PORT, line(3000)), SEND_NO_ROUTE)
   const last = line(1)
+  const lastLong = line(3000)
   const taken: number[] = []
+  for (let buffer = pool.allocateBuffer(); buffer !== NO_BUFFER; buffer = pool.allocateBuffer()) taken.push(buffer)
+  assert.is(udp.send(port, SERVER, PORT, lastLong), SEND_NO_BUFFER)
   for (let buffer = pool.allocateBuffer(); buffer !== NO_BUFFER; buffer = pool.allocateBuffer()) taken.push(buffer)
   assert.is(udp.send(port, SERVER, PORT, last), SEND_NO_BUFFER)
   for (const buffer of taken) pool.releaseBuffer(buffer)
