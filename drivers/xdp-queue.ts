@@ -40,7 +40,7 @@ const CONTINUED = 1
 /** What the program writes in front of a frame. The kernel keeps more than that free there: XDP_PACKET_HEADROOM. */
 const STAMP_BYTES = 8
 
-/** The fill ring counts as starving below this: a burst could find it empty. */
+/** The fill ring counts as starving below this, or below its target if that is less: a burst could find it empty. */
 const IDLE_BUFFERS_LOW = 32
 
 /** What the kernel says of a socket whose interface was deleted: it is bound to nothing any more. */
@@ -184,7 +184,7 @@ export class XdpQueue {
       this.idle += count
       if (this.fill.needsWakeup) this.wake()
     }
-    if (this.idle < IDLE_BUFFERS_LOW) this.counters.receiveStarved++
+    if (this.idle < Math.min(IDLE_BUFFERS_LOW, this.idleTarget)) this.counters.receiveStarved++
   }
 
   /** All frames of a burst are in the ring: has the kernel send them. */

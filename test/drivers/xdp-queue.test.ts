@@ -22,6 +22,7 @@ import {
 } from '../../drivers/device.ts'
 import { XdpMemory } from '../../drivers/xdp-memory.ts'
 import { XdpQueue } from '../../drivers/xdp-queue.ts'
+import { NO_BUFFER } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { announceSeed, seededRandom } from '../support/random.ts'
 import { createPool } from '../support/virtual-link.ts'
@@ -175,11 +176,11 @@ class Bench {
   readonly memory: XdpMemory
   readonly queue: XdpQueue
 
-  constructor(entries: number, start: number, scatter = true) {
+  constructor(entries: number, start: number, scatter = true, idleTarget = IDLE_TARGET) {
     this.kernel = new KernelModel(entries, start)
     this.memory = new XdpMemory(this.pool, [MAPPING_OFFSET])
     const { pool, memory, counters } = this
-    const options = { name: 'xdp:model', pool, memory, counters, idleTarget: IDLE_TARGET, scatter, busyPolled: false }
+    const options = { name: 'xdp:model', pool, memory, counters, idleTarget, scatter, busyPolled: false }
     this.queue = new XdpQueue({ socket: this.kernel.socket, ...options })
   }
 
@@ -339,6 +340,23 @@ test('the fill ring is kept full while the pool has buffers; when it runs dry th
   kernel.takeFill()
   assert.is(kernel.chunks.length, IDLE_TARGET, 'full again')
   assert.ok(kernel.wakes > wakes, 'and the kernel is told')
+})
+
+test('a queue that is to have few buffers, and has them, does not starve', () => {
+  const bench = new Bench(64, 0, true, 8)
+  const { kernel, counters, pool } = bench
+  const burst = new ReceiveBurst()
+  for (let round = 0; round < 20; round++) {
+    kernel.takeFill()
+    for (let frame = 0; frame < 8; frame++) kernel.receive([60])
+    assert.is(bench.receiveAndRelease(burst), 8)
+  }
+  assert.is(counters.receiveStarved, 0)
+  for (let buffer = pool.allocateBuffer(); buffer !== NO_BUFFER; buffer = pool.allocateBuffer());
+  kernel.takeFill()
+  kernel.receive([60])
+  bench.queue.receive(burst, 0)
+  assert.is(counters.receiveStarved, 1)
 })
 
 /** Frames of one buffer each, sent and released: only the device holds them. */
