@@ -39,8 +39,8 @@ export class XdpMemory {
   private readonly endChunk: Int32Array
   /** The extent of the last chunk that was looked up: the next one is probably in it, too. */
   private extent = 0
-  /** Times that each buffer is held, by buffer index. The rings bound them far below 2^16. */
-  private readonly held: Uint16Array
+  /** Times that each buffer is held, by buffer index: one that many clients ask for stands in the rings of every queue. */
+  private readonly held: Int32Array
 
   constructor(pool: Pool, extentOffsets: readonly number[]) {
     this.pool = pool
@@ -54,7 +54,7 @@ export class XdpMemory {
       this.firstChunk[extent] = start / BUFFER_BYTES
       this.endChunk[extent] = start / BUFFER_BYTES + pool.extentBuffers[extent]!
     }
-    this.held = new Uint16Array(pool.bufferIndexEnd)
+    this.held = new Int32Array(pool.bufferIndexEnd)
   }
 
   /** Writes the address of a byte of a buffer to words[at] and words[at + 1]. */

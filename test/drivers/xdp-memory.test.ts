@@ -62,6 +62,18 @@ test('what is held goes back, as often as it is held', () => {
   assert.is(pool.freeBuffers, free)
 })
 
+test('the rings of many queues hold one buffer as often as they like', () => {
+  const pool = makePool()
+  const free = pool.freeBuffers
+  const memory = new XdpMemory(pool, OFFSETS)
+  const buffer = pool.allocateBuffer()
+  const times = 64 * 2048
+  for (let count = 0; count < times; count++) memory.hold(buffer)
+  for (let count = 1; count < times; count++) pool.retainBuffer(buffer)
+  memory.releaseAll()
+  assert.is(pool.freeBuffers, free)
+})
+
 test('extents whose buffers are no chunks of the mapping are refused', () => {
   assert.throws(() => new XdpMemory(makePool(), [8192, 5 * GIB + 1024, 31 * GIB]), /extent 1/)
 })
