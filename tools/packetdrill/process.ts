@@ -31,7 +31,7 @@ export class ScriptProcess {
   readonly accepted: ScriptSocket[] = []
   private listenerClosed = false
   private waiting: Waiting | undefined
-  /** When a call that blocks has a time-out of its own, µs of the script. */
+  /** When the last call has a time-out of its own, µs of the script. */
   wakeUs = Number.POSITIVE_INFINITY
   /** The datagram socket under test: the last one that was opened. */
   datagrams: DatagramSocket | undefined
@@ -63,6 +63,7 @@ export class ScriptProcess {
    * @param endUs when it has to return, µs of the script; -1: at once
    */
   start(call: Call, endUs: number): void {
+    this.wakeUs = Number.POSITIVE_INFINITY
     const attempt = prepareCall(this, call)
     const result = attempt()
     this.network.flush()
@@ -93,7 +94,6 @@ export class ScriptProcess {
     const result = waiting.attempt()
     if (result === undefined) return
     this.waiting = undefined
-    this.wakeUs = Number.POSITIVE_INFINITY
     this.checkTime(waiting.call, waiting.endUs)
     this.check(waiting.call, result)
   }
