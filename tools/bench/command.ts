@@ -68,7 +68,7 @@ export const bench = (argv: string[]): number | Promise<number> =>
 
 async function runTable1(flags: Flags): Promise<number> {
   if (flags.tap) {
-    const status = enterPrivateNetwork('table1 --tap', ['taskset', 'ip'])
+    const status = await enterPrivateNetwork('table1 --tap', ['taskset', 'ip'])
     if (status !== undefined) return status
   }
   const environment = describeEnvironment(flags.tap ? 'a link in memory; tap' : 'a link in memory', 'process')
@@ -89,9 +89,9 @@ async function runTable1(flags: Flags): Promise<number> {
  * @returns the exit status of the whole command, if it ran in there instead
  * @throws PackratError BENCH if it cannot
  */
-function enterPrivateNetwork(what: string, programs?: string[]): number | undefined {
+async function enterPrivateNetwork(what: string, programs?: string[]): Promise<number | undefined> {
   if (!inPrivateNetwork()) {
-    const status = runInPrivateNetwork()
+    const status = await runInPrivateNetwork()
     if (status !== undefined) return status
   }
   const lack = tapBenchLacks(programs)
@@ -102,7 +102,7 @@ function enterPrivateNetwork(what: string, programs?: string[]): number | undefi
 async function runFigure2(flags: Flags): Promise<number> {
   const connections = readConnections(flags.connections ?? FIGURE2_CONNECTIONS)
   const wanted = readWords('--stores', flags.stores, STORES)
-  const status = enterPrivateNetwork('figure2')
+  const status = await enterPrivateNetwork('figure2')
   if (status !== undefined) return status
   const stores = await availableStores(wanted, console.error)
   const environment = describeEnvironment('tap', 'process')
@@ -132,7 +132,7 @@ async function runSweep(flags: Flags): Promise<number> {
   const connections = flags.connections === undefined ? connectionCounts(quick) : readConnections(flags.connections)
   const names = readWords('--curves', flags.curves, CURVES)
   if (tap) {
-    const status = enterPrivateNetwork('sweep --tap')
+    const status = await enterPrivateNetwork('sweep --tap')
     if (status !== undefined) return status
   }
   const environment = describeEnvironment(tap ? 'a link in memory; tap' : 'a link in memory', 'process')

@@ -36,7 +36,7 @@ export const scenario = (argv: string[]): number | Promise<number> =>
   runCommand(COMMAND, argv, async (flags, files) => {
     const scenarios = files.map((file) => withIp(withPeer(readScenario(file), flags.peer), flags.ip))
     if (scenarios.some(({ peerKind }) => peerKind === 'linux') && !inPrivateNetwork()) {
-      const status = runInPrivateNetwork()
+      const status = await runInPrivateNetwork()
       if (status !== undefined) return status
     }
     const results = []
