@@ -46,20 +46,34 @@ for step in "${wanted[@]}" "${without[@]}"; do is_step "$step" || usage; done
 export -f packrat
 export RESULTS
 document=$(mktemp)
+step_process=
+# A step ends with this script, and no other begins.
+stop() {
+  if [ -n "$step_process" ]; then
+    kill -TERM "$step_process" 2>/dev/null
+    wait "$step_process"
+  fi
+  exit 1
+}
 trap 'rm -f "$document"' EXIT
+trap stop INT TERM HUP
 failed=()
 for step in "${wanted[@]}"; do
   [[ " ${without[*]-} " != *" $step "* ]] || continue
   started=$SECONDS
   echo "measure: $step" >&2
   export -f "run_$step"
-  if timeout --foreground $STEP_TIMEOUT_S bash -c "run_$step" >"$document" && [ -s "$document" ]; then
+  # A process group of its own: all of it ends at the limit, or what is late would slow down what is measured next.
+  timeout "$STEP_TIMEOUT_S" bash -c "run_$step" >"$document" &
+  step_process=$!
+  if wait "$step_process" && [ -s "$document" ]; then
     cp "$document" "$RESULTS/$step.json"
     echo "measure: $step took $((SECONDS - started)) s" >&2
   else
     echo "measure: $step failed; docs/results/$step.json stays as it was" >&2
     failed+=("$step")
   fi
+  step_process=
 done
 node dist/tools/bench/results.js || failed+=(results)
 [ ${#failed[@]} = 0 ] || { echo "measure: failed: ${failed[*]}" >&2; exit 1; }

@@ -19,4 +19,14 @@ if [ ! -e "$here/dist/tools/packrat.js" ]; then
   echo 'peers: Packrat is not built; run: npm run build' >&2
   exit 3
 fi
-exec timeout "$RUN_TIMEOUT_S" unshare "${namespaces[@]}" node "$here/scripts/peers.mjs" "$@"
+# timeout has a process group of its own: what ends this script, Ctrl-C among it, would not reach it.
+timeout "$RUN_TIMEOUT_S" unshare "${namespaces[@]}" node "$here/scripts/peers.mjs" "$@" &
+run=$!
+trap 'kill -TERM "$run" 2>/dev/null || true' INT TERM HUP
+status=0
+# A signal ends the first wait only.
+while kill -0 "$run" 2>/dev/null; do
+  status=0
+  wait "$run" || status=$?
+done
+exit "$status"
