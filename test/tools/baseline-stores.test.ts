@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { BaselineName, Engine } from '../../tools/stores/engine.ts'
+import { isLevelDbInstalled } from '../../tools/stores/leveldb.ts'
 import { openBaseline } from '../../tools/stores/open-baseline.ts'
 import { get, put, putChunked, remove, request } from '../support/http-requests.ts'
 import { KvBench } from '../support/kv-bench.ts'
@@ -175,6 +176,40 @@ for (const name of ['discard', 'copy'] as const) {
     await engine.close()
   })
 }
+
+test('leveldb: a DELETE knows what is on its way to the disk, and one of nothing deletes nothing later', async () => {
+  if (!(await isLevelDbInstalled())) return console.log('SKIP: classic-level is not installed')
+  const engine = await open('leveldb')
+  const bench = new KvBench({ engine })
+  const [client, other] = [bench.connect(), bench.connect()]
+  /** Sends, and goes on until so many of LevelDB's batches are on the disk. */
+  const exchange = async (burst: string, methods: readonly string[]): Promise<number[]> => {
+    client.send(burst)
+    bench.runFor(2000)
+    while (bench.baseline!.owesRoom) {
+      await new Promise((resolve) => setImmediate(resolve))
+      bench.resume()
+    }
+    return client.responses(methods).map(({ status }) => status)
+  }
+  assert.equal(
+    await exchange(put('k', '1') + remove('k') + remove('k'), ['PUT', 'DELETE', 'DELETE']),
+    [204, 204, 404],
+    'in one burst',
+  )
+  client.send(put('k', '2'))
+  bench.runFor(2000)
+  other.send(remove('k'))
+  bench.runFor(2000)
+  assert.equal(await exchange(get('k'), ['PUT', 'GET']), [204, 404], 'behind the batch that is being written')
+  assert.is(other.responses(['DELETE'])[0]!.status, 204)
+  assert.equal(await exchange(remove('j'), ['DELETE']), [404])
+  assert.equal(await exchange(put('j', '3'), ['PUT']), [204])
+  assert.equal(await exchange(put('i', '4') + get('j'), ['PUT', 'GET']), [204, 200])
+  for (const each of [client, other]) each.close()
+  assert.is(bench.leaks(), '')
+  await engine.close()
+})
 
 test('no baseline has listings, snapshots, batches or conditional writes; all have / and /stats', async () => {
   const engine = await open('conventional')

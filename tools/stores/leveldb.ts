@@ -54,6 +54,8 @@ export class LevelDbEngine implements Engine {
   readonly found = new Found()
   private readonly database: Database
   private staged: Operation[] = []
+  /** The batch on its way to the disk. */
+  private committing: readonly Operation[] = []
   private stagedBytes = 0
   private version: bigint
 
@@ -103,8 +105,12 @@ export class LevelDbEngine implements Engine {
 
   remove(key: Uint8Array, start: number, length: number): boolean {
     const name = key.slice(start, start + length)
-    this.staged.push({ type: 'del', key: name })
-    return this.database.getSync(name) !== undefined
+    // What LevelDB does not have yet comes before what it has.
+    const isSame = (operation: Operation): boolean => Buffer.compare(operation.key, name) === 0
+    const last = this.staged.findLast(isSame) ?? this.committing.findLast(isSame)
+    const exists = last === undefined ? this.database.getSync(name) !== undefined : last.type === 'put'
+    if (exists) this.staged.push({ type: 'del', key: name })
+    return exists
   }
 
   find(key: Uint8Array, start: number, length: number): boolean {
@@ -126,9 +132,14 @@ export class LevelDbEngine implements Engine {
     const operations = this.staged
     this.staged = []
     this.stagedBytes = 0
+    this.committing = operations
+    const finish = (error: number): void => {
+      this.committing = []
+      done(error)
+    }
     this.database.batch(operations, { sync: true }).then(
-      () => done(0),
-      () => done(-EIO),
+      () => finish(0),
+      () => finish(-EIO),
     )
   }
 
