@@ -20,6 +20,12 @@ PEER_PACKAGES='lmdb@3 classic-level@3'
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 3; }
 
+# What must not be left behind, however this ends. A signal waits for the program that runs: it may still need them.
+temporary=()
+remove_temporary() { [ ${#temporary[@]} = 0 ] || rm -f "${temporary[@]}"; }
+trap remove_temporary EXIT
+trap 'exit 1' INT TERM HUP
+
 for_tests=no
 for_peers=no
 for argument in "$@"; do
@@ -61,23 +67,26 @@ install_packages() {
   fi
   say "installing $*"
   # Debian starts a service as it installs it, unless this file says no: no nginx may appear on this machine's port 80.
-  local policy=/usr/sbin/policy-rc.d own_policy=no log
+  local policy=/usr/sbin/policy-rc.d log
   if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && own_policy=yes
+    temporary+=("$policy")
+    printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"
   fi
   log=$(mktemp)
+  temporary+=("$log")
   local status=0
+  # In the foreground Ctrl-C reaches apt-get, too.
   {
     export DEBIAN_FRONTEND=noninteractive
-    timeout "$APT_TIMEOUT_S" apt-get update -q -o Acquire::Retries=1 &&
-      timeout "$APT_TIMEOUT_S" apt-get install -y -q --no-install-recommends "$@"
+    timeout --foreground "$APT_TIMEOUT_S" apt-get update -q -o Acquire::Retries=1 &&
+      timeout --foreground "$APT_TIMEOUT_S" apt-get install -y -q --no-install-recommends "$@"
   } >"$log" 2>&1 </dev/null || status=$?
-  [ "$own_policy" = no ] || rm -f "$policy"
   if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2
     say "apt-get could not install: $*"
   fi
-  rm -f "$log"
+  remove_temporary
+  temporary=()
   return "$status"
 }
 
@@ -105,12 +114,12 @@ install_dependencies() {
 
 check_node
 
-if changed_since "$STAMP" || [ ! -e dist/tools/packrat.js ]; then
+if changed_since "$STAMP" || [ ! -e dist/tools/packrat.js ] || [ ! -e node_modules/.package-lock.json ]; then
   compiler=$(missing_packages cc=gcc g++=g++ make=make python3=python3)
   # shellcheck disable=SC2086 # a list of words
   [ -z "$compiler" ] || install_packages $compiler || die "the native parts cannot be built without: $compiler"
   started=$(mktemp)
-  trap 'rm -f "$started"' EXIT
+  temporary+=("$started")
   install_dependencies
   say 'building'
   npm run --silent build >&2 </dev/null || die 'the build failed; its messages are above'
