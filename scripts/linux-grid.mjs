@@ -101,6 +101,14 @@ function impairmentOf({ rttMs, loss, reorder }, seed) {
   return items.join(',')
 }
 
+/** timeout(1) of each run, which passes a signal on. It has a process group of its own: Ctrl-C does not reach it. */
+const running = new Set()
+for (const signal of ['SIGINT', 'SIGTERM'])
+  process.on(signal, () => {
+    for (const child of running) child.kill('SIGTERM')
+    process.exit(1)
+  })
+
 /** One run in a network namespace of its own; resolves with what it printed. */
 function measure(cell, stack, seed, unshare) {
   const argument = {
@@ -113,12 +121,14 @@ function measure(cell, stack, seed, unshare) {
   return new Promise((resolve, reject) => {
     const limit = String(argument.seconds + RUN_SECONDS_EXTRA)
     const child = spawn('timeout', [limit, 'unshare', ...unshare, process.execPath, RUN, JSON.stringify(argument)])
+    running.add(child)
     let output = ''
     let errors = ''
     child.stdout.on('data', (chunk) => (output += chunk))
     child.stderr.on('data', (chunk) => (errors += chunk))
     child.on('error', reject)
     child.on('close', (status) => {
+      running.delete(child)
       if (status === 0) resolve({ seed, ...JSON.parse(output) })
       else reject(new Error(`${stack}, ${argument.impairment}, ${argument.direction}: status ${status}: ${errors}`))
     })

@@ -22,7 +22,12 @@ if [ "${PACKRAT_XDP_FRAMES:-}" != inside ]; then
   work=$(mktemp -d /dev/shm/packrat-xdp-frames-XXXXXX)
   trap 'rm -rf "$work"' EXIT
   gcc -O2 -o "$work/loop" "$here/loop.c"
-  PACKRAT_XDP_FRAMES=inside WORK=$work unshare -n bash "$here/run.sh" --rounds "$rounds" --seconds "$seconds" >"$work/table"
+  # In a process namespace, which ends as a whole: the programs below have process groups of their own.
+  PACKRAT_XDP_FRAMES=inside WORK=$work unshare --net --pid --fork --kill-child --mount-proc \
+    bash "$here/run.sh" --rounds "$rounds" --seconds "$seconds" >"$work/table" &
+  run=$!
+  trap 'kill -KILL "$run" 2>/dev/null || true' INT TERM HUP
+  wait "$run"
   [ "$json" = yes ] || { cat "$work/table"; exit; }
   node "$here/document.mjs" "$rounds" "$seconds" <"$work/table"
   exit
@@ -39,8 +44,10 @@ flooded() {
   taskset -c 1 timeout $((longer + 5)) "$WORK/loop" tx pr-a "$longer" "$server_mac" > /dev/null &
   sender=$!
   sleep 0.5
-  taskset -c 0 timeout $((longer + 10)) "$@"
+  local status=0
+  taskset -c 0 timeout $((longer + 10)) "$@" || status=$?
   wait $sender || true
+  return $status
 }
 device() { rm -f "$WORK"/region*; node "$here/device.mjs" "$1" pr-b "$seconds" "$WORK/region" "${2:-}"; }
 export -f device
