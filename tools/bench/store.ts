@@ -10,13 +10,14 @@
  *
  *   records   1/1000 … all      window   new keys | overwritten | read      µs of processor time each
  */
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, unlinkSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { SeededRandom } from '../../stack/random.ts'
+import { PackratError } from '../../storage/errors.ts'
 import { BUFFER_BYTES, LINE_BYTES, NO_META } from '../../storage/layout.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
-import { count, EXIT_OK, runCommand, text, toggle } from '../arguments.ts'
+import { count, EXIT_CANNOT, EXIT_OK, type FlagValues, runCommand, text, toggle } from '../arguments.ts'
 import { ENTRIES_PER_BUFFER, EntryMaker } from './entries.ts'
 import { describeEnvironment, type Environment } from './environment.ts'
 
@@ -34,6 +35,9 @@ const command = {
     json: toggle('one JSON document'),
   },
 }
+
+/** Environment variable: this process measures, and another one waits for it. */
+const INSIDE = 'PACKRAT_BENCH_STORE_INSIDE'
 
 const KEY_BYTES = 16
 const VALUE_BYTES = 64
@@ -189,15 +193,16 @@ function measure(workload: Workload, records: number, seed: number): Window {
   }
 }
 
+function warmUpFile(file: string): string {
+  return `${file}.warm-up`
+}
+
 function warmUp(file: string, batch: number, seed: number): void {
   Region.create(file, { bytes: regionBytes(WARM_UP_RECORDS), linesPerBuffer: ENTRIES_PER_BUFFER })
-  try {
-    const workload = new Workload(new Region(file, {}), batch, false, seed)
-    measure(workload, WARM_UP_RECORDS, seed)
-    workload.close()
-  } finally {
-    unlinkSync(file)
-  }
+  const workload = new Workload(new Region(file, {}), batch, false, seed)
+  measure(workload, WARM_UP_RECORDS, seed)
+  workload.close()
+  rmSync(file)
 }
 
 function reopen(file: string): Reopened {
@@ -221,27 +226,53 @@ function run(argv: string[]): number | Promise<number> {
       console.log(JSON.stringify(reopen(flags.file)))
       return EXIT_OK
     }
-    if (existsSync(flags.file)) throw new Error(`${flags.file} exists; remove it or name another one`)
-    if (flags.records > RECORDS_MAX) throw new Error(`${flags.records} records are more than there are keys`)
-    const windows: Window[] = []
-    warmUp(`${flags.file}.warm-up`, flags.batch, flags.seed)
-    try {
-      Region.create(flags.file, { bytes: regionBytes(flags.records), linesPerBuffer: ENTRIES_PER_BUFFER })
-      const workload = new Workload(new Region(flags.file, {}), flags.batch, flags.sequential, flags.seed)
-      for (let share = 1000; share >= 1; share /= 10)
-        windows.push(measure(workload, Math.floor(flags.records / share), flags.seed))
-      workload.close()
-      const child = spawnSync(process.execPath, [process.argv[1]!, '--reopen', '--file', flags.file], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
-      const reopened: Reopened = JSON.parse(child.stdout)
-      report(windows, reopened, flags.json)
-    } finally {
-      if (existsSync(flags.file)) unlinkSync(flags.file)
+    if (process.env[INSIDE] !== undefined) {
+      measureAll(flags)
+      return EXIT_OK
     }
-    return EXIT_OK
+    if (flags.records > RECORDS_MAX)
+      throw new PackratError('BENCH', `${flags.records} records are more than there are keys`)
+    const files = [flags.file, warmUpFile(flags.file)]
+    for (const file of files)
+      if (existsSync(file)) throw new PackratError('BENCH', `${file} exists; remove it or name another one`)
+    return runInside(files)
   })
+}
+
+/**
+ * Runs this command line in a process of its own, which never looks up from its work: this one hears signals meanwhile, and
+ * removes what that one made, however it ends. @returns its exit status
+ */
+async function runInside(made: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '' },
+  })
+  const stop = (): unknown => child.kill('SIGKILL')
+  process.on('SIGINT', stop)
+  process.on('SIGTERM', stop)
+  const status = await new Promise<number | null>((resolve) => child.once('exit', resolve))
+  // A region has another name until it is complete (storage/pmem.ts).
+  for (const file of made) for (const name of [file, `${file}.creating`]) rmSync(name, { force: true })
+  return status ?? EXIT_CANNOT
+}
+
+function measureAll({ file, records, batch, sequential, seed, json }: FlagValues<typeof command.flags>): void {
+  warmUp(warmUpFile(file), batch, seed)
+  Region.create(file, { bytes: regionBytes(records), linesPerBuffer: ENTRIES_PER_BUFFER })
+  const workload = new Workload(new Region(file, {}), batch, sequential, seed)
+  const windows: Window[] = []
+  for (let share = 1000; share >= 1; share /= 10) {
+    const some = Math.floor(records / share)
+    if (some > 0) windows.push(measure(workload, some, seed))
+  }
+  workload.close()
+  const child = spawnSync(process.execPath, [process.argv[1]!, '--reopen', '--file', file], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  if (child.status !== 0) throw new PackratError('BENCH', `${file} cannot be opened again`)
+  report(windows, JSON.parse(child.stdout) as Reopened, json)
 }
 
 /** The document of --json. */
@@ -275,4 +306,10 @@ function report(windows: readonly Window[], reopened: Reopened, json: boolean): 
   console.log(`memory beside the region ${megabytes(rssBytes)}, grown by ${megabytes(grownBytes)}`)
 }
 
-process.exitCode = await run(process.argv.slice(2))
+try {
+  process.exitCode = await run(process.argv.slice(2))
+} catch (error) {
+  if (!(error instanceof PackratError)) throw error
+  console.error(`bench:store: ${error.message}`)
+  process.exitCode = EXIT_CANNOT
+}
