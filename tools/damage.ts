@@ -1,4 +1,7 @@
-/** What the daemon says of damage in its region: on standard error, at its start and whenever some is found. Called by: serve. */
+/**
+ * What is said of damage in a region, on standard error: by the daemon at its start and whenever some is found, by the
+ * programs that read a region offline, for what they cannot show. Called by: serve, list, export.
+ */
 import type { CorruptEntry } from '../storage/recovery.ts'
 import type { Store } from '../storage/store.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
@@ -10,9 +13,11 @@ export function reportRecovery(store: Store): void {
   for (const entry of report.corrupt) reportCorrupt(entry)
 }
 
-export function reportCorrupt({ key, meta, buffer, reason }: CorruptEntry): void {
+export function reportCorrupt(entry: CorruptEntry): void {
+  console.error(`packrat serve: CORRUPT: ${corruptText(entry)}; it is kept, and not served`)
+}
+
+export function corruptText({ key, meta, buffer, reason }: CorruptEntry): string {
   const name = key === undefined ? 'an entry with an unreadable key' : `key ${keyText(key) ?? percentEncode(key)}`
-  console.error(
-    `packrat serve: CORRUPT: ${name}: ${reason} (meta ${meta}, buffer ${buffer}); it is kept, and not served`,
-  )
+  return `${name}: ${reason} (meta ${meta}, buffer ${buffer})`
 }

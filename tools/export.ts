@@ -9,6 +9,7 @@ import { CorruptionError, PackratError } from '../storage/errors.ts'
 import { NO_META } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import { EXIT_OK, EXIT_PROBLEM, type Flag, runCommand, text, UsageError } from './arguments.ts'
+import { corruptText } from './damage.ts'
 import { keyText, percentEncode } from './kv/key-codec.ts'
 import { type OpenedStore, openForReading } from './open-store.ts'
 import { isSameFile } from './same-file.ts'
@@ -61,6 +62,12 @@ function select({ store }: OpenedStore, chosen: Selection): { frames: StoredFram
     corrupt++
     const fault = new CorruptionError(key, faulty, store.pool.buffer(faulty), 'it fails its check')
     console.error(`packrat export: key ${keyText(key) ?? percentEncode(key)} is left out: ${fault.message}`)
+  }
+  // Without its key an entry is in no list; a capture that is a backup must not lack it in silence.
+  for (const entry of store.report.corrupt) {
+    if (entry.key !== undefined) continue
+    corrupt++
+    console.error(`packrat export: CORRUPT, and left out: ${corruptText(entry)}`)
   }
   return { frames, records, corrupt }
 }

@@ -5,6 +5,7 @@ import { CorruptionError, PackratError } from '../storage/errors.ts'
 import type { EntryInfo } from '../storage/iteration.ts'
 import { NO_META } from '../storage/layout.ts'
 import { count, EXIT_OK, EXIT_PROBLEM, runCommand, text, toggle } from './arguments.ts'
+import { corruptText } from './damage.ts'
 import { percentDecode } from './kv/key-codec.ts'
 import { listingLine } from './kv/listing.ts'
 import { openForReading } from './open-store.ts'
@@ -69,7 +70,9 @@ export const list = (argv: string[]): number | Promise<number> =>
         reverse: flags.reverse,
       }
       await print(listing(store.entries(range), flags.json))
-      return EXIT_OK
+      // Without its key an entry is in no list: that it is missing has to be said.
+      for (const entry of store.report.corrupt) console.error(`packrat list: CORRUPT: ${corruptText(entry)}`)
+      return store.report.corrupt.length > 0 ? EXIT_PROBLEM : EXIT_OK
     } finally {
       region.close()
     }

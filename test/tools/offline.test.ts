@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
-import { EXTENTS_START, LINE_BYTES } from '../../storage/layout.ts'
+import { EXTENTS_START, LINE_BYTES, W_BUFFER } from '../../storage/layout.ts'
 import { Region } from '../../storage/region.ts'
 import { Store } from '../../storage/store.ts'
 import { seededRandom } from '../support/random.ts'
@@ -156,6 +156,20 @@ test('a damaged value is named and never printed; the others are', async () => {
   oneLine(result)
   assert.match(result.stderr, /corrupt/)
   assert.is(packrat('get', path, 'a').stdout.toString(), 'one')
+})
+
+test('an entry whose key is lost is missed loudly by list and export, exit status 1', async () => {
+  const { path, heads } = await createRegion('lost-key.pm')
+  const bufferIndex = EXTENTS_START + heads[2]! * LINE_BYTES + W_BUFFER * 4
+  damage(path, bufferIndex + 3)
+  const listed = packrat('list', path)
+  assert.is(listed.status, 1)
+  assert.is(listed.stdout.toString().split('\n').length - 1, ENTRIES.length - 1)
+  assert.match(listed.stderr, /^packrat list: CORRUPT: an entry with an unreadable key: [^\n]+\n$/)
+  const exported = packrat('export', path, '--out', join(folder, 'lost-key.pcapng'))
+  assert.is(exported.status, 1)
+  assert.match(exported.stdout.toString(), /^4 records, /)
+  assert.match(exported.stderr, /^packrat export: CORRUPT, and left out: an entry with an unreadable key: [^\n]+\n$/)
 })
 
 test('a damaged line is reported by inspect with its key, exit status 1', async () => {
