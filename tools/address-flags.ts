@@ -2,9 +2,9 @@
  * Flags that are IPv4 addresses or names of TAP interfaces, looked at when they are read: what no station can have is wrong usage. Called by: serve,
  * iperf3, wire.
  */
-import { parseCidr, parseIpv4 } from '../stack/address.ts'
+import { formatIpv4, parseCidr, parseIpv4, prefixMask } from '../stack/address.ts'
 import { PackratError } from '../storage/errors.ts'
-import { type Flag, text } from './arguments.ts'
+import { type Flag, text, UsageError } from './arguments.ts'
 
 const EXPECTED_CIDR = "an address that a station can have, with its network's prefix, such as 10.77.0.2/24"
 const EXPECTED_ADDRESS = 'an IPv4 address, such as 10.77.0.1'
@@ -20,13 +20,29 @@ export function cidr(help: string, options?: { readonly default: string }): Flag
   return { ...flag, read: (value) => (isStation(value) ? value : undefined), expects: EXPECTED_CIDR }
 }
 
-/** The same, or `none`. */
-export function cidrOrNone(help: string, options: { readonly default: string }): Flag<string> {
+/** The same, or `none`: --host-address. */
+export function hostCidr(): Flag<string | undefined> {
   return {
-    ...text('CIDR|none', help, options),
+    ...text('CIDR|none', 'address of the kernel on a TAP; default the first of the network of --address'),
     read: (value) => (value === 'none' || isStation(value) ? value : undefined),
     expects: `none, or ${EXPECTED_CIDR}`,
   }
+}
+
+export interface Ends {
+  readonly address: string
+  readonly 'host-address': string | undefined
+}
+
+/** Address of the kernel's side of a TAP; undefined if it keeps what it has. @throws UsageError if it is Packrat's own */
+export function hostAddress({ address, 'host-address': given }: Ends): string | undefined {
+  if (given === 'none') return undefined
+  const own = parseCidr(address)
+  const first = `${formatIpv4((own.address & prefixMask(own.prefixLength)) | 1)}/${own.prefixLength}`
+  const chosen = given ?? first
+  if (parseCidr(chosen).address === own.address)
+    throw new UsageError(`--host-address ${chosen} is the address of --address: give both ends one of their own`)
+  return chosen
 }
 
 export function ipv4(placeholder: string, help: string): Flag<string | undefined> {

@@ -11,6 +11,7 @@ import { parseCidr, parseIpv6Cidr } from '../stack/address.ts'
 import { GROUP_LINK, SOLICITED_NODE_WORD_2, solicitedNodeWord3 } from '../stack/own-addresses.ts'
 import type { Region } from '../storage/region.ts'
 import type { Store } from '../storage/store.ts'
+import { hostAddress } from './address-flags.ts'
 import { type Flag, UsageError } from './arguments.ts'
 import { hostAddress6 } from './ipv6-flags.ts'
 
@@ -33,7 +34,7 @@ export function steering(help: string): Flag<SteeringWish> {
 export interface LinkFlags {
   readonly device: string
   readonly address: string
-  readonly 'host-address': string
+  readonly 'host-address': string | undefined
   readonly address6: string | undefined
   readonly 'host-address6': string | undefined
   readonly gateway6: string | undefined
@@ -93,15 +94,6 @@ function chooseTap(flags: LinkFlags, name: string): OpenLink {
       ...(offload !== 'none' && { offloads: () => device.readOffloads() }),
     }
   }
-}
-
-/** Address of the kernel's side of a TAP; undefined if it keeps what it has. */
-function hostAddress(flags: LinkFlags): string | undefined {
-  const given = flags['host-address']
-  if (given === 'none') return undefined
-  if (parseCidr(given).address === parseCidr(flags.address).address)
-    throw new UsageError(`--host-address ${given} is the address of --address: give both ends one of their own`)
-  return given
 }
 
 /** An impaired link acts on segments one by one, as a wire would see them. */

@@ -3,7 +3,7 @@
  * serve.ts.
  */
 import { LINE_LATENCY_NS_MAX } from '../storage/region.ts'
-import { cidr, cidrOrNone, ipv4 } from './address-flags.ts'
+import { cidr, hostCidr, ipv4 } from './address-flags.ts'
 import { adminAddress } from './admin.ts'
 import { choice, count, type FlagValues, size, text, UsageError } from './arguments.ts'
 import { impairment } from './impairment.ts'
@@ -28,9 +28,7 @@ export const command = {
   flags: {
     device: text('tap:NAME|xdp:IFACE[:QUEUE]', 'the link; docs/af-xdp.md', { default: 'tap:packrat0' }),
     address: cidr("Packrat's own address", { default: '10.77.0.2/24' }),
-    'host-address': cidrOrNone('address of the kernel on the other side of the TAP', {
-      default: '10.77.0.1/24',
-    }),
+    'host-address': hostCidr(),
     gateway: ipv4('IP', 'next hop for what is not on the link'),
     address6: text('CIDR', "Packrat's own IPv6 address, such as fd77::2/64; without it there is no IPv6"),
     'host-address6': text('CIDR|none', 'IPv6 address of the kernel; default the first of the network of --address6'),

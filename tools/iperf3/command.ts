@@ -10,7 +10,7 @@ import { SystemClock, SystemWallClock } from '../../stack/clock.ts'
 import { Host } from '../../stack/host.ts'
 import { SeededRandom } from '../../stack/random.ts'
 import { PackratError } from '../../storage/errors.ts'
-import { cidr, cidrOrNone, ipv4, TAP_DEVICE } from '../address-flags.ts'
+import { cidr, hostAddress, hostCidr, ipv4, TAP_DEVICE } from '../address-flags.ts'
 import {
   choice,
   count,
@@ -98,9 +98,7 @@ const command = {
     json: lettered('J', toggle('print one JSON document')),
     device: text('tap:NAME', 'the link', { default: 'tap:packrat1' }),
     address: cidr("this stack's own address", { default: '10.78.0.2/24' }),
-    'host-address': cidrOrNone('address of the kernel on the other side of the TAP', {
-      default: '10.78.0.1/24',
-    }),
+    'host-address': hostCidr(),
     gateway: ipv4('IP', 'next hop for what is not on the link; default the kernel, which has to forward then'),
     mtu: count('BYTES', 'largest IP packet', { default: 1500, minimum: 576, maximum: 65_521 }),
     congestion: choice(['cubic', 'reno'], 'how the congestion window grows', { default: 'cubic' }),
@@ -167,7 +165,7 @@ async function measure(
   const [, name] = TAP_DEVICE.exec(flags.device) ?? []
   if (name === undefined)
     throw new UsageError(`--device '${flags.device}' is not known; write tap:NAME, a name of 1 to 15 characters`)
-  const kernel = flags['host-address'] === 'none' ? undefined : flags['host-address']
+  const kernel = hostAddress(flags)
   const gateway = flags.gateway ?? kernel?.split('/')[0]
   const pool = createPool(POOL_BUFFERS)
   const device = new TapDevice(pool, { name, mtu: flags.mtu, ...(kernel !== undefined && { hostAddress: kernel }) })
