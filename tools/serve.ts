@@ -8,8 +8,8 @@ import { CaptureFile } from '../drivers/capture-file.ts'
 import { SystemClock, SystemWallClock } from '../stack/clock.ts'
 import { Host } from '../stack/host.ts'
 import { SeededRandom } from '../stack/random.ts'
-import { PackratError, RegionError } from '../storage/errors.ts'
-import { Region } from '../storage/region.ts'
+import { PackratError } from '../storage/errors.ts'
+import type { Region } from '../storage/region.ts'
 import { Store } from '../storage/store.ts'
 import { openAdmin } from './admin.ts'
 import { EXIT_CANNOT, EXIT_OK, runCommand } from './arguments.ts'
@@ -24,6 +24,7 @@ import { Packing } from './packing.ts'
 import { Prefaulting } from './prefaulting.ts'
 import { parseScrub, Scrubbing } from './scrubbing.ts'
 import { checkFlags, command, SEED_MAX, type ServeFlags } from './serve-flags.ts'
+import { ServedRegion } from './serve-region.ts'
 import { readStats, type StatsSources } from './stats.ts'
 import { BaselineStore } from './stores/baseline-store.ts'
 import { openBaseline } from './stores/open-baseline.ts'
@@ -34,18 +35,6 @@ const WINDOW_RESERVE_BUFFERS = 64
 
 export const serve = (argv: string[]): number | Promise<number> =>
   runCommand(command, argv, (flags) => new Daemon(flags).run())
-
-/** The region, created first if there is none. */
-function openRegion(flags: ServeFlags): Region {
-  const options = { durability: flags.durability, lineLatencyNs: flags['pm-latency-ns'] }
-  try {
-    return new Region(flags.pm, options)
-  } catch (error) {
-    if (!(error instanceof RegionError) || error.code !== 'ENOENT') throw error
-  }
-  Region.create(flags.pm, { bytes: flags['pm-size'], linesPerBuffer: Number(flags['pm-lines']) })
-  return new Region(flags.pm, options)
-}
 
 class Daemon {
   private readonly flags: ServeFlags
@@ -94,9 +83,14 @@ class Daemon {
     const scrubPassMs = parseScrub(flags.scrub)
     const openLink = checkFlags(flags)
 
-    const region = openRegion(flags)
+    const served = new ServedRegion(
+      flags.pm,
+      { durability: flags.durability, lineLatencyNs: flags['pm-latency-ns'] },
+      { bytes: flags['pm-size'], linesPerBuffer: Number(flags['pm-lines']) },
+    )
+    const { region } = served
     let cleanVersion: number | undefined
-    this.closers.push(() => region.close(cleanVersion))
+    this.closers.push(() => served.close(cleanVersion))
     const store = new Store(region, { integrity: flags.integrity, random: () => random.next() })
     reportRecovery(store)
     region.markOpen()
@@ -221,6 +215,7 @@ class Daemon {
       host.close(clock.nowUs())
       await drained(store) // what the connections held
     })
+    served.keep()
     loop.start()
     const address6 = await detection.outcome
     this.announce(region, store, baseline, seed, address6, link.mode)

@@ -94,6 +94,23 @@ test('a region that another daemon uses', async () => {
   }
 })
 
+test('a start that fails leaves no region of its own behind', async () => {
+  const region = join(directory, 'never.pm')
+  for (const [status, ...flags] of [
+    [2, '--device', 'nothing'],
+    [2, '--mac', '02'],
+    [3, '--admin', 'nowhere'],
+    [3, '--device', 'xdp:nothing'],
+    [3, '--durability', 'dax'],
+  ] as const) {
+    assert.is((await serve(region, '--pm-size', '16M', ...flags)).status, status, flags.join(' '))
+    assert.not.ok(existsSync(region), flags.join(' '))
+  }
+  const old = await makeRegion('old.pm')
+  assert.is((await serve(old, '--mac', '02')).status, 2)
+  assert.ok(existsSync(old), 'a region that was there stays')
+})
+
 test('a truncated region', async () => {
   const region = await makeRegion('truncated.pm')
   for (const bytes of [statSync(region).size - 1, 1 << 20, 8192, 4096, 100]) {
