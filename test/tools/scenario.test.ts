@@ -52,6 +52,15 @@ test('a wrong file is refused with the place of the mistake and with what is all
   assert.match(refusal({ traffic: [{ send: ['1K', 'pause 3'] }] }), /^traffic\[0\]\.send\[1\]: .* a pause such as/)
   assert.match(refusal({ traffic: [{ send: 1, put: {} }] }), /^traffic\[0\]: one of send\/receive, exchange, put, get/)
   assert.match(refusal({ traffic: [{ put: { count: 0, size: 1 } }] }), /^traffic\[0\]\.put\.count: 0 is refused/)
+  for (const name of ['write', 'every'])
+    assert.match(
+      refusal({ traffic: [{ exchange: { count: 1, request: 1, response: 1 }, [name]: name === 'write' ? 1 : '1s' }] }),
+      new RegExp(`^traffic\\[0\\]\\.${name}: it belongs to send and receive`),
+    )
+  assert.match(
+    refusal({ traffic: [{ get: { count: 1, size: 1 }, reset: 'peer' }] }),
+    /^traffic\[0\]\.reset: put and get/,
+  )
   assert.match(refusal({ host: { congestion: 'vegas' } }), /^host\.congestion: "vegas" .* one of cubic, reno/)
   assert.match(refusal({ peer: 'solaris' }), /^peer: "solaris" .* one of packrat, linux/)
   assert.match(refusal({ events: [{ drop: 'datum 3' }] }), /^events\[0\]\.drop: "datum 3" is refused: .*KIND NUMBERS/)
@@ -77,6 +86,20 @@ test('an expectation that is missed, and an event that never happens, fail the s
   assert.equal(await failed({ expect: { finished: '1ms' } }), ['finished'])
   assert.equal(await failed({ link: { loss: '100%' }, limit: '2s' }), ['bytes', 'connections end'])
 })
+
+for (const method of ['put', 'get'])
+  test(`a host that stops reading leaves the requests of ${method} where they are, too`, async () => {
+    const changes = {
+      traffic: [{ [method]: { count: 5, size: '100K' } }],
+      events: [{ 'stop-reading': '0s-5s', from: 'host' }],
+      expect: { finished: { min: 5000, max: 6000 } },
+    }
+    const { result } = await runScenario(parseScenario(scenarioWith(changes), 'x.json'))
+    assert.equal(
+      result.expectations.filter(({ passed }) => !passed),
+      [],
+    )
+  })
 
 test('the diagram shows every data segment once, crosses what was lost, and stands alone', async () => {
   const events = [{ drop: 'data 3' }, { drop: 'retransmission 1' }, { delay: 'data 9', by: '1ms' }]

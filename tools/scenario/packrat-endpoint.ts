@@ -135,7 +135,12 @@ export class PackratEndpoint {
     if (isReading === this.isReading) return
     this.isReading = isReading
     this.nowUs = nowUs
-    if (isReading) for (const [index, c] of this.connections.entries()) if (c !== undefined) this.read(index, c)
+    if (isReading) for (const [index, c] of this.connections.entries()) if (c !== undefined) this.received(index, c)
+  }
+
+  /** Lets the player or the service take what is there, unless the scenario has them leave it. */
+  received(index: number, c: Connection): void {
+    if (this.isReading) this.applications[index]!.read(c)
   }
 
   /** Lets every player go on, and sends what they did. */
@@ -177,7 +182,7 @@ export class PackratEndpoint {
 
   read(index: number, c: Connection): void {
     const player = this.players[index]
-    if (!this.isReading || player === undefined) return
+    if (player === undefined) return
     const { pool } = this.host
     for (let meta = c.takeReceived(); meta !== NO_META; meta = pool.release(meta)) {
       const start = pool.dataStartOf(meta)
@@ -211,6 +216,10 @@ class PlayedApplication implements Application {
   }
 
   onReceive(c: Connection): void {
+    this.endpoint.received(this.index, c)
+  }
+
+  read(c: Connection): void {
     this.endpoint.read(this.index, c)
     this.service?.onReceive(c)
   }

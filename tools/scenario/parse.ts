@@ -152,13 +152,18 @@ function parseTraffic(reader: JsonReader): Traffic {
     throw new ScenarioError(
       `${reader.path}: one of send/receive, exchange, put, get is needed; give each a connection of its own`,
     )
+  const isHttp = given('put') || given('get')
+  for (const name of ['write', 'every'])
+    if (given(name) && !sends) throw new ScenarioError(`${reader.path}.${name}: it belongs to send and receive`)
+  if (given('reset') && isHttp)
+    throw new ScenarioError(`${reader.path}.reset: put and get close their connection; reset belongs to the others`)
   return {
     opens: optional(reader.key('opens'), sends ? 'host' : 'peer', (opens) => opens.word(SIDES)),
     atUs: optional(reader.key('at'), 0, (at) => at.timeUs()),
     send: optional(reader.key('send'), [], parseSteps),
     receive: optional(reader.key('receive'), [], parseSteps),
     exchange: given('exchange') ? parseExchange(reader.key('exchange')) : undefined,
-    http: given('put') || given('get') ? parseHttp(reader) : undefined,
+    http: isHttp ? parseHttp(reader) : undefined,
     writeBytes: optional(reader.key('write'), WRITE_BYTES_DEFAULT, (write) => write.sizeBytes(1, TRANSFER_BYTES_MAX)),
     everyUs: optional(reader.key('every'), 0, (every) => every.timeUs()),
     reset: optional<Side | undefined>(reader.key('reset'), undefined, (reset) => reset.word(SIDES)),
