@@ -50,7 +50,7 @@ export function accountSpace(store: Store, regionBytes: number): SpaceAccount {
   let keys = 0
   let buffers = 0
   for (let head = store.list.first(); head !== NO_META; head = store.list.next(head)) {
-    if (store.corruptHeads.has(head)) continue
+    if (store.checks.corruptHeads.has(head)) continue
     heads++
     keys += keyLength(pool, head)
     for (let meta = head; meta !== NO_META; meta = pool.next(meta)) {

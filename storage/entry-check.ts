@@ -37,7 +37,7 @@ export class EntryCheck {
     const reason = this.fault(head, meta)
     if (reason === '') return true
     if (!this.leadsTo(head, meta)) return false
-    this.store.markCorrupt(head, reason !== PAYLOAD_FAULT)
+    this.store.checks.markCorrupt(head, reason !== PAYLOAD_FAULT)
     this.onFinding({ key: readableKey(this.pool, head), meta, buffer: this.pool.buffer(meta), reason })
     return false
   }
@@ -50,7 +50,7 @@ export class EntryCheck {
     if (state !== LINE_VALID) return 'metadata line fails its CRC'
     const next = pool.next(meta)
     if (next !== NO_META && !this.isFragmentOf(head, next)) return `fragment line ${next} fails its check`
-    return this.store.verifyLine(meta) ? '' : PAYLOAD_FAULT
+    return this.store.checks.verifyLine(meta) ? '' : PAYLOAD_FAULT
   }
 
   /**

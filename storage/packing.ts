@@ -166,7 +166,7 @@ export class Packer {
   /** Copies an entry, if it may be moved now. @returns bytes read and written */
   private move(head: number): number {
     const { store, pool } = this
-    if (store.isMarkedCorrupt(head)) return 0
+    if (store.checks.isMarkedCorrupt(head)) return 0
     if (store.current(pool.buffer(head), keyOffset(pool, head), keyLength(pool, head)) !== head) return 0
     const bytes = keyLength(pool, head) + valueLength(pool, head)
     if (Math.ceil(bytes / BUFFER_BYTES) + 1 > this.room) return 0

@@ -136,7 +136,7 @@ export class Scrubber {
       const meta = patrol.next++
       left -= LINE_BYTES
       const head = this.entryOf(meta)
-      if (head === NO_META || this.store.isMarkedCorrupt(head)) continue
+      if (head === NO_META || this.store.checks.isMarkedCorrupt(head)) continue
       left -= this.pool.dataLength(meta)
       this.check(head, meta)
     }
@@ -155,7 +155,7 @@ export class Scrubber {
       const meta = upgrade.next++
       left -= LINE_BYTES
       const head = this.entryOf(meta)
-      if (head === NO_META || store.isMarkedCorrupt(head)) continue
+      if (head === NO_META || store.checks.isMarkedCorrupt(head)) continue
       if (pool.get(meta, W_PAYLOAD_CRC) !== 0 || pool.get(meta, W_PAYLOAD_CRC_COMPLEMENT) !== 0) continue
       left -= pool.dataLength(meta)
       if (!this.check(head, meta)) continue

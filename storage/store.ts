@@ -6,7 +6,7 @@
  * `get`, `delete`, `batch`, `entries`, usable without any network.
  *
  *   store.ts ─► commit.ts ─► persist-program.ts ─► Persistence (region.ts)
- *       └─────► skip-list.ts, recovery.ts
+ *       └─────► skip-list.ts, recovery.ts, read-check.ts
  *
  * Invariants:
  *  1. `find` and iteration see published entries only, so a reply to a read never runs ahead of durability.
@@ -22,7 +22,6 @@ import {
   checkValue,
   stageBatch,
 } from './atomic-batch.ts'
-import { sumsEqual } from './checksum.ts'
 import { Commit, type IntegrityMode } from './commit.ts'
 import type { CommitCounters } from './commit-counters.ts'
 import { Completions } from './completions.ts'
@@ -30,9 +29,10 @@ import { buffersFor, type CopiedEntry, copyEntry } from './copied-entry.ts'
 import { adoptFragment, copyKey, valueLength } from './entry.ts'
 import { CorruptionError, FullError, PackratError } from './errors.ts'
 import { type EntryInfo, iterate, ListSource, type Range, scan } from './iteration.ts'
-import { NO_BUFFER, NO_META, W_PAYLOAD_CRC, W_PAYLOAD_CRC_COMPLEMENT } from './layout.ts'
+import { NO_BUFFER, NO_META } from './layout.ts'
 import type { Persistence } from './persistence.ts'
 import type { Pool } from './pool.ts'
+import { ReadCheck } from './read-check.ts'
 import { type RecoveryReport, recover } from './recovery.ts'
 import { Room } from './room.ts'
 import { SkipList } from './skip-list.ts'
@@ -51,14 +51,10 @@ export class Store {
   readonly list: SkipList
   readonly report: RecoveryReport
   readonly snapshots: Snapshots
-  /** Why `find` may return an entry that must not be served: heads that recovery or the scrubber found damaged. */
-  readonly corruptHeads = new Set<number>()
-  /** Reads refused because bytes failed their check. */
-  corruptReads = 0
+  /** What may be served, and what is known to be damaged. */
+  readonly checks: ReadCheck
   /** Payload bytes copied on their way into the store: 0 while packets stay where they arrived. */
   payloadBytesCopied = 0
-  /** Payload bytes read to check them before they were served: each entry once since it was recovered. */
-  payloadBytesVerified = 0
 
   private readonly persistence: Persistence
   private readonly commitment: Commit
@@ -75,7 +71,8 @@ export class Store {
     this.clock = options.clock ?? (() => BigInt(Date.now()) * 1_000_000n)
     this.list = new SkipList(this.pool, options.random)
     this.commitment = new Commit(persistence, this.list, options.integrity ?? 'tcp')
-    this.report = recover(persistence, this.list, this.commitment.reclamation, this.corruptHeads)
+    this.checks = new ReadCheck(persistence, this.commitment.publication.verified, this.commitment.reclamation)
+    this.report = recover(persistence, this.list, this.commitment.reclamation, this.checks.corruptHeads)
     this.commitment.versions.start(Math.max(this.report.nextVersion, persistence.versionFloor))
     this.commitment.publishedVersion = this.nextVersion - 1
     this.snapshots = new Snapshots(this, this.commitment.reclamation)
@@ -241,59 +238,15 @@ export class Store {
     this.commitment.reclamation.unpin(head)
   }
 
-  /**
-   * Checks an entry's payload, unless it is known to be right since it was written or last checked.
-   * @returns NO_META if every byte may be served, else the line whose check fails
-   */
+  /** ReadCheck.verify: NO_META if every byte of an entry may be served, else the line whose check fails. */
   verify(head: number): number {
-    if (this.commitment.publication.verified[head] === 1) return NO_META
-    if (this.isMarkedCorrupt(head)) return this.refuse(head)
-    for (let meta = head; meta !== NO_META; meta = this.pool.next(meta)) {
-      this.payloadBytesVerified += this.pool.dataLength(meta)
-      if (!this.verifyLine(meta)) return this.refuse(meta)
-    }
-    this.commitment.publication.verified[head] = 1
-    return NO_META
-  }
-
-  /** Checks the bytes of one view against its sum, and against its CRC32C where there is one. */
-  verifyLine(meta: number): boolean {
-    const { pool, persistence } = this
-    const buffer = pool.buffer(meta)
-    const offset = pool.dataOffset(meta)
-    const length = pool.dataLength(meta)
-    if (!sumsEqual(persistence.sumView(buffer, offset, length), pool.sum(meta))) return false
-    const crc = pool.get(meta, W_PAYLOAD_CRC)
-    const complement = pool.get(meta, W_PAYLOAD_CRC_COMPLEMENT)
-    if (crc === 0 && complement === 0) return true
-    return complement === ~crc && persistence.crcView(buffer, offset, length) === crc
-  }
-
-  /**
-   * Takes a published entry that was found damaged out of service, until its key is written again.
-   * @param lines whether its metadata lines are damaged, not only its payload
-   */
-  markCorrupt(head: number, lines: boolean): void {
-    this.corruptHeads.add(head)
-    this.commitment.publication.verified[head] = 0
-    if (lines) this.commitment.reclamation.quarantineEntry(head)
-  }
-
-  /** Whether reads of a published entry are refused without looking; a line that was reused since counts as verified. */
-  isMarkedCorrupt(head: number): boolean {
-    return this.commitment.publication.verified[head] === 0 && this.corruptHeads.has(head)
+    return this.checks.verify(head)
   }
 
   private retiring(head: number, moved: boolean): void {
-    // A mark that an earlier entry left on this line would be believed again once the line counts as unverified.
-    if (this.corruptHeads.size > 0 && !this.isMarkedCorrupt(head)) this.corruptHeads.delete(head)
+    this.checks.retiring(head)
     // A snapshot that sees an entry sees its copy in another place as well.
     if (this.snapshots.count > 0 && !moved) this.snapshots.retiring(head)
-  }
-
-  private refuse(meta: number): number {
-    this.corruptReads++
-    return meta
   }
 
   /* --- library --- */

@@ -37,14 +37,14 @@ export function verifyRegion(persistence: Persistence, clean: boolean): Verifica
   const corrupt = [...links.findings, ...store.report.corrupt]
   if (clean) {
     for (const { meta } of store.entries()) {
-      if (!links.met(meta) && !store.corruptHeads.has(meta))
+      if (!links.met(meta) && !store.checks.corruptHeads.has(meta))
         corrupt.push(describe(pool, meta, meta, 'no link of the list leads to the entry'))
     }
   }
   for (const { meta: head } of store.entries()) {
-    if (store.corruptHeads.has(head)) continue
+    if (store.checks.corruptHeads.has(head)) continue
     for (let meta = head; meta !== NO_META; meta = pool.next(meta)) {
-      if (!store.verifyLine(meta)) corrupt.push(describe(pool, head, meta, 'payload fails its check'))
+      if (!store.checks.verifyLine(meta)) corrupt.push(describe(pool, head, meta, 'payload fails its check'))
     }
   }
   return { records: store.records, checked: store.report.committedLines, corrupt }

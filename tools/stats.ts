@@ -58,8 +58,8 @@ export function readStats(sources: StatsSources): object {
     commit: { ...store.counters },
     payloadBytesCopied: store.payloadBytesCopied,
     // What of the values this process read or copied to serve them: the checks of the first read, and gathering.
-    payloadBytesTouchedOnGet: store.payloadBytesVerified + (xdp?.bytesGathered ?? 0),
-    corruptReads: store.corruptReads,
+    payloadBytesTouchedOnGet: store.checks.payloadBytesVerified + (xdp?.bytesGathered ?? 0),
+    corruptReads: store.checks.corruptReads,
     // Lines that only snapshots keep from being free.
     snapshots: {
       open: store.snapshots.count,

@@ -146,14 +146,14 @@ test('ownership: a line or buffer that is lost, or free and in use, is told', ()
 
 test('damage: a value that is served although a bit flipped is told', () => {
   const blind = recovered()
-  const verifyLine = Object.getPrototypeOf(blind.store).verifyLine
-  Object.getPrototypeOf(blind.store).verifyLine = () => true
+  const verifyLine = Object.getPrototypeOf(blind.store.checks).verifyLine
+  Object.getPrototypeOf(blind.store.checks).verifyLine = () => true
   try {
     const random = seededRandom(seed)
     const faults = Array.from({ length: 40 }, () => checkDamage(start.image, blind, random))
     assert.ok(faults.some((fault) => fault.includes('was not reported')))
   } finally {
-    Object.getPrototypeOf(blind.store).verifyLine = verifyLine
+    Object.getPrototypeOf(blind.store.checks).verifyLine = verifyLine
   }
 })
 

@@ -216,7 +216,7 @@ function damageOf(opened: Recovered, victim: Uint8Array, healthy: Map<string, st
   const key = Buffer.from(victim).toString()
   for (const { key: bytes, meta } of opened.store.entries()) {
     const name = Buffer.from(bytes).toString()
-    if (name === key || opened.store.corruptHeads.has(meta)) continue // said to be damaged, too
+    if (name === key || opened.store.checks.corruptHeads.has(meta)) continue // said to be damaged, too
     const value = Buffer.from(opened.store.read(meta)).toString()
     if (entryText(versionNumber(opened.store.pool, meta), value) !== healthy.get(name) && !inLine)
       return `damage to ${key} changed ${name}`

@@ -128,7 +128,7 @@ function judge({ values, older }: SampleRegion): Verdict {
       assert.ok(name > last, `${name} is out of order`)
       last = name
       // A damaged key may show in the listing; it is never read.
-      if (!known.has(name)) assert.ok(store.corruptHeads.has(meta), `${name} was invented`)
+      if (!known.has(name)) assert.ok(store.checks.corruptHeads.has(meta), `${name} was invented`)
     }
     verdict.findings += region.headerFaults().length
     return verdict

@@ -131,7 +131,7 @@ class Subject {
 
   /** Whether the store finds the damage. */
   finds(): boolean {
-    return !this.store.verifyLine(this.meta)
+    return !this.store.checks.verifyLine(this.meta)
   }
 
   close(): void {

@@ -101,7 +101,7 @@ async function checkDamage(made: Made, image: Uint8Array, victim: string | undef
   await healed.drain()
   assert.is(
     healed.records,
-    healed.corruptHeads.size,
+    healed.checks.corruptHeads.size,
     `${name}: at most a damaged entry is left, under a key that it never had`,
   )
   const held = lost(healed)

@@ -95,7 +95,7 @@ test('a damaged entry stays refused in a snapshot, but the mark does not pass on
   await store.put(text('a'), text('1'))
   const meta = store.find(text('a'), 0, 1)
   const early = store.snapshot()
-  store.markCorrupt(meta, false)
+  store.checks.markCorrupt(meta, false)
   await store.put(text('a'), text('2'))
   assert.is(
     codeOf(() => early.get(text('a'))),
@@ -126,7 +126,7 @@ test('an entry whose links are damaged can be replaced and deleted under a snaps
     }
     const image = region.bytes.slice()
     const store = open({ image, versionFloor: 100 })
-    assert.is(store.corruptHeads.size, 2)
+    assert.is(store.checks.corruptHeads.size, 2)
     const snapshots = [store.snapshot(), store.snapshot()]
     await store.put(text('over'), text('new'))
     assert.is(await store.delete(text('gone')), true)
@@ -166,7 +166,7 @@ test('a damaged entry is seen, whatever its version reads as, but for a key that
   await store.put(text('b'), text('old'))
   const later = store.snapshot()
   await store.put(text('b'), text('new'))
-  store.markCorrupt(store.find(text('b'), 0, 1), true)
+  store.checks.markCorrupt(store.find(text('b'), 0, 1), true)
   assert.is(show(later.get(text('b'))), 'old')
   await store.put(text('b'), text('newer'))
   assert.is(show(later.get(text('b'))), 'old')

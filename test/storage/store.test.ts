@@ -200,7 +200,7 @@ for (const integrity of ['tcp', 'crc32c'] as const) {
     const reopened = open(new TracingRegion({ image }))
     assert.throws(() => reopened.get(text('a')), /corrupt/)
     assert.is(show(reopened.get(text('b'))), 'other')
-    assert.is(reopened.corruptReads, 1)
+    assert.is(reopened.checks.corruptReads, 1)
   })
 }
 

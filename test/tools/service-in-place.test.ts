@@ -130,7 +130,7 @@ for (const integrity of ['tcp', 'crc32c'] as const) {
       assert.is(client.exchange(get(key).replace('GET', 'HEAD'), ['HEAD'])[0]!.status, 500)
     }
     assert.is(client.exchange(get('good'))[0]!.body.toString(), 'a sound value')
-    assert.is(bench.store.corruptReads, 6)
+    assert.is(bench.store.checks.corruptReads, 6)
     assert.is(client.exchange(put('bad', 'new'))[0]!.status, 204, 'a new write heals it')
     assert.is(client.exchange(get('bad'))[0]!.body.toString(), 'new')
     assert.is(client.exchange(remove('long'))[0]!.status, 204)
