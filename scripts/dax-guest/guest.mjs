@@ -26,16 +26,23 @@ const { durability } = region
 console.log(`guest: class ${durability.class} (${durability.evidence.join('; ')}), flush ${region.flushInstruction}`)
 console.log(`guest: ${store.records} records, ${store.report.corrupt.length} corrupt`)
 
-let newest = -1
+function wrong(what) {
+  console.log(`guest: WRONG ${what}`)
+  process.exit(1)
+}
+
+if (store.report.corrupt.length > 0) wrong('records are corrupt')
+const numbers = []
 for (const { key } of store.entries()) {
   const bytes = Buffer.from(store.get(key))
   const n = Number(bytes.toString('latin1').split(';')[0])
-  if (!bytes.equals(value(n)) || Buffer.from(key).toString() !== `key-${n % KEYS}`) {
-    console.log(`guest: WRONG ${Buffer.from(key)}`)
-    process.exit(1)
-  }
-  newest = Math.max(newest, n)
+  if (!bytes.equals(value(n)) || Buffer.from(key).toString() !== `key-${n % KEYS}`) wrong(Buffer.from(key))
+  numbers.push(n)
 }
+const newest = Math.max(-1, ...numbers)
+// Keys are written in turn: each has the last of its numbers, and none is missing.
+if (numbers.length !== Math.min(newest + 1, KEYS) || numbers.some((n) => n <= newest - KEYS))
+  wrong('a record is missing, or an old one')
 console.log(`guest: newest ${newest}`)
 for (let n = newest + 1; n < newest + 1 + WRITES_MAX; n++) {
   await store.put(Buffer.from(`key-${n % KEYS}`), value(n))

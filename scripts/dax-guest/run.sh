@@ -90,13 +90,22 @@ for round in $(seq "$rounds"); do
   said=$(tr -d '\r' < "$work/console" | grep -ao 'guest: .*\|acknowledged [0-9]*' || true)
   grep '^guest' <<< "$said" || true
   newest=$(sed -n 's/^guest: newest //p' <<< "$said")
-  if [ -z "$newest" ] || [ "$newest" -lt "$acknowledged" ] || grep -q 'WRONG' <<< "$said"; then
-    echo "dax-guest: FAILED: newest is ${newest:-unknown}, $acknowledged was acknowledged before" >&2
+  last=$(sed -n 's/^acknowledged //p' <<< "$said" | tail -1)
+  failure=
+  if [ -z "$newest" ] || [ "$newest" -lt "$acknowledged" ]; then
+    failure="newest is ${newest:-unknown}, $acknowledged was acknowledged before"
+  elif grep -q 'WRONG' <<< "$said"; then
+    failure='what was acknowledged is not all there'
+  elif [ -z "$last" ]; then
+    # Nothing can be lost of nothing.
+    failure='nothing was acknowledged'
+  fi
+  if [ -n "$failure" ]; then
+    echo "dax-guest: FAILED: $failure" >&2
     tail -20 "$work/console" >&2
     exit 1
   fi
-  last=$(sed -n 's/^acknowledged //p' <<< "$said" | tail -1)
-  acknowledged=${last:-$acknowledged}
+  acknowledged=$last
   echo "round $round: switched off after $acknowledged was acknowledged"
 done
 echo "dax-guest: $rounds rounds ($accelerator), nothing acknowledged was lost"
