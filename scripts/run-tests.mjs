@@ -92,7 +92,6 @@ function checks() {
   ]
 }
 
-/** Process groups that are running: ended with the runner, however it ends. */
 /**
  * A file that has printed its summary and then neither ends nor prints for this long is stuck. Node.js 20 sometimes is,
  * in its own shutdown (a compiler thread waits for a garbage collection that no longer comes), so the file gets a second
@@ -100,6 +99,7 @@ function checks() {
  */
 const EXIT_GRACE_MS = 15_000
 
+/** Process groups that are running: ended with the runner, however it ends short of SIGKILL. */
 const running = new Set()
 
 function killGroup(pid) {
@@ -244,7 +244,13 @@ if (options.list) {
   process.exit(0)
 }
 
-for (const signal of ['SIGINT', 'SIGTERM']) {
+/** nohup(1) has it ignored. */
+function ignoresHangUp() {
+  const ignored = /^SigIgn:\s+([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0'
+  return (BigInt(`0x${ignored}`) & 1n) !== 0n
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', ...(ignoresHangUp() ? [] : ['SIGHUP'])]) {
   process.on(signal, () => {
     for (const pid of running) killGroup(pid)
     process.exit(1)

@@ -1,6 +1,6 @@
 /** The test runner: whatever a test file does, the last line and the exit status tell the truth about it. */
-import { spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -128,6 +128,38 @@ test('--only selects, --list only lists, and nothing to run is not a success', (
   assert.is(none.last, '0 passed, 0 failed, 0 skipped')
   assert.is(none.status, 1)
 })
+
+for (const [signal, prefix, ends] of [
+  ['SIGTERM', [], true],
+  ['SIGHUP', [], true],
+  ['SIGHUP', ['nohup'], false],
+] as const)
+  test(`${[...prefix, signal].join(' and ')}: the files that run ${ends ? 'end with the runner' : 'go on'}`, async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'packrat-runner-signal-'))
+    folders.push(folder)
+    const file = join(folder, 'pid')
+    const text = `import { writeFileSync } from 'node:fs'
+writeFileSync(${JSON.stringify(file)}, String(process.pid))
+setInterval(() => {}, 1000)`
+    writeFileSync(join(folder, 'a.test.mjs'), text)
+    const command = [...prefix, process.execPath, RUNNER, '--directory', folder]
+    const child = spawn(command[0]!, command.slice(1), { stdio: 'ignore' })
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    const isSoon = async (condition: () => boolean, ms: number): Promise<boolean> => {
+      for (const end = performance.now() + ms; !condition() && performance.now() < end; )
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      return condition()
+    }
+    try {
+      assert.ok(await isSoon(() => existsSync(file) && readFileSync(file, 'latin1') !== '', 10_000), 'the file runs')
+      const pid = Number(readFileSync(file, 'latin1'))
+      child.kill(signal)
+      assert.is(await isSoon(() => !existsSync(`/proc/${pid}`), ends ? 5000 : 500), ends)
+    } finally {
+      child.kill('SIGTERM')
+      await ended
+    }
+  })
 
 test('an unknown flag is wrong usage', () => {
   const { status, stderr } = runner({}, '--fast')
