@@ -8,14 +8,20 @@ import { FIXED_AT_START, type Settings } from './settings.ts'
 
 /** Commands that prepare what does not exist here: devices, queues that lose nothing, the restoring of sysctls. */
 const WITHOUT_EFFECT =
-  /^(?:ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|sleep |ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |(?:\/bin\/)?rm -f |nstat(?: -n)?$)/
+  /^(?:ip route flush|tc qdisc (?!.*(?:limit 0|netem|tbf))|\/tmp\/sysctl_restore_|true$|ethtool |ifconfig |ip link set dev tun0 (?:up|mtu 1500)|set -|echo [^>]*$|modprobe |(?:\/bin\/)?rm -f |nstat(?: -n)?$)/
+const SLEEP = /^sleep (\d+(?:\.\d+)?|\.\d+)s?$/
+const US_PER_S = 1_000_000
 const DEFAULTS = /(?:^|\/)(?:defaults|common)\.sh$/
 /** As the scripts among Linux's self-tests name theirs; Google's lie one folder up or more. */
 const LINUX_DEFAULTS = './defaults.sh'
 const SET_SYSCTLS = /(?:^|\/)set_sysctls\.py$/
 
-/** @param started the script has begun: settings can no longer change */
-export function runCommands(text: string, line: number, settings: Settings, started: boolean): void {
+/**
+ * @param started the script has begun: settings can no longer change
+ * @returns the time that the commands take, µs
+ */
+export function runCommands(text: string, line: number, settings: Settings, started: boolean): number {
+  let sleepUs = 0
   // One command a line or between semicolons; a line that ends with a backslash goes on.
   const commands = text.replace(/\\\n/g, ' ').split(/\n|;|&&/)
   for (const raw of commands) {
@@ -24,8 +30,11 @@ export function runCommands(text: string, line: number, settings: Settings, star
       .replace(/(?:>|2>&1|>>)\s*\/dev\/null/g, '')
       .replace(/2>&1|\|\|\s*true/g, '')
       .trim()
-    if (command !== '') runCommand(command, line, settings, started)
+    const seconds = SLEEP.exec(command)?.[1]
+    if (seconds !== undefined) sleepUs += Math.round(Number(seconds) * US_PER_S)
+    else if (command !== '') runCommand(command, line, settings, started)
   }
+  return sleepUs
 }
 
 function runCommand(command: string, line: number, settings: Settings, started: boolean): void {

@@ -191,7 +191,7 @@ class ScriptRun {
         break
       }
       case 'command':
-        runCommands(action.text, line, this.settings, true)
+        this.waitUntil(this.network.scriptUs + runCommands(action.text, line, this.settings, true))
         break
       case 'code':
         this.runCode(action, line)
