@@ -245,11 +245,19 @@ test('assertions hold as in Python', () => {
     'assert (6 & 3) == 2 and (6 | 1) == 7 and (1 << 4) == 16',
     'x = tcpi_snd_cwnd; x += 1\nassert x == 11',
     'if tcpi_snd_cwnd == 3: assert False',
+    'if tcpi_snd_cwnd == 3: x = 1; assert False;  # all of the line\nassert True',
     'assert abs(-3) == 3 and max(1, 2) == 2  # a comment',
     'assert True, "a"; \\\n assert 1 != 2',
   ]
   for (const code of holding) runPython(code, 1, variables(), silent)
-  for (const code of ['assert tcpi_snd_cwnd != 10', 'assert 1 < 2 < 2', 'assert not True', 'pass\nassert 0 or None'])
+  for (const code of [
+    'assert tcpi_snd_cwnd != 10',
+    'assert 1 < 2 < 2',
+    'assert not True',
+    'pass\nassert 0 or None',
+    'if tcpi_snd_cwnd == 10: pass; assert False',
+    'if tcpi_snd_cwnd == 3: pass;\nassert False',
+  ])
     assert.throws(
       () => runPython(code, 1, variables(), silent),
       (error: Error) => error.name === 'ScriptFailure',
@@ -257,7 +265,14 @@ test('assertions hold as in Python', () => {
 })
 
 test('other Python, and names that are not known, are unsupported', () => {
-  for (const code of ['def f(): pass', 'assert tcpi_unheard == 1', 'for x in y: pass', 'assert f(1)', 'import os'])
+  for (const code of [
+    'if 1:\n  pass',
+    'def f(): pass',
+    'assert tcpi_unheard == 1',
+    'for x in y: pass',
+    'assert f(1)',
+    'import os',
+  ])
     assert.throws(
       () => runPython(code, 1, variables(), silent),
       (error: Error) => error.name === 'ScriptUnsupported',

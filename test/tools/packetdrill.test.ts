@@ -111,6 +111,27 @@ function expectFailure(script: Script, line: number, what: string): void {
   assert.is(outcome.verdict, 'failed', `line ${line}: another ${what} is not noticed`)
 }
 
+test('other flags of a message than it came back with are noticed', () => {
+  const message = (flags: string): string => `{msg_name(...)=..., msg_iov(1)=[{..., 1000}], msg_flags=${flags}}`
+  const read = `0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
++0 < S 0:0(0) win 32792 <mss 1000>
++0 > S. 0:0(0) ack 1 <mss 1460>
++0 < . 1:1(0) ack 1 win 32792
++0 accept(3, ..., ...) = 4
++0 < P. 1:101(100) ack 1 win 32792
++0 > . 1:1(0) ack 101
++0 recvmsg(4, `
+  const queued = scripts.find(({ name }) => name === 'send-timestamps.pkt')!.text
+  for (const [text, verdict] of [
+    [`${read}${message('0')}, 0) = 100`, 'passed'],
+    [`${read}${message('MSG_TRUNC')}, 0) = 100`, 'failed'],
+    [queued.replace('MSG_ERRQUEUE|MSG_TRUNC', 'MSG_ERRQUEUE'), 'failed'],
+  ] as const)
+    assert.is(runScript(text, silent).verdict, verdict)
+})
+
 test('wrong expectations were tried', () => {
   console.log(`${mutants} wrong expectations`)
   assert.ok(mutants > scripts.length * 5)

@@ -110,6 +110,11 @@ export class Call {
     if (expected !== actual) throw new ScriptFailure(this.line, `${what}: expected ${expected}, got ${actual}`)
   }
 
+  /** The flags that a message came back with, if the script says them. @param index the argument that is the message */
+  expectMessageFlags(index: number, actual: number): void {
+    this.expectOutput(this.structOf(this.argument(index)).get('msg_flags') ?? { kind: 'ellipsis' }, actual, 'msg_flags')
+  }
+
   /** The whole call is something that is not done. */
   unsupported(what: string): never {
     throw new ScriptUnsupported(this.line, what)

@@ -2,6 +2,7 @@
 import { type Attempt, type Call, type CallResult, done, failed } from './call.ts'
 import { addressOf, withSocket } from './calls-connection.ts'
 import { receiveError } from './calls-errors.ts'
+import { DatagramSocket } from './datagram-socket.ts'
 import { CONSTANTS } from './numbers.ts'
 import type { ScriptProcess } from './process.ts'
 import type { Value } from './script.ts'
@@ -48,11 +49,13 @@ export function recvmsg(process: ScriptProcess, call: Call): Attempt {
   if ((call.number(2) & MSG_ERRQUEUE) !== 0) return receiveError(process, call)
   const attempt = reading(process, call, messageBytes(call), call.number(2))
   const hint = hintOf(call)
-  if (hint === undefined) return attempt
   const socket = process.socket(call.number(0))
   return () => {
     const result = attempt()
-    if (result !== undefined && socket !== undefined) call.expectOutput(hint, socket.hintedBytes, 'TCP_CM_INQ')
+    if (result === undefined || socket === undefined) return result
+    if (hint !== undefined) call.expectOutput(hint, socket.hintedBytes, 'TCP_CM_INQ')
+    // A stream has nothing to say there (Linux tcp_recvmsg); a call that fails says nothing.
+    if (result.value >= 0 && !(socket instanceof DatagramSocket)) call.expectMessageFlags(1, 0)
     return result
   }
 }

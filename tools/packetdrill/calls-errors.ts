@@ -3,9 +3,12 @@ import { type Attempt, type Call, done, failed } from './call.ts'
 import { withSocket } from './calls-connection.ts'
 import type { Notice } from './error-queue.ts'
 import { ScriptFailure } from './errors.ts'
+import { CONSTANTS } from './numbers.ts'
 import type { ScriptProcess } from './process.ts'
 import type { Value } from './script.ts'
 
+const MSG_ERRQUEUE = CONSTANTS.get('MSG_ERRQUEUE')!
+const MSG_TRUNC = CONSTANTS.get('MSG_TRUNC')!
 const US_PER_S = 1_000_000
 const NS_PER_US = 1000
 const NUMBER_FIELDS = ['errno', 'origin', 'code', 'info', 'data'] as const
@@ -17,6 +20,7 @@ export function receiveError(process: ScriptProcess, call: Call): Attempt {
   return withSocket(process, call, (socket) => {
     const notice = socket.errors.notices.shift()
     if (notice === undefined) return failed('EAGAIN')
+    call.expectMessageFlags(1, notice.hasPacket ? MSG_ERRQUEUE | MSG_TRUNC : MSG_ERRQUEUE)
     if (control.kind !== 'list') return done(0)
     const messages = (notice.atUs < 0 ? 0 : 1) + 1
     if (control.items.length !== messages)

@@ -21,6 +21,7 @@ const CODE_COPIED = CONSTANTS.get('SO_EE_CODE_ZEROCOPY_COPIED')!
 const TX_SOFTWARE = CONSTANTS.get('SOF_TIMESTAMPING_TX_SOFTWARE')!
 const TX_SCHED = CONSTANTS.get('SOF_TIMESTAMPING_TX_SCHED')!
 const TX_ACK = CONSTANTS.get('SOF_TIMESTAMPING_TX_ACK')!
+const ONLY_TIME = CONSTANTS.get('SOF_TIMESTAMPING_OPT_TSONLY')!
 const SCHED = CONSTANTS.get('SCM_TSTAMP_SCHED')!
 const SND = CONSTANTS.get('SCM_TSTAMP_SND')!
 const ACK = CONSTANTS.get('SCM_TSTAMP_ACK')!
@@ -34,6 +35,8 @@ export interface Notice {
   data: number
   /** Microseconds of the script; -1: the notice has no time. */
   readonly atUs: number
+  /** It comes with the packet, of which nobody reads a byte: MSG_TRUNC. */
+  readonly hasPacket: boolean
 }
 
 interface Awaited {
@@ -94,7 +97,8 @@ export class ErrorQueue {
 
   private noteTime(info: number, key: number, atUs: number): void {
     const errno = ERROR_NUMBERS.get('ENOMSG')!
-    this.notices.push({ errno, origin: ORIGIN_TIMESTAMPING, code: 0, info, data: key, atUs })
+    const hasPacket = (this.stamps & ONLY_TIME) === 0
+    this.notices.push({ errno, origin: ORIGIN_TIMESTAMPING, code: 0, info, data: key, atUs, hasPacket })
   }
 
   /** Ranges of writes that nobody has read yet grow together. */
@@ -102,6 +106,14 @@ export class ErrorQueue {
     const last = this.notices.at(-1)
     if (last?.origin === ORIGIN_ZEROCOPY && last.data === number - 1) last.data = number
     else
-      this.notices.push({ errno: 0, origin: ORIGIN_ZEROCOPY, code: CODE_COPIED, info: number, data: number, atUs: -1 })
+      this.notices.push({
+        errno: 0,
+        origin: ORIGIN_ZEROCOPY,
+        code: CODE_COPIED,
+        info: number,
+        data: number,
+        atUs: -1,
+        hasPacket: false,
+      })
   }
 }

@@ -2,7 +2,7 @@
  * The part of Python that scripts use between %{ and }%: assert, print, assignments, one-line if; comparisons (also
  * chained), and/or/not, in, arithmetic, bits, `%` on texts, tuples, a few functions. Anything else is unsupported.
  *
- *   statement   assert E [, E] | print(E, ...) | name = E | pass | import name | if E: statement
+ *   statement   assert E [, E] | print(E, ...) | name = E | pass | import name | if E: statement {; statement}
  *   E           or ─► and ─► not ─► comparison ─► | ─► ^ ─► & ─► shift ─► sum ─► product ─► sign ─► power ─► atom
  *
  * Called by: run-script.ts, at the time of the event; `variables` has the fields of tcp_info and the kernel's constants.
@@ -85,8 +85,11 @@ class Interpreter {
     else if (word === 'if') {
       const condition = this.expression()
       this.symbol(':')
-      this.space()
-      this.statement(active && isTrue(condition))
+      // Every statement of the line depends on it.
+      do {
+        this.space()
+        this.statement(active && isTrue(condition))
+      } while (this.accept(';') && this.space() && !cursor.atEnd && !/[\r\n#]/.test(cursor.next))
     } else if (word === 'print') {
       const value = this.expression()
       if (active) this.print(Array.isArray(value) ? value.map(showPython).join(' ') : showPython(value))
