@@ -5,9 +5,11 @@ import { fileURLToPath } from 'node:url'
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { drawDiagram } from '../../tools/scenario/diagram.ts'
+import { openTemporaryRegion } from '../../tools/scenario/kv-host.ts'
 import { parseScenario } from '../../tools/scenario/parse.ts'
 import { formatTable } from '../../tools/scenario/report.ts'
 import { runScenario } from '../../tools/scenario/run.ts'
+import { scratchDirectory } from '../support/lab.ts'
 
 const SCENARIOS = fileURLToPath(new URL('../../../test/scenarios', import.meta.url))
 
@@ -85,6 +87,14 @@ test('an expectation that is missed, and an event that never happens, fail the s
   assert.equal(await failed({ events: [{ drop: 'data 200' }] }), ['event: drop data 200'])
   assert.equal(await failed({ expect: { finished: '1ms' } }), ['finished'])
   assert.equal(await failed({ link: { loss: '100%' }, limit: '2s' }), ['bytes', 'connections end'])
+})
+
+test('of the region of a scenario nothing can be left behind', () => {
+  const parent = scratchDirectory()
+  const region = openTemporaryRegion(parent, 1 << 20)
+  assert.equal(readdirSync(parent), [], 'it has no name while it is in use')
+  region.close()
+  assert.equal(readdirSync(parent), [])
 })
 
 for (const method of ['put', 'get'])

@@ -1,5 +1,5 @@
 /**
- * The real key-value service for scenarios with PUTs and GETs, on a region in a temporary file that is gone afterwards.
+ * The real key-value service for scenarios with PUTs and GETs, on a region in a temporary file.
  *
  * Called by: packrat-endpoint.ts. Calls: the store, the service.
  */
@@ -29,18 +29,25 @@ export async function createKv(scenario: Scenario, parent = tmpdir()): Promise<K
   return kv
 }
 
+/** A region whose file has no name any more once it is mapped: nothing is left of it, however this process ends. */
+export function openTemporaryRegion(parent: string, bytes: number): Region {
+  const directory = mkdtempSync(join(parent, 'packrat-scenario-'))
+  try {
+    const path = join(directory, 'scenario.pm')
+    Region.create(path, { bytes })
+    return new Region(path, { durability: 'process' })
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
+
 export class KvHost {
   readonly store: Store
   readonly region: Region
-  private readonly directory: string
-
   /** @param random shape of the index */
   constructor(parent: string, random: () => number) {
-    this.directory = mkdtempSync(join(parent, 'packrat-scenario-'))
-    const path = join(this.directory, 'scenario.pm')
-    Region.create(path, { bytes: REGION_BYTES })
     // In the class `process` a commit is over when the call returns: virtual time need not wait for a disk.
-    this.region = new Region(path, { durability: 'process' })
+    this.region = openTemporaryRegion(parent, REGION_BYTES)
     this.store = new Store(this.region, { random })
   }
 
@@ -67,6 +74,5 @@ export class KvHost {
 
   close(): void {
     this.region.close()
-    rmSync(this.directory, { recursive: true, force: true })
   }
 }

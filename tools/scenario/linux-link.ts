@@ -7,8 +7,7 @@
  * Called by: linux-run.ts.
  */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { writeFileSync } from 'node:fs'
 import type { Device } from '../../drivers/device.ts'
 import { TapDevice, tapAvailability } from '../../drivers/tap.ts'
 import { XdpDevice, xdpAvailability } from '../../drivers/xdp.ts'
@@ -16,10 +15,10 @@ import { PackratError } from '../../storage/errors.ts'
 import { extentBytes } from '../../storage/header.ts'
 import { EXTENT_BUFFERS_STEP, EXTENTS_START } from '../../storage/layout.ts'
 import type { Pool } from '../../storage/pool.ts'
-import { DEFAULT_LINES_PER_BUFFER, REGION_BYTES_MIN, Region } from '../../storage/region.ts'
+import { DEFAULT_LINES_PER_BUFFER, REGION_BYTES_MIN, type Region } from '../../storage/region.ts'
 import { ipv6Addresses } from '../link.ts'
 import type { Scenario } from './document.ts'
-import type { KvHost } from './kv-host.ts'
+import { type KvHost, openTemporaryRegion } from './kv-host.ts'
 import { addressOf, addressWithPrefix } from './packrat-endpoint.ts'
 import { createPool } from './pools.ts'
 
@@ -68,8 +67,8 @@ function openTap({ host, ip }: Scenario, kv: KvHost | undefined): LinuxLink {
 
 function openXdp({ host, ip }: Scenario, kv: KvHost | undefined): LinuxLink {
   makeVethPair(host.mtu)
-  const scratch = kv === undefined ? new ScratchRegion(host.buffers) : undefined
-  const region = kv?.region ?? scratch!.region
+  const scratch = kv === undefined ? scratchRegion(host.buffers) : undefined
+  const region = kv?.region ?? scratch!
   const device = new XdpDevice(region.pool, {
     interface: 'pr-b',
     extentOffsets: region.extentOffsets,
@@ -81,23 +80,12 @@ function openXdp({ host, ip }: Scenario, kv: KvHost | undefined): LinuxLink {
 }
 
 /** Buffers in a mapping, for scenarios without a store. */
-class ScratchRegion {
-  readonly region: Region
-  private readonly directory = mkdtempSync(join(PINNABLE_DIRECTORY, 'packrat-scenario-'))
-
-  constructor(buffers: number) {
-    const path = join(this.directory, 'scenario.pm')
-    const whole = Math.ceil(buffers / EXTENT_BUFFERS_STEP) * EXTENT_BUFFERS_STEP
-    const bytes = EXTENTS_START + extentBytes(whole, DEFAULT_LINES_PER_BUFFER)
-    Region.create(path, { bytes: Math.max(bytes, REGION_BYTES_MIN) })
-    this.region = new Region(path, { durability: 'process' })
-    this.region.pool.buildFreeLists()
-  }
-
-  close(): void {
-    this.region.close()
-    rmSync(this.directory, { recursive: true, force: true })
-  }
+function scratchRegion(buffers: number): Region {
+  const whole = Math.ceil(buffers / EXTENT_BUFFERS_STEP) * EXTENT_BUFFERS_STEP
+  const bytes = EXTENTS_START + extentBytes(whole, DEFAULT_LINES_PER_BUFFER)
+  const region = openTemporaryRegion(PINNABLE_DIRECTORY, Math.max(bytes, REGION_BYTES_MIN))
+  region.pool.buildFreeLists()
+  return region
 }
 
 /** Once for all scenarios of a command. Nothing on the way finishes checksums or cuts segments: the kernel's end has to. */
