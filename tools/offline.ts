@@ -1,4 +1,5 @@
 /** `packrat list FILE` and `packrat get FILE KEY`: reading a region without the daemon. */
+import { createWriteStream, fstatSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { CorruptionError, PackratError } from '../storage/errors.ts'
@@ -11,6 +12,7 @@ import { listingLine } from './kv/listing.ts'
 import { openForReading } from './open-store.ts'
 
 const FILE = { name: 'FILE', help: 'the region' }
+const STDOUT = 1
 /** Larger than any number of entries. */
 const NO_LIMIT = Number.MAX_SAFE_INTEGER
 
@@ -32,16 +34,25 @@ const bytesOf = (value: string): Uint8Array => new Uint8Array(Buffer.from(value)
 
 /** Text that is written at once, bytes. */
 const CHUNK_BYTES = 64 << 10
+/** Of a value at once: a write takes less than 2 GiB. */
+const PIECE_BYTES = 16 << 20
 
 /** Who reads the output may have seen enough, as head(1) has after ten lines: the rest is for nobody, and that is no error. */
 async function print(chunks: Iterable<string | Uint8Array>): Promise<void> {
+  // Node's own stream for a file takes a write that the file system cut short for a whole one.
+  const isFile = fstatSync(STDOUT).isFile()
+  const output = isFile ? createWriteStream('', { fd: STDOUT, autoClose: false }) : process.stdout
   try {
-    await pipeline(Readable.from(chunks), process.stdout, { end: false })
+    await pipeline(Readable.from(chunks), output, { end: isFile })
   } catch (error) {
     const { code, syscall, message } = error as NodeJS.ErrnoException
     if (syscall !== 'write') throw error
     if (code !== 'EPIPE') throw new PackratError('OUTPUT', `cannot write to standard output: ${message}`)
   }
+}
+
+function* piecesOf(value: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < value.length; at += PIECE_BYTES) yield value.subarray(at, at + PIECE_BYTES)
 }
 
 function* listing(entries: Iterable<EntryInfo>, asDocument: boolean): Generator<string> {
@@ -99,7 +110,7 @@ export const get = (argv: string[]): number | Promise<number> =>
         console.error(`packrat get: no such key: ${given}`)
         return EXIT_PROBLEM
       }
-      await print([store.read(head)])
+      await print(piecesOf(store.read(head)))
       return EXIT_OK
     } catch (error) {
       if (!(error instanceof CorruptionError)) throw error

@@ -1,7 +1,7 @@
 /** `packrat inspect`, `list` and `get` on a region file: what they print, their exit statuses, and that they change nothing. */
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'uvu'
@@ -231,6 +231,32 @@ test('grow makes a region larger and keeps its entries; inspect shows it', async
   assert.is(less.status, 3)
   assert.match(less.stderr, /^packrat grow: .*no growth; name a larger size\n$/)
   assert.is(packrat('grow', path, 'large').status, 2)
+})
+
+test('what cannot be written is one line and exit status 3', async () => {
+  const { path } = await createRegion('full-disk.pm')
+  const full = openSync('/dev/full', 'w')
+  for (const argv of [
+    ['list', path],
+    ['get', path, 'a'],
+  ]) {
+    const stdio: ['ignore', number, 'pipe'] = ['ignore', full, 'pipe']
+    const { status, stderr } = spawnSync(process.execPath, [PROGRAM, ...argv], { timeout: TIMEOUT_MS, stdio })
+    assert.is(status, 3)
+    assert.match(stderr.toString(), /^packrat [^\n]*cannot write to standard output: ENOSPC[^\n]+\n$/)
+  }
+  closeSync(full)
+})
+
+test('a value that does not fit into the file it is sent to is not cut short in silence', async () => {
+  const { path } = await createRegion('short-write.pm')
+  const file = join(folder, 'short-write.out')
+  const get = `"${process.execPath}" "${PROGRAM}" get ${path} 'b c'`
+  const { status, stderr } = spawnSync('bash', ['-c', `ulimit -f 4; ${get} > ${file}`], { timeout: TIMEOUT_MS })
+  assert.is(status, 3)
+  assert.match(stderr.toString(), /^packrat get: cannot write to standard output: EFBIG[^\n]+\n$/)
+  spawnSync('bash', ['-c', `${get} > ${file}; ${get} >> ${file}`], { timeout: TIMEOUT_MS })
+  assert.is(readFileSync(file, 'utf8'), LONG + LONG)
 })
 
 test('wrong usage is one line and exit status 2; --help is 0', () => {
