@@ -14,6 +14,7 @@ import { PackratError } from '../storage/errors.ts'
 import { UsageError } from './arguments.ts'
 
 export interface Ipv6Flags {
+  readonly device: string
   readonly address6: string | undefined
   readonly 'host-address6': string | undefined
   readonly gateway6: string | undefined
@@ -34,7 +35,8 @@ export function checkIpv6(flags: Ipv6Flags, statics: readonly Route[]): void {
   check('address6', () => unicastCidr(address6))
   if (gateway6 !== undefined) check('gateway6', () => requireGateway(gateway6, address6))
   check('route', () => ipv6Routes(address6, gateway6, statics))
-  check('host-address6', () => hostAddress6(flags))
+  // Only a TAP has a kernel on its other side.
+  if (flags.device.startsWith('tap:')) check('host-address6', () => hostAddress6(flags))
 }
 
 /** Address of the kernel's side of a TAP; undefined if it keeps what it has. */

@@ -1,7 +1,8 @@
-/** IPv4 addresses as flags: which are refused, and what the kernel's side of a TAP gets. */
+/** Addresses as flags: which are refused, and what the kernel's side of a TAP gets. */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
 import { cidr, hostAddress, hostCidr } from '../../tools/address-flags.ts'
+import { checkIpv6 } from '../../tools/ipv6-flags.ts'
 
 const endsOf = (address: string, host?: string) => ({ address, 'host-address': host })
 
@@ -26,6 +27,12 @@ test('what no station can have is not read (RFC 1122 3.2.1.3); the two of a /31 
     for (const address of ['10.0.1.255/16', '10.0.0.0/31', '10.0.0.1/31', '10.0.0.1/32'])
       assert.is(flag.read(address), address)
   }
+})
+
+test('IPv6: the first address of the network is for the kernel of a TAP, and free to take where there is none', () => {
+  const flags = { address6: 'fd77::1/64', 'host-address6': undefined, gateway6: undefined, mtu: 1500 }
+  assert.throws(() => checkIpv6({ ...flags, device: 'tap:packrat0' }, []), /is the address of --address6/)
+  checkIpv6({ ...flags, device: 'xdp:eth0' }, [])
 })
 
 test.run()
