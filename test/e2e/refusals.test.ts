@@ -99,7 +99,8 @@ test('a start that fails leaves no region of its own behind', async () => {
   for (const [status, ...flags] of [
     [2, '--device', 'nothing'],
     [2, '--mac', '02'],
-    [3, '--admin', 'nowhere'],
+    [2, '--admin', 'nowhere'],
+    [3, '--admin', '192.0.2.1:9177'],
     [3, '--device', 'xdp:nothing'],
     [3, '--durability', 'dax'],
   ] as const) {
