@@ -14,7 +14,8 @@
  * Invariants:
  *  1. After `receive` the caller owns one reference to the buffer of each descriptor it got.
  *  2. `transmit` borrows: a device that needs a buffer past the call takes its own reference.
- *  3. A received descriptor with RX_MORE holds RX_PIECE_BYTES_MIN or more: headers never lie in the second piece.
+ *  3. A received descriptor with RX_MORE holds RX_PIECE_BYTES_MIN or more: headers lie in the first piece, but for extension headers
+ *     of IPv6 that are longer; the stack refuses those.
  */
 
 export const DESCRIPTOR_WORDS = 4
