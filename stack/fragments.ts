@@ -20,13 +20,14 @@
  *     pool; and no fragment is kept while the pool is down to its reserve.
  *  3. Rows stand in the list by age in the order of their deadlines; the timer is armed while there is a row.
  *
- * Called by: Host (input, timer, release). Calls: fragment-index.ts, the pool; ReassemblyErrors when the time of a row is up.
+ * Called by: Host (input, timer, release). Calls: fragment-index.ts, fragment-rules.ts, the pool; ReassemblyErrors when the time of a row is up.
  */
 import { appendSum, sumsEqual } from '../storage/checksum.ts'
 import { NO_META, W_SUM, W_VALUE } from '../storage/layout.ts'
 import type { Pool } from '../storage/pool.ts'
 import type { FragmentCounters } from './counters.ts'
 import { FragmentIndex, NO_ROW } from './fragment-index.ts'
+import { ECN_CONTRADICTS, ecnOf, isTiny } from './fragment-rules.ts'
 import {
   FRAGMENT_BUFFERS_MAX,
   FRAGMENT_BUFFERS_PER_SOURCE_MAX,
@@ -36,8 +37,6 @@ import {
 import { ReceivedPacket } from './packet.ts'
 import type { TimerWheel } from './timer-wheel.ts'
 import { ETHERNET_HEADER_BYTES } from './wire/ethernet.ts'
-import { PROTOCOL_TCP } from './wire/ipv4.ts'
-import { TCP_HEADER_BYTES } from './wire/tcp.ts'
 
 /* What input says. */
 export const FRAGMENT_DROPPED = 0
@@ -68,12 +67,6 @@ export interface FragmentParts {
 
 const UNKNOWN = -1
 const FRAGMENT_UNIT_MASK = 7
-/** The ECN codepoints that a row saw, a bit each (RFC 3168 5). */
-const NOT_ECT_SEEN = 1 << 0
-const CONGESTION_SEEN = 1 << 3
-const CONGESTION_EXPERIENCED = 3
-/** RFC 1858 3.2.1: the ports and flags of a segment stand in its first fragment; so do the header words of the others. */
-const TRANSPORT_BYTES_MIN = 8
 
 export class Fragments {
   private readonly parts: FragmentParts
@@ -88,6 +81,7 @@ export class Fragments {
   /** Length of the whole; UNKNOWN until the last fragment is there. */
   private readonly total = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly refused = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
+  /** fragment-rules.ts */
   private readonly codepoints = new Uint8Array(FRAGMENT_DATAGRAMS_MAX)
   private readonly deadlineMs = new Int32Array(FRAGMENT_DATAGRAMS_MAX)
   /** Of the list by age; free rows are linked through `younger`, too. */
@@ -208,14 +202,13 @@ export class Fragments {
     if (!more) this.total[row] = end
     this.codepoints[row]! |= 1 << packet.ecn
     if (this.bytes[row] !== this.total[row]) return FRAGMENT_HELD
-    // RFC 3168 5.3: a mark of congestion is not lost, and not given to who cannot answer it.
-    const isMarked = (this.codepoints[row]! & CONGESTION_SEEN) !== 0
-    if (isMarked && (this.codepoints[row]! & NOT_ECT_SEEN) !== 0) {
+    const ecn = ecnOf(this.codepoints[row]!, packet.ecn)
+    if (ecn === ECN_CONTRADICTS) {
       counters.dropEcn++
       this.discard(row)
       return FRAGMENT_HELD
     }
-    if (isMarked) packet.ecn = CONGESTION_EXPERIENCED
+    packet.ecn = ecn
     this.complete(row, packet)
     return FRAGMENT_COMPLETES
   }
@@ -395,10 +388,4 @@ export class Fragments {
   private endOf(meta: number): number {
     return this.parts.pool.get(meta, W_VALUE) + this.parts.pool.dataLength(meta)
   }
-}
-
-/** RFC 1858 3, RFC 3128 2: fragments that would part a transport header, to fool who looks at first fragments only. */
-function isTiny(protocol: number, offset: number, length: number): boolean {
-  const header = protocol === PROTOCOL_TCP ? TCP_HEADER_BYTES : TRANSPORT_BYTES_MIN
-  return offset === 0 ? length < header : offset < header
 }

@@ -11,10 +11,6 @@
  *   level 0   [ a b ] [ c d … ] [ m … ]                each entry of the list has one here
  *   list      a ► b ► c ► d …                          the lines, PM (skip-list.ts)
  *
- *   block     [ count | next free | 0 | 0 | 60 references | 60 × 4 key words ]     int32 each, 19 cache lines
- *             reference: line index at level 0, block number above       key words: big-endian, top bit flipped, so that
- *                                                                        they compare as signed; the first 16 bytes
- *
  * Called by: skip-list.ts, which owns the list itself.
  *
  * Invariants:
@@ -24,32 +20,27 @@
  *  3. No block but the root is empty; a root above level 0 has two references at least.
  *  4. `path` and `pathIndex` lead to the place that `locate` found, until the next change.
  */
+import {
+  B_COUNT,
+  B_KEYS,
+  B_NEXT_FREE,
+  B_REFERENCES,
+  BLOCK_ENTRIES,
+  BLOCK_WORDS,
+  CACHE_LINE_WORDS,
+  chunkShiftFor,
+  cutOf,
+} from './block-layout.ts'
 import { compareKey, KEY_WORDS, keyPrefix, sortableKeyWord } from './key.ts'
 import { largeInt32Array } from './large-array.ts'
 import type { Pool } from './pool.ts'
 
-/** Entries of a block: the largest number that makes it 19 whole cache lines. */
-export const BLOCK_ENTRIES = 60
-const B_COUNT = 0
-const B_NEXT_FREE = 1
-const B_REFERENCES = 4
-const B_KEYS = B_REFERENCES + BLOCK_ENTRIES
-const BLOCK_WORDS = B_KEYS + BLOCK_ENTRIES * KEY_WORDS
-/**
- * Blocks are allocated in chunks, so that growing copies nothing: of 300 KiB, in large regions of 5 MB, which is enough for
- * huge pages (large-array.ts); a search that misses the table of pages at each level takes a tenth longer at a million keys.
- */
-const CHUNK_SHIFT = 8
-const CHUNK_SHIFT_LARGE = 12
-/** Lines of a region that counts as large. */
-const LARGE_LINES = 1 << 19
 /** Blocks are half full at least but for removals: 30^8 entries. */
 const LEVELS_MAX = 8
 const NO_BLOCK = 0
 /** Two neighbours with fewer entries together become one, once one of them has fewer than a quarter. */
 const MERGED_ENTRIES_MAX = (BLOCK_ENTRIES * 3) / 4
 const SPARSE_ENTRIES = BLOCK_ENTRIES / 4
-const CACHE_LINE_WORDS = 16
 
 export class KeyBlocks {
   private readonly pool: Pool
@@ -79,7 +70,7 @@ export class KeyBlocks {
   constructor(pool: Pool, random: () => number) {
     this.pool = pool
     this.random = random
-    this.chunkShift = pool.metaIndexEnd < LARGE_LINES ? CHUNK_SHIFT : CHUNK_SHIFT_LARGE
+    this.chunkShift = chunkShiftFor(pool.metaIndexEnd)
     this.chunkMask = (1 << this.chunkShift) - 1
     this.blockOf = largeInt32Array(pool.metaIndexEnd)
     this.clear()
@@ -152,7 +143,7 @@ export class KeyBlocks {
   /* --- rebuilding --- */
 
   /**
-   * Puts entries whose keys ascend behind all others: `metas` from the second on. Blocks are filled as far as chooseCut would
+   * Puts entries whose keys ascend behind all others: `metas` from the second on. Blocks are filled as far as cutOf would
    * leave them; until `endRebuild` nothing leads to them.
    * @param keys KEY_WORDS sortable words for each of `metas`
    */
@@ -194,7 +185,7 @@ export class KeyBlocks {
 
   private beginBlock(): void {
     this.filled.push(this.allocate())
-    this.room = this.chooseCut(BLOCK_ENTRIES)
+    this.room = cutOf(BLOCK_ENTRIES, this.random())
   }
 
   /** Puts a block behind the others below a block of the next level. */
@@ -288,7 +279,7 @@ export class KeyBlocks {
     let block = this.path[level]!
     let index = this.pathIndex[level]!
     if (this.count(block) === BLOCK_ENTRIES) {
-      const cut = this.chooseCut(index)
+      const cut = cutOf(index, this.random())
       const right = this.split(level, block, cut)
       if (index > cut) {
         block = right
@@ -306,17 +297,6 @@ export class KeyBlocks {
     for (let i = 0; i < KEY_WORDS; i++) words[keys + index * KEY_WORDS + i] = from[key + i]!
     words[base + B_COUNT] = count + 1
     if (level === 0) this.blockOf[reference] = block
-  }
-
-  /**
-   * Where a full block is cut: somewhere in its middle third, or, if keys arrive in order, in its last quarter. If all
-   * blocks were equally full behind a rebuild, all would be cut at the same time (Glombiewski, Seeger & Graefe 2019,
-   * "Waves of misery after index creation").
-   */
-  private chooseCut(index: number): number {
-    const drawn = this.random() >>> 0
-    if (index === BLOCK_ENTRIES) return (BLOCK_ENTRIES * 3) / 4 + (drawn % (BLOCK_ENTRIES / 4))
-    return BLOCK_ENTRIES / 3 + (drawn % (BLOCK_ENTRIES / 3))
   }
 
   /** Moves the entries from `cut` on to a new block on the right. The path of the level above leads to the new block then. */

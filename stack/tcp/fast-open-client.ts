@@ -14,13 +14,13 @@
 import type { AddressPair } from '../address.ts'
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
-import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE, FAST_OPEN_STANDARD } from './fast-open.ts'
 import { OPTIONS_MAX } from './options.ts'
 import { endRecordAt } from './records.ts'
 import type { Segment } from './segment.ts'
 import { maximumSegmentSize } from './segment-size.ts'
 import { acknowledgeSent } from './send-queue.ts'
 import { seqAdd, seqDiff, seqLess } from './seq.ts'
+import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE, FAST_OPEN_STANDARD } from './states.ts'
 
 /** A connection is about to be opened. @param withoutCookie data goes even if the server has given no cookie */
 export function beginFastOpen(context: TcpContext, c: Connection, withoutCookie: boolean): void {

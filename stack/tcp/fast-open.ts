@@ -21,13 +21,7 @@ import type { Listener } from './listen.ts'
 import { FAST_OPEN_COOKIE_BYTES } from './options.ts'
 import type { Segment } from './segment.ts'
 import { seqAdd, seqDiff } from './seq.ts'
-import { STATE_SYN_RECEIVED } from './states.ts'
-
-/* Connection.fastOpenOption. */
-export const FAST_OPEN_NONE = 0
-/** The option of RFC 7413, or the experimental one that came before it. */
-export const FAST_OPEN_STANDARD = 1
-export const FAST_OPEN_EXPERIMENTAL = 2
+import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_STANDARD, STATE_SYN_RECEIVED } from './states.ts'
 
 /** Both addresses, of IPv6. */
 const WORDS_MAX = 8

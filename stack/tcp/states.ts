@@ -48,3 +48,9 @@ export const NEWS_SEND_SPACE = 2
 export const RECEIVE_FINISHED = 1
 /** The application has gone: data is answered by a RST. */
 export const RECEIVE_REFUSED = 2
+
+/* Connection.fastOpenOption. */
+export const FAST_OPEN_NONE = 0
+/** The option of RFC 7413, or the experimental one that came before it. */
+export const FAST_OPEN_STANDARD = 1
+export const FAST_OPEN_EXPERIMENTAL = 2

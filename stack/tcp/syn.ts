@@ -8,7 +8,6 @@ import { ACCURATE_FIELDS, ACCURATE_PADDED_BYTES, writeAccurate } from './accurat
 import type { Connection } from './connection.ts'
 import type { TcpContext } from './context.ts'
 import { synEcnFlags } from './ecn.ts'
-import { FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE } from './fast-open.ts'
 import { beginSegment, finishSegment, timestampNow } from './frame.ts'
 import {
   FAST_OPEN_COOKIE_BYTES,
@@ -22,7 +21,7 @@ import { WINDOW_FIELD_MAX } from './receive-queue.ts'
 import { maximumSegmentSize } from './segment-size.ts'
 import { clearGather, Gather, gatherSegment } from './send-queue.ts'
 import { seqAdd, seqDiff, seqMax } from './seq.ts'
-import { ACK_NONE, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
+import { ACK_NONE, FAST_OPEN_EXPERIMENTAL, FAST_OPEN_NONE, STATE_SYN_RECEIVED, STATE_SYN_SENT } from './states.ts'
 import { armSyn } from './timer-arming.ts'
 
 const gather = new Gather()

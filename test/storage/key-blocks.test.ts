@@ -4,8 +4,9 @@
  */
 import { test } from 'uvu'
 import * as assert from 'uvu/assert'
+import { BLOCK_ENTRIES } from '../../storage/block-layout.ts'
 import { adoptHead } from '../../storage/entry.ts'
-import { BLOCK_ENTRIES, KeyBlocks } from '../../storage/key-blocks.ts'
+import { KeyBlocks } from '../../storage/key-blocks.ts'
 import type { Pool } from '../../storage/pool.ts'
 import { sortableKeyWords } from '../support/key-words.ts'
 import { poolOf } from '../support/pools.ts'

@@ -68,7 +68,7 @@ export function accept(process: ScriptProcess, call: Call): Attempt {
   const nonBlocking = flags !== undefined && symbols(flags).includes(NON_BLOCKING)
   return withSocket(process, call, (listener) => {
     if (!listener.isListening) return failed('EINVAL')
-    const accepted = listener.accept()
+    const accepted = listener.accepted.take()
     if (accepted === undefined) return listener.nonBlocking ? failed('EAGAIN') : undefined
     accepted.nonBlocking = nonBlocking
     process.current = accepted

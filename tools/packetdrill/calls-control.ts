@@ -44,7 +44,7 @@ function setFastOpenKey(process: ScriptProcess, call: Call): Attempt {
   const text = value.kind === 'text' ? value.value : call.unsupported('a key that is no text')
   return withSocket(process, call, (socket) => {
     if (call.number(4) !== KEY_BYTES || text.length !== KEY_BYTES) return failed('EINVAL')
-    socket.setFastOpenKey(Buffer.from(text, 'latin1'))
+    socket.accepted.setFastOpenKey(Buffer.from(text, 'latin1'))
     return done(0)
   })
 }

@@ -17,7 +17,7 @@ const US_PER_MS = 1000
 
 /** What is true of a socket, as Linux's tcp_poll says it; epoll's bits are the same. */
 export function readiness(socket: ScriptSocket): number {
-  if (socket.isListening) return socket.canAccept ? IN | READ_NORMAL : 0
+  if (socket.isListening) return socket.accepted.waiting.length > 0 ? IN | READ_NORMAL : 0
   if (socket.role === 'fresh') return OUT | HANGUP | WRITE_NORMAL
   let bits = 0
   if (socket.error !== '' || socket.errors.notices.length > 0) bits |= ERROR

@@ -9,6 +9,7 @@
  *
  * Called by: script-socket.ts (writes), process.ts (after each turn), calls-errors.ts (reads).
  */
+import { CLOSE_REFUSED, CLOSE_RESET, CLOSE_TIMEOUT, CLOSE_UNREACHABLE } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
 import { seqDiff } from '../../stack/tcp/seq.ts'
 import { ERROR_NUMBERS } from './errno.ts'
@@ -47,6 +48,14 @@ interface Awaited {
   /** What zero copy calls it; -1: it is an ordinary write. */
   readonly number: number
   sent: boolean
+}
+
+/** Why a connection ended, as the socket's error. */
+export const ERRNO_OF_END: Readonly<Record<number, string>> = {
+  [CLOSE_RESET]: 'ECONNRESET',
+  [CLOSE_TIMEOUT]: 'ETIMEDOUT',
+  [CLOSE_REFUSED]: 'ECONNREFUSED',
+  [CLOSE_UNREACHABLE]: 'EHOSTUNREACH',
 }
 
 export class ErrorQueue {

@@ -150,7 +150,7 @@ const OPTIONS: Readonly<Record<string, SocketOption>> = {
   TCP_FASTOPEN_NO_COOKIE: SWITCH,
   TCP_FASTOPEN: {
     set(socket, value) {
-      socket.setFastOpen(value)
+      socket.accepted.setFastOpen(value)
       return undefined
     },
     initial: 0,
@@ -203,7 +203,7 @@ export function isSocketOption(name: string): boolean {
 /** @returns the error, or undefined */
 export function setSocketOption(socket: ScriptSocket, name: string, value: number): string | undefined {
   const error = OPTIONS[name]!.set?.(socket, value)
-  socket.updateListener()
+  socket.accepted.update(socket.connectionOptions)
   if (error === undefined && !DOUBLED.has(name)) socket.options.set(name, value)
   return error
 }

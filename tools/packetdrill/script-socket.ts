@@ -7,21 +7,13 @@
  *
  * Called by: calls-*.ts. Calls: Tcp, Connection.
  */
-import {
-  type Application,
-  CLOSE_ORDERLY,
-  CLOSE_REFUSED,
-  CLOSE_RESET,
-  CLOSE_TIMEOUT,
-  CLOSE_UNREACHABLE,
-  type ConnectionOptions,
-} from '../../stack/tcp/application.ts'
+import { type Application, CLOSE_ORDERLY, CLOSE_RESET, type ConnectionOptions } from '../../stack/tcp/application.ts'
 import type { Connection } from '../../stack/tcp/connection.ts'
-import type { Listener } from '../../stack/tcp/listen.ts'
 import { NO_META } from '../../storage/layout.ts'
+import { AcceptQueue } from './accept-queue.ts'
 import { LOCAL_PORT, REMOTE_PORT } from './addresses.ts'
 import { type CallResult, done, failed } from './call.ts'
-import { ErrorQueue } from './error-queue.ts'
+import { ERRNO_OF_END, ErrorQueue } from './error-queue.ts'
 import type { ScriptNetwork } from './network.ts'
 import { CONSTANTS } from './numbers.ts'
 import { SendBuffer } from './send-buffer.ts'
@@ -29,14 +21,6 @@ import { SendBuffer } from './send-buffer.ts'
 const MSG_EOR = CONSTANTS.get('MSG_EOR')!
 const MSG_MORE = CONSTANTS.get('MSG_MORE')!
 const MSG_ZEROCOPY = CONSTANTS.get('MSG_ZEROCOPY')!
-
-/** Why a connection ended, as the socket's error. */
-const ERRNO: Readonly<Record<number, string>> = {
-  [CLOSE_RESET]: 'ECONNRESET',
-  [CLOSE_TIMEOUT]: 'ETIMEDOUT',
-  [CLOSE_REFUSED]: 'ECONNREFUSED',
-  [CLOSE_UNREACHABLE]: 'EHOSTUNREACH',
-}
 
 export type SocketRole = 'fresh' | 'listening' | 'connecting' | 'connected' | 'over'
 
@@ -57,6 +41,7 @@ export class ScriptSocket implements Application {
   /** What an edge-triggered epoll tells of: data, connections, room, ends. */
   happenings = 0
   readonly errors = new ErrorQueue()
+  readonly accepted = new AcceptQueue<ScriptSocket>()
   /** Seconds of SO_LINGER; -1: off. */
   lingerS = -1
   localPort = 0
@@ -64,9 +49,6 @@ export class ScriptSocket implements Application {
   remotePort = 0
 
   protected readonly network: ScriptNetwork
-  private listener: Listener | undefined
-  private readonly accepted: ScriptSocket[] = []
-  private acceptedMax = 0
   private unreadBytes = 0
   /** What the stack held for reading when it was last looked at. */
   private queuedBytes = 0
@@ -76,7 +58,6 @@ export class ScriptSocket implements Application {
   private closed = false
   /** connect has returned, and waits for data (TCP_FASTOPEN_CONNECT). */
   private deferred: { readonly address: string; readonly port: number } | undefined
-  private fastOpenKey: Uint8Array | undefined
   /** A write or a poll found no room: it is told when there is some. */
   private wantsRoom = false
 
@@ -105,7 +86,6 @@ export class ScriptSocket implements Application {
     child.errors.zeroCopy = this.errors.zeroCopy
     connection.application = child
     this.accepted.push(child)
-    this.limitAccepted()
     this.happenings++
   }
 
@@ -128,7 +108,7 @@ export class ScriptSocket implements Application {
     }
     // The stack has given up what was queued, Linux lets it be read. A reset behind a FIN finds a broken pipe.
     this.unreadBytes += this.queuedBytes
-    this.error = reason === CLOSE_RESET && this.endOfData ? 'EPIPE' : (ERRNO[reason] ?? 'ECONNABORTED')
+    this.error = reason === CLOSE_RESET && this.endOfData ? 'EPIPE' : (ERRNO_OF_END[reason] ?? 'ECONNABORTED')
   }
 
   /* --- the script calls --- */
@@ -141,48 +121,17 @@ export class ScriptSocket implements Application {
   listen(backlog: number): CallResult {
     if (this.role !== 'fresh' && this.role !== 'listening') return failed('EINVAL')
     if (this.localPort === 0) this.localPort = LOCAL_PORT
-    // Linux holds one more than it is told.
-    this.acceptedMax = Math.max(backlog, 0) + 1
-    if (this.listener !== undefined) {
-      this.limitAccepted()
-      return done(0)
-    }
-    this.listener = this.network.host.tcp.listen(this.localPort, this, {
+    const { accepted } = this
+    accepted.setBacklog(backlog)
+    if (accepted.listener !== undefined) return done(0)
+    const listener = this.network.host.tcp.listen(this.localPort, this, {
       ...this.connectionOptions,
-      backlog: this.acceptedMax,
+      backlog: accepted.limit,
       fastOpenMax: this.options.get('TCP_FASTOPEN') ?? (this.network.fastOpenUnasked ? backlog : 0),
     })
-    if (this.fastOpenKey !== undefined) this.listener.setFastOpenKey(this.fastOpenKey)
+    accepted.begin(listener)
     this.role = 'listening'
     return done(0)
-  }
-
-  /** What an option of a listener says is for the connections to come. */
-  updateListener(): void {
-    if (this.listener !== undefined) Object.assign(this.listener.options, this.connectionOptions)
-  }
-
-  /** TCP_FASTOPEN_KEY: of this listener, now or once it listens. */
-  setFastOpenKey(key: Uint8Array): void {
-    this.fastOpenKey = key
-    this.listener?.setFastOpenKey(key)
-  }
-
-  /** TCP_FASTOPEN: how many connections may live before their handshakes are over. */
-  setFastOpen(most: number): void {
-    if (this.listener !== undefined) this.listener.fastOpenMax = most
-  }
-
-  /** The oldest connection that waits; undefined: none. */
-  accept(): ScriptSocket | undefined {
-    const socket = this.accepted.shift()
-    this.limitAccepted()
-    return socket
-  }
-
-  /** A full accept queue takes no connection (Linux sk_acceptq_is_full). */
-  private limitAccepted(): void {
-    if (this.listener !== undefined) this.listener.accepting = this.accepted.length < this.acceptedMax
   }
 
   /** Connected, about to be, or over: no write opens it any more. */
@@ -192,10 +141,6 @@ export class ScriptSocket implements Application {
 
   get isListening(): boolean {
     return this.role === 'listening'
-  }
-
-  get canAccept(): boolean {
-    return this.accepted.length > 0
   }
 
   /** Starts to connect. */
@@ -385,12 +330,11 @@ export class ScriptSocket implements Application {
   }
 
   shutdown(how: number): CallResult {
-    if (this.connection === undefined && this.role !== 'over') return failed('ENOTCONN')
-    if (this.role === 'over') return failed('ENOTCONN')
+    if (this.connection === undefined || this.role === 'over') return failed('ENOTCONN')
     if (how !== 1) this.readClosed = true
     if (how !== 0) {
       this.writeClosed = true
-      this.connection?.shutdown()
+      this.connection.shutdown()
       this.network.flush()
     }
     return done(0)
@@ -398,8 +342,9 @@ export class ScriptSocket implements Application {
 
   close(): CallResult {
     this.closed = true
-    if (this.listener !== undefined) this.network.host.tcp.closeListener(this.listener)
-    for (const child of this.accepted) child.connection?.abort()
+    const { listener, waiting } = this.accepted
+    if (listener !== undefined) this.network.host.tcp.closeListener(listener)
+    for (const child of waiting) child.connection?.abort()
     const { connection } = this
     if (connection !== undefined) {
       // RFC 9293 3.6.1, RFC 2525 2.17: unread data, or no patience, and the peer gets a RST.
